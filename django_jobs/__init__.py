@@ -1,0 +1,51 @@
+"""Background jobs for Django, kept in your own database: now, at a time, or again and again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from django_jobs.context import RunContext, current_run
+    from django_jobs.exceptions import ConflictingIdError, JobCancelled, JobFailed, JobLookupError
+    from django_jobs.functions import job
+    from django_jobs.manager import JobManager, get_job_manager
+    from django_jobs.retry import Retry
+
+__all__ = [
+    "ConflictingIdError",
+    "JobCancelled",
+    "JobFailed",
+    "JobLookupError",
+    "JobManager",
+    "Retry",
+    "RunContext",
+    "current_run",
+    "get_job_manager",
+    "job",
+]
+
+_HOMES = {
+    "ConflictingIdError": "exceptions",
+    "JobCancelled": "exceptions",
+    "JobFailed": "exceptions",
+    "JobLookupError": "exceptions",
+    "JobManager": "manager",
+    "Retry": "retry",
+    "RunContext": "context",
+    "current_run": "context",
+    "get_job_manager": "manager",
+    "job": "functions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: Django imports this package before models may be imported.
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{home}"), name)
