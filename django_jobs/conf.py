@@ -1,0 +1,168 @@
+"""The one settings dict, `DJANGO_JOBS`, with its defaults and its rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+AUTOSTART_VARIABLE = "DJANGO_JOBS_AUTOSTART"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsSettings:
+    """Every key of `DJANGO_JOBS`. Durations are seconds, sizes are bytes of UTF-8."""
+
+    # Start the manager in `AppConfig.ready`: True, False, or None to start it where requests are
+    # served. The environment variable DJANGO_JOBS_AUTOSTART (1 or 0) has the last word.
+    AUTOSTART: bool | None = None
+    # Alias that `django_jobs.routers.JobsRouter` sends our tables to; None leaves them where
+    # the project's other routers put them.
+    DATABASE: str | None = None
+    # Turn due jobs into runs in this process.
+    CLOCK: bool = True
+    # Execute runs in this process.
+    WORKER: bool = True
+    # Queues that this process serves; empty means all.
+    QUEUES: tuple[str, ...] = ()
+    # Runs of plain functions that execute at once in one process.
+    THREADS: int = 10
+    # Runs of `async def` functions that are awaited at once in one process.
+    ASYNC_RUNS: int = 1000
+    # Longest time until a process sees work that nobody told it of.
+    POLL_SECONDS: float = 5
+    # How often a process says that it lives, and looks for work that others left behind.
+    HEARTBEAT_SECONDS: float = 5
+    # Time without a heartbeat after which the runs of a process are given to others.
+    LEASE_SECONDS: float = 30
+    # How long `shutdown` lets running work finish before it is handed back.
+    SHUTDOWN_SECONDS: float = 30
+    # How often a run may be given to another process after its own died; then it is FAILED.
+    MAX_RESCUES: int = 3
+    # Modules (with all below them) whose functions may be called; None allows the modules of
+    # installed apps and of functions that the code itself decorated with `@job`.
+    ALLOWED_MODULES: tuple[str, ...] | None = None
+    # Functions that were renamed: {"old.module:name": "new.module:name"}.
+    MOVED: Mapping[str, str] = field(default_factory=dict)
+    # Largest stored arguments and results. Larger arguments are refused at the call; a larger
+    # result fails its run.
+    MAX_PAYLOAD_BYTES: int = 1_000_000
+    MAX_RESULT_BYTES: int = 1_000_000
+    # Longer tracebacks and logs are cut, with a mark where.
+    MAX_ERROR_BYTES: int = 50_000
+    MAX_LOG_BYTES: int = 100_000
+    # Show django-apscheduler's own two admin pages beside ours.
+    SHOW_APSCHEDULER_ADMIN: bool = False
+
+
+KEYS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(JobsSettings)}
+
+_AT_LEAST: dict[str, float] = {
+    "THREADS": 1,
+    "ASYNC_RUNS": 1,
+    "POLL_SECONDS": 0.01,
+    "HEARTBEAT_SECONDS": 0.01,
+    "LEASE_SECONDS": 0.05,
+    "SHUTDOWN_SECONDS": 0,
+    "MAX_RESCUES": 0,
+    "MAX_PAYLOAD_BYTES": 100,
+    "MAX_RESULT_BYTES": 100,
+    "MAX_ERROR_BYTES": 100,
+    "MAX_LOG_BYTES": 100,
+}
+
+
+def problems(raw: object) -> Iterator[str]:
+    """Yield what is wrong with a `DJANGO_JOBS` value, one sentence each."""
+    if not isinstance(raw, Mapping):
+        yield f"DJANGO_JOBS must be a dict, not {type(raw).__name__}."
+        return
+    for key, value in raw.items():
+        if key not in KEYS:
+            near = difflib.get_close_matches(str(key), KEYS, n=1)
+            hint = f", did you mean {near[0]}?" if near else f"; the keys are {', '.join(sorted(KEYS))}."
+            yield f"DJANGO_JOBS: unknown key {key}{hint}"
+            continue
+        problem = _value_problem(key, value)
+        if problem:
+            yield f"DJANGO_JOBS[{key!r}] is {value!r}: {problem}"
+    values = {**{k: f.default for k, f in KEYS.items()}, **raw}
+    heartbeat, lease = values["HEARTBEAT_SECONDS"], values["LEASE_SECONDS"]
+    if _is_number(heartbeat) and _is_number(lease) and lease < 2 * heartbeat:
+        yield (
+            f"DJANGO_JOBS: LEASE_SECONDS ({lease}) must be at least twice HEARTBEAT_SECONDS ({heartbeat}), "
+            "or one late heartbeat gives away running work."
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _value_problem(key: str, value: object) -> str:
+    if key in _AT_LEAST:
+        whole = KEYS[key].type == "int"
+        if not _is_number(value) or (whole and not isinstance(value, int)):
+            return f"expected {'a whole number' if whole else 'a number of seconds'}."
+        least = _AT_LEAST[key]
+        return "" if value >= least else f"expected at least {least}."  # type: ignore[operator]
+    if key in {"QUEUES", "ALLOWED_MODULES"}:
+        if value is None and key == "ALLOWED_MODULES":
+            return ""
+        if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
+            return "expected a list of names."
+        return "" if all(isinstance(name, str) for name in value) else "expected a list of names."
+    if key == "MOVED":
+        if not isinstance(value, Mapping):
+            return "expected a dict of old to new names."
+        wrong = [n for pair in value.items() for n in pair if not isinstance(n, str) or n.count(":") != 1]
+        return f"{wrong[0]!r} is not of the form module:qualname." if wrong else ""
+    if key == "DATABASE":
+        if value is None or value in settings.DATABASES:
+            return ""
+        return f"no such alias in DATABASES ({', '.join(settings.DATABASES)})."
+    if key == "AUTOSTART" and value is None:
+        return ""
+    return "" if isinstance(value, bool) else "expected True or False."
+
+
+_current: JobsSettings | None = None
+
+
+def jobs_settings() -> JobsSettings:
+    """Return the settings in force; unknown and wrong keys are left to `manage.py check`."""
+    global _current
+    if _current is None:
+        raw = getattr(settings, "DJANGO_JOBS", None) or {}
+        values: dict[str, Any] = {
+            key: tuple(value) if key in {"QUEUES", "ALLOWED_MODULES"} and value is not None else value
+            for key, value in raw.items()
+            if key in KEYS
+        }
+        _current = JobsSettings(**values)
+    return _current
+
+
+def autostart() -> bool | None:
+    """Return whether to start by itself: True, False, or None to decide by the kind of process."""
+    word = os.environ.get(AUTOSTART_VARIABLE, "").strip().lower()
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    return jobs_settings().AUTOSTART
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    global _current
+    if setting == "DJANGO_JOBS":
+        _current = None
+
+
+setting_changed.connect(_forget)

@@ -1,0 +1,326 @@
+"""Tables, constraints, indexes and selections."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, models, router
+from django.db.models.expressions import RawSQL
+from django.utils.translation import gettext_lazy as _
+from django_apscheduler.models import DjangoJob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_ID_LENGTH = 255
+DEFAULT_QUEUE_NAME = "default"
+MIN_PRIORITY, MAX_PRIORITY = -100, 100
+
+
+class Kind(models.TextChoices):
+    """How a job came to be."""
+
+    IMMEDIATE = "immediate", _("immediate")
+    SCHEDULED = "scheduled", _("scheduled")
+    RECURRING = "recurring", _("recurring")
+
+
+class Status(models.TextChoices):
+    """State of one run; the first four are Django Tasks', the last two ours."""
+
+    READY = "READY", _("Ready")
+    RUNNING = "RUNNING", _("Running")
+    SUCCESSFUL = "SUCCESSFUL", _("Successful")
+    FAILED = "FAILED", _("Failed")
+    CANCELLED = "CANCELLED", _("Cancelled")
+    SKIPPED = "SKIPPED", _("Skipped")
+
+
+UNFINISHED = (Status.READY, Status.RUNNING)
+FINISHED = (Status.SUCCESSFUL, Status.FAILED, Status.CANCELLED, Status.SKIPPED)
+
+
+class StatusIndex(models.Index):
+    """An index of the rows in some states only, so that history costs it nothing.
+
+    On databases without partial indexes (MariaDB, MySQL) it covers all rows, so `fields` should
+    begin with the status. A plain `condition` would make `manage.py check` warn there, each time.
+
+    Args:
+        fields: As for `models.Index`.
+        statuses: The states whose rows are indexed.
+        name: As for `models.Index`.
+    """
+
+    def __init__(self, fields: Sequence[str], *, statuses: Sequence[str], name: str) -> None:
+        super().__init__(fields=fields, name=name)
+        self.statuses = list(statuses)
+
+    def deconstruct(self) -> tuple[str, Sequence[Any], dict[str, Any]]:
+        """Return what a migration writes down."""
+        return (
+            "django_jobs.models.StatusIndex",
+            [],
+            {"fields": self.fields, "statuses": self.statuses, "name": self.name},
+        )
+
+    def _get_condition_sql(self, model: type[models.Model], schema_editor: Any) -> str | None:
+        if not schema_editor.connection.features.supports_partial_indexes:
+            return None
+        quoted = [schema_editor.quote_value(status) for status in self.statuses]
+        column = schema_editor.quote_name("status")
+        # SQLite uses the index for `status = 'READY'` only when its condition says just that.
+        return f"{column} = {quoted[0]}" if len(quoted) == 1 else f"{column} IN ({', '.join(quoted)})"
+
+
+class Call(models.Model):
+    """What to call and how: the columns that a job and its runs share."""
+
+    name = models.CharField(_("name"), max_length=255)
+    func = models.CharField(_("function"), max_length=500, help_text=_("What is called, as module:qualname."))
+    payload = models.TextField(_("arguments"), help_text=_("Arguments as JSON with typed tags."))
+    signature = models.CharField(
+        max_length=64, help_text=_("Of function and arguments, by SECRET_KEY; others are never called.")
+    )
+    queue_name = models.CharField(_("queue"), max_length=100, default=DEFAULT_QUEUE_NAME)
+    priority = models.SmallIntegerField(
+        _("priority"), default=0, help_text=_("-100 to 100; high goes first.")
+    )
+    options = models.JSONField(
+        null=True, help_text=_("Policy of each run: retry, timeout, at_most_once, expires, sensitive.")
+    )
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+
+    class Meta:
+        abstract = True
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Selections of jobs."""
+
+    def active(self) -> JobQuerySet:
+        """Jobs that will fire."""
+        return self.filter(broken_reason="", next_run_time__isnull=False)
+
+    def paused(self) -> JobQuerySet:
+        """Jobs that wait for `resume_job`."""
+        return self.filter(broken_reason="", next_run_time__isnull=True)
+
+    def broken(self) -> JobQuerySet:
+        """Jobs that cannot be read, kept until somebody mends them."""
+        return self.exclude(broken_reason="")
+
+
+class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no types
+    """A scheduled or recurring job: django-apscheduler's row, and what it lacks.
+
+    `id`, `next_run_time` (null while paused) and `job_state` (our JSON of the trigger, never a
+    pickle) are inherited columns of django-apscheduler's table.
+    """
+
+    max_instances = models.PositiveIntegerField(
+        _("max instances"),
+        default=1,
+        help_text=_("Unfinished runs of this job at the same time, over all processes."),
+    )
+    coalesce = models.BooleanField(
+        _("coalesce"), default=True, help_text=_("Missed firings become one run, not one each.")
+    )
+    misfire_grace_time = models.PositiveIntegerField(
+        _("misfire grace time"),
+        null=True,
+        blank=True,
+        help_text=_("Seconds a firing may be late before it is skipped; empty: it runs however late."),
+    )
+    broken_reason = models.TextField(
+        _("broken"), blank=True, default="", help_text=_("Why this job cannot fire; empty when it can.")
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True)
+    # No constraint and no index: history may be pruned under it, and nothing looks a job up by it.
+    last_run = models.ForeignKey(
+        "Run", null=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def status(self) -> str:
+        """One of scheduled, paused, broken."""
+        if self.broken_reason:
+            return "broken"
+        return "scheduled" if self.next_run_time else "paused"
+
+
+def in_status(*statuses: Status) -> RawSQL:
+    """Return the condition that runs are in one of some states, for `filter()`.
+
+    With the states as literals: SQLite does not use a partial index for a status that it is only
+    told when the statement runs.
+    """
+    column = '"django_jobs_run"."status"'
+    quoted = ", ".join(f"'{Status(status).value}'" for status in statuses)
+    return _QuotedSQL(f"{column} = {quoted}" if len(statuses) == 1 else f"{column} IN ({quoted})")
+
+
+class _QuotedSQL(RawSQL):
+    def __init__(self, sql: str) -> None:
+        super().__init__(sql, (), output_field=models.BooleanField())
+
+    def as_mysql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, tuple[Any, ...]]:
+        return f"({self.sql.replace(chr(34), '`')})", ()
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    """Selections of runs."""
+
+    def ready(self) -> RunQuerySet:
+        """Runs that wait: due, deferred or held."""
+        return self.filter(in_status(Status.READY))
+
+    def running(self) -> RunQuerySet:
+        """Runs that a worker holds."""
+        return self.filter(in_status(Status.RUNNING))
+
+    def unfinished(self) -> RunQuerySet:
+        """Runs that wait or execute."""
+        return self.filter(in_status(*UNFINISHED))
+
+    def finished(self) -> RunQuerySet:
+        """Runs that are history."""
+        return self.filter(status__in=FINISHED)
+
+    def held(self) -> RunQuerySet:
+        """Runs that wait for a person: paused, or broken when they have an error."""
+        return self.ready().filter(run_after__isnull=True)
+
+
+class Run(Call):
+    """One execution of a job: an entry of the queue, and once finished of the history."""
+
+    id = models.BigAutoField(primary_key=True)
+    # Not a foreign key: rows of a job outlive it.
+    job_id = models.CharField(_("job"), max_length=MAX_ID_LENGTH)
+    status = models.CharField(_("status"), max_length=10, choices=Status, default=Status.READY)
+    run_after = models.DateTimeField(
+        _("run after"), null=True, help_text=_("Not before this time; empty while held.")
+    )
+    attempt = models.PositiveIntegerField(_("attempt"), default=0, help_text=_("How often it was claimed."))
+    rescues = models.PositiveIntegerField(
+        _("rescues"), default=0, help_text=_("How often its worker died and it was given to another.")
+    )
+    scheduled_at = models.DateTimeField(
+        _("scheduled at"), null=True, help_text=_("The firing this run stands for; empty when added by hand.")
+    )
+    # A firing (job id and time) for ever, or the id of an unfinished immediate job: the second
+    # guard against running anything twice. Empty where nothing can collide.
+    unique_key = models.CharField(max_length=300, null=True, unique=True)  # noqa: DJ001 - many rows have none
+    cancel_requested = models.BooleanField(_("cancel requested"), default=False)
+    worker_id = models.CharField(_("worker"), max_length=64, blank=True, default="")
+    enqueued_at = models.DateTimeField(_("enqueued at"))
+    started_at = models.DateTimeField(_("started at"), null=True)
+    finished_at = models.DateTimeField(_("finished at"), null=True)
+    result = models.TextField(_("result"), null=True, help_text=_("What the function returned, as JSON."))  # noqa: DJ001 - null is no result, "" is never written
+    error = models.TextField(_("error"), blank=True, default="", help_text=_("The last error, on one line."))
+    errors = models.JSONField(
+        _("errors"),
+        null=True,
+        help_text=_(
+            "One entry per attempt that failed or was lost: attempt, worker, times, error, traceback."
+        ),
+    )
+    log = models.TextField(_("log"), blank=True, default="")
+    progress = models.JSONField(
+        _("progress"), null=True, help_text=_("done, total and message, as last set.")
+    )
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
+        indexes = [
+            StatusIndex(
+                ["status", "-priority", "run_after", "id"], statuses=["READY"], name="django_jobs_run_ready"
+            ),
+            StatusIndex(
+                ["status", "queue_name", "-priority", "run_after", "id"],
+                statuses=["READY"],
+                name="django_jobs_run_queue",
+            ),
+            StatusIndex(["status", "worker_id"], statuses=["RUNNING"], name="django_jobs_run_running"),
+            StatusIndex(
+                ["status", "id"], statuses=["FAILED", "CANCELLED", "SKIPPED"], name="django_jobs_run_failed"
+            ),
+            StatusIndex(["job_id", "status"], statuses=["READY", "RUNNING"], name="django_jobs_run_open"),
+            models.Index(fields=["job_id", "id"], name="django_jobs_run_job"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} ({self.pk})"
+
+
+class Worker(models.Model):
+    """One process that claims runs, and until when it may keep them."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+    host = models.CharField(_("host"), max_length=255)
+    # Tells two boots, containers or reused process ids apart, so that a process on the same
+    # machine can prove that this one is gone without waiting for the lease.
+    process_key = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField(_("process"))
+    version = models.CharField(_("version"), max_length=30)
+    queues = models.JSONField(_("queues"), default=list, help_text=_("Empty: all."))
+    threads = models.PositiveIntegerField(_("threads"))
+    has_clock = models.BooleanField(_("clock"))
+    started_at = models.DateTimeField(_("started at"))
+    heartbeat_at = models.DateTimeField(_("last heartbeat"))
+    lease_expires_at = models.DateTimeField(_("lease until"))
+    stopped_at = models.DateTimeField(
+        _("stopped at"), null=True, help_text=_("Ended by itself, or found dead.")
+    )
+    was_lost = models.BooleanField(_("lost"), default=False, help_text=_("Ended without saying so."))
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Queue(models.Model):
+    """A queue that an operator has said something about; others need no row."""
+
+    name = models.CharField(_("name"), primary_key=True, max_length=100)
+    paused_at = models.DateTimeField(_("paused at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("queue")
+        verbose_name_plural = _("queues")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def jobs_database() -> str:
+    """Return the alias that holds our tables, as the project's routers say."""
+    return router.db_for_write(Run)
+
+
+def missing_tables(alias: str | None = None) -> set[str]:
+    """Return the tables of ours that the database lacks, with two or three queries."""
+    connection = connections[alias or jobs_database()]
+    there = set(connection.introspection.table_names())
+    return {model._meta.db_table for model in _tables()} - there
+
+
+def _tables() -> Iterable[type[models.Model]]:
+    return (DjangoJob, Job, Run, Worker, Queue)

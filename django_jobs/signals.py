@@ -1,0 +1,144 @@
+"""Events, and the one subscriber that writes them to the log.
+
+Receivers are called where the event happens (usually one of our threads, never inside our
+transactions) and after the database has it. One that raises is logged and changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.dispatch import Signal
+
+# A job row was written, changed or deleted: job_id.
+job_added = Signal()
+job_changed = Signal()
+job_removed = Signal()
+# A job row cannot be read and was set aside: job_id, reason.
+job_broken = Signal()
+# A due job became a run, or its firing was let pass: job_id, run_id (None where unknown),
+# scheduled_at, skipped (the reason, or "").
+job_fired = Signal()
+
+# A run begins: run (`queue.ClaimedRun`).
+run_started = Signal()
+# An attempt ended and its row is written: run, outcome (`queue.Outcome`); outcome.status is READY
+# when the run will be tried again.
+run_finished = Signal()
+# The result of a run was not taken, because the run had been given to another worker: run.
+run_refused = Signal()
+# A run whose worker died was READY again, or ended: job_id, run_id, worker_id, status, reason.
+run_rescued = Signal()
+# A run cannot be called as stored and waits for a person: run, reason.
+run_held = Signal()
+
+# This process's worker: worker_id, and for `worker_started` queues, threads, has_clock.
+worker_started = Signal()
+worker_stopped = Signal()
+# Its lease ended before it could extend it; its runs belong to others now: worker_id.
+worker_lost = Signal()
+
+# The database stopped answering one of our threads, and answers again: who (the thread's task),
+# error or seconds.
+database_lost = Signal()
+database_back = Signal()
+
+_loggers = {name: logging.getLogger(f"django_jobs.{name}") for name in ("clock", "worker", "manager")}
+
+
+def emit(signal: Signal, **event: Any) -> None:
+    """Send an event to whoever listens; what a receiver raises goes to Django's log."""
+    if signal.receivers:
+        signal.send_robust(sender=None, **event)
+
+
+def _log_run_finished(*, run: Any, outcome: Any, **_: Any) -> None:
+    log = _loggers["worker"]
+    level = logging.INFO if outcome.status in {"SUCCESSFUL", "CANCELLED"} else logging.WARNING
+    if not log.isEnabledFor(level):
+        return
+    seconds = (outcome.finished_at - outcome.started_at).total_seconds()
+    more = ""
+    if outcome.error:
+        more = f" error={outcome.error}"
+    if outcome.status == "READY":
+        more = f" retry_at={outcome.run_after}{more}"
+    log.log(
+        level,
+        "job=%s run=%s status=%s attempt=%s func=%s seconds=%.3f%s",
+        run.job_id, run.id, outcome.status, run.attempt, run.func, seconds, more,
+    )  # fmt: skip
+
+
+def _log_run_refused(*, run: Any, **_: Any) -> None:
+    _loggers["worker"].warning(
+        "job=%s run=%s attempt=%s: result refused, the run was given to another worker meanwhile",
+        run.job_id, run.id, run.attempt,
+    )  # fmt: skip
+
+
+def _log_run_rescued(*, job_id: str, run_id: int, worker_id: str, status: str, reason: str, **_: Any) -> None:
+    _loggers["worker"].warning(
+        "job=%s run=%s status=%s: rescued from worker %s: %s", job_id, run_id, status, worker_id, reason
+    )
+
+
+def _log_run_held(*, run: Any, reason: str, **_: Any) -> None:
+    _loggers["worker"].error("job=%s run=%s waits as broken: %s", run.job_id, run.id, reason)
+
+
+def _log_job_broken(*, job_id: str, reason: str, **_: Any) -> None:
+    _loggers["clock"].error("job=%s is broken and does not fire: %s", job_id, reason)
+
+
+def _log_job_fired(*, job_id: str, run_id: int | None, scheduled_at: Any, skipped: str, **_: Any) -> None:
+    if skipped:
+        _loggers["clock"].warning(
+            "job=%s run=%s status=SKIPPED at=%s: %s", job_id, run_id, scheduled_at, skipped
+        )
+    else:
+        _loggers["clock"].debug("job=%s run=%s fired at=%s", job_id, run_id, scheduled_at)
+
+
+def _log_worker_started(*, worker_id: str, queues: Any, threads: int, has_clock: bool, **_: Any) -> None:
+    _loggers["worker"].info(
+        "worker=%s started: queues=%s threads=%s clock=%s",
+        worker_id, ",".join(queues) or "all", threads, "yes" if has_clock else "no",
+    )  # fmt: skip
+
+
+def _log_worker_stopped(*, worker_id: str, **_: Any) -> None:
+    _loggers["worker"].info("worker=%s stopped", worker_id)
+
+
+def _log_worker_lost(*, worker_id: str, **_: Any) -> None:
+    _loggers["worker"].warning(
+        "worker=%s was taken for dead, its lease had ended: what it runs now belongs to others", worker_id
+    )
+
+
+def _log_database_lost(*, who: str, error: BaseException, **_: Any) -> None:
+    _loggers["worker"].error("%s: the database does not answer, waiting for it: %s", who, error)
+
+
+def _log_database_back(*, who: str, seconds: float, **_: Any) -> None:
+    _loggers["worker"].warning("%s: the database answers again after %.1f s", who, seconds)
+
+
+def write_to_log() -> None:
+    """Connect the log to every event; `AppConfig.ready` calls it."""
+    for signal, receiver in (
+        (run_finished, _log_run_finished),
+        (run_refused, _log_run_refused),
+        (run_rescued, _log_run_rescued),
+        (run_held, _log_run_held),
+        (job_broken, _log_job_broken),
+        (job_fired, _log_job_fired),
+        (worker_started, _log_worker_started),
+        (worker_stopped, _log_worker_stopped),
+        (worker_lost, _log_worker_lost),
+        (database_lost, _log_database_lost),
+        (database_back, _log_database_back),
+    ):
+        signal.connect(receiver, dispatch_uid=receiver.__name__)
