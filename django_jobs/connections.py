@@ -1,0 +1,129 @@
+"""Care for the database connections of our own threads.
+
+Django closes connections around requests. A thread that executes runs has no requests, and with
+Django's default of `CONN_MAX_AGE = 0` closing around each run would connect once a run. So a
+thread keeps its connections while it is busy, replaces those that broke or grew old, and gives
+them back when it has been idle.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, DataError, IntegrityError, connections
+
+from django_jobs import signals
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger(__name__)
+
+# A connection that rested longer than this is asked whether it still answers before it is used:
+# firewalls, poolers and `wait_timeout` cut resting connections without a word.
+RESTED_SECONDS = 30.0
+
+
+def tidy(rested_seconds: float = 0.0) -> None:
+    """Make this thread's connections fit for the next piece of work.
+
+    Closes those that failed, are older than a positive `CONN_MAX_AGE`, or rested too long and no
+    longer answer.
+
+    Args:
+        rested_seconds: How long this thread did nothing before.
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is None:
+            continue
+        if _is_too_old(connection) or (
+            (connection.errors_occurred or rested_seconds > RESTED_SECONDS) and not connection.is_usable()
+        ):
+            connection.close()
+        else:
+            connection.errors_occurred = False
+
+
+def end_transactions() -> None:
+    """Roll back what the last piece of work left open: its locks would hold up everybody."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None and (connection.in_atomic_block or not connection.autocommit):
+            logger.warning("a run left a transaction open on %s: it is rolled back", connection.alias)
+            discard(connection)
+
+
+def _is_too_old(connection: BaseDatabaseWrapper) -> bool:
+    # 0 would mean a connection per run: Django's own meaning of it needs requests to count by.
+    max_age = connection.settings_dict["CONN_MAX_AGE"]
+    return bool(max_age) and connection.close_at is not None and time.monotonic() >= connection.close_at
+
+
+def discard(connection: BaseDatabaseWrapper) -> None:
+    """Drop a connection with whatever it was doing; the next query opens a new one."""
+    # close() alone only marks the connection when it is inside an atomic block.
+    connection.in_atomic_block = False
+    connection.savepoint_ids = []
+    connection.atomic_blocks = []
+    connection.needs_rollback = False
+    connection.closed_in_transaction = False
+    connection.run_on_commit = []
+    try:
+        connection.close()
+    except DatabaseError:
+        # A broken connection may fail to say goodbye as well; it is gone either way.
+        connection.connection = None
+
+
+def give_back() -> None:
+    """Close this thread's connections, or return them to their pool."""
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            discard(connection)
+
+
+class Outage:
+    """One thread's view of a database that may be away: backs off, and says so once.
+
+    Args:
+        who: What the thread does, for the log.
+        using: Alias of the database.
+    """
+
+    FIRST_DELAY = 0.1
+    LONGEST_DELAY = 5.0
+
+    def __init__(self, who: str, using: str) -> None:
+        self._who = who
+        self._using = using
+        self._since: float | None = None
+        self._delay = self.FIRST_DELAY
+
+    @staticmethod
+    def is_about_data(error: Exception) -> bool:
+        """Whether the database answered, and refused what it was given."""
+        return isinstance(error, DataError | IntegrityError)
+
+    def failed(self, error: Exception) -> float:
+        """Note a failure, and drop the connection.
+
+        Returns:
+            Seconds to wait before the next attempt: growing, and never the same twice.
+        """
+        discard(connections[self._using])
+        if self._since is None:
+            self._since = time.monotonic()
+            self._delay = self.FIRST_DELAY
+            signals.emit(signals.database_lost, who=self._who, error=error)
+        else:
+            self._delay = min(self.LONGEST_DELAY, self._delay * 2)
+        return self._delay * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+
+    def worked(self) -> None:
+        """Note a success."""
+        if self._since is not None:
+            seconds = time.monotonic() - self._since
+            self._since = None
+            signals.emit(signals.database_back, who=self._who, seconds=seconds)

@@ -1,0 +1,57 @@
+"""Name this process so that another on the same machine can prove that it is gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from functools import cache
+from pathlib import Path
+
+
+def host() -> str:
+    """Return the host's name."""
+    return socket.gethostname()[:255]
+
+
+@cache
+def _place() -> str:
+    # Two containers may share a host name and use the same process ids: the boot and the pid
+    # namespace tell them apart. Elsewhere than on Linux neither can be had, and nothing is proven.
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        namespace = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return ""
+    return f"{boot}/{namespace}"
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process started, in the kernel's ticks; None when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The name in parentheses may hold spaces; field 22 is counted from behind it. A zombie is
+    # dead, only not yet buried by its parent.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in {"Z", "X"} else fields[19]
+
+
+def process_key() -> str:
+    """Return what identifies this process among all that ever ran here; "" where that is unknown."""
+    started = _started(os.getpid())
+    return f"{_place()}/{os.getpid()}/{started}" if _place() and started else ""
+
+
+def is_gone(key: str) -> bool:
+    """Return whether the process of a key has certainly ended; False when that cannot be known."""
+    place, _, rest = key.rpartition("/")[0].rpartition("/")
+    if not key or not place or place != _place():
+        return False
+    return _started(int(rest)) != key.rpartition("/")[2]
+
+
+def new_worker_id() -> str:
+    """Return an id for a worker of this process, at most 64 characters."""
+    return f"{host()[:30]}-{os.getpid()}-{uuid.uuid4().hex[:12]}"

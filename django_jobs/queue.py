@@ -1,0 +1,499 @@
+"""The durable queue: enqueue, claim, finish, hand back, rescue; the only writer of `Run.status`.
+
+Every change of state is one statement, or one transaction that locks first, and names the state
+it starts from. A worker's late word about a run that it lost therefore changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, transaction
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models.functions import Concat
+from django.utils import timezone
+
+from django_jobs import sql, wakeup
+from django_jobs.models import DEFAULT_QUEUE_NAME, Kind, Queue, Run, Status, Worker, jobs_database
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+# Rows of one INSERT or UPDATE: enough that the statement's own cost no longer shows.
+BATCH = 300
+
+
+@dataclass(slots=True)
+class NewRun:
+    """A run to insert. `run_after` is a time, or "now" by the database's clock, or "held"."""
+
+    job_id: str
+    name: str
+    func: str
+    payload: str
+    signature: str
+    queue_name: str = DEFAULT_QUEUE_NAME
+    priority: int = 0
+    options: dict[str, Any] | None = None
+    kind: str = Kind.IMMEDIATE.value
+    run_after: datetime | str = "now"
+    scheduled_at: datetime | None = None
+    unique_key: str | None = None
+    status: str = Status.READY.value
+    error: str = ""
+    worker_id: str = ""
+
+
+@dataclass(slots=True)
+class ClaimedRun:
+    """A run as the worker that claimed it sees it."""
+
+    id: int
+    job_id: str
+    func: str
+    payload: str
+    signature: str
+    queue_name: str
+    priority: int
+    options: dict[str, Any]
+    kind: str
+    attempt: int
+    rescues: int
+    unique_key: str | None
+    errors: list[dict[str, Any]]
+    name: str
+    worker_id: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one attempt came to.
+
+    A status of READY means: again at `run_after`, or without one only when somebody releases it.
+    """
+
+    status: str
+    started_at: datetime
+    finished_at: datetime
+    result: str | None = None
+    error: str = ""
+    traceback: str = ""
+    run_after: datetime | None = None
+    log: str = ""
+    progress: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Rescued:
+    """What became of a run whose worker died."""
+
+    run_id: int
+    job_id: str
+    worker_id: str
+    status: str
+    reason: str
+
+
+def immediate_key(job_id: str) -> str:
+    """Return the unique key that an unfinished immediate job holds."""
+    return f"i:{job_id}"
+
+
+def firing_key(job_id: str, scheduled_at: datetime) -> str:
+    """Return the unique key of one firing: one scheduled time of one job makes one run, ever."""
+    return f"f:{job_id}@{int(scheduled_at.timestamp() * 1_000_000)}"
+
+
+@contextmanager
+def write_transaction(alias: str) -> Iterator[BaseDatabaseWrapper]:
+    """Open a transaction that holds SQLite's write lock from its first statement on.
+
+    A SQLite transaction that reads first and writes later fails at once when another process wrote
+    in between, whatever its timeout; one that begins with a write waits its turn.
+    """
+    connection = connections[alias]
+    with transaction.atomic(using=alias):
+        if connection.vendor == "sqlite":
+            with connection.cursor() as cursor:
+                cursor.execute(f"UPDATE {sql.WORKER_TABLE} SET id = id WHERE 0")  # noqa: S608
+        yield connection
+
+
+def database_now(alias: str) -> datetime:
+    """Return the time by the database's clock, which decides leases and due times."""
+    connection = connections[alias]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {sql.dialect(connection).now}", [])
+        (value,) = cursor.fetchone()
+    now: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return now if timezone.is_aware(now) else now.replace(tzinfo=UTC)
+
+
+def enqueue(runs: Sequence[NewRun], *, using: str | None = None) -> list[int]:
+    """Insert runs in the caller's transaction, a few hundred to a statement.
+
+    Returns:
+        Their ids in order; empty where the database cannot return them (MySQL).
+
+    Raises:
+        IntegrityError: A `unique_key` is taken.
+    """
+    connection = connections[using or jobs_database()]
+    dialect = sql.dialect(connection)
+    ids: list[int] = []
+    for start in range(0, len(runs), BATCH):
+        batch = runs[start : start + BATCH]
+        rows = [
+            (
+                run.job_id, run.name, run.func, run.payload, run.signature, run.queue_name, run.priority,
+                json.dumps(run.options) if run.options else None, run.kind, run.status,
+                dialect.time(run.scheduled_at), run.unique_key, run.error, run.worker_id,
+                1 if run.status == Status.RUNNING else 0,
+            )
+            for run in batch
+        ]  # fmt: skip
+        with connection.cursor() as cursor:
+            cursor.execute(*dialect.insert(rows, [run.run_after for run in batch]))
+            if connection.features.can_return_rows_from_bulk_insert:
+                ids.extend(row[0] for row in cursor.fetchall())
+            elif len(runs) == 1:
+                ids.append(cursor.lastrowid)
+    return ids
+
+
+def claim(
+    worker_id: str, *, limit: int, queues: Sequence[str] = (), paused: Sequence[str] = (), using: str
+) -> list[ClaimedRun]:
+    """Claim up to `limit` ready runs for one worker.
+
+    Args:
+        worker_id: At most 64 characters, of a live `Worker` row; one that was declared dead gets nothing.
+        limit: At least 1; a worker passes its number of idle slots.
+        queues: Names to claim from; empty means every queue.
+        paused: Names not to claim from.
+        using: Alias of the database.
+
+    Returns:
+        Runs by priority (high first), then `run_after`, then id; each now RUNNING, attempt + 1.
+
+    Raises:
+        ValueError: `limit` is below 1.
+    """
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}")
+    connection = connections[using]
+    dialect = sql.dialect(connection)
+    if isinstance(dialect, sql.MariaDB):
+        with transaction.atomic(using=using), connection.cursor() as cursor:
+            cursor.execute(*dialect.claim(worker_id, queues, paused, limit))
+            runs = [_claimed(row) for row in cursor.fetchall()]
+            if runs:
+                cursor.execute(*dialect.take(worker_id, [run.id for run in runs]))
+        for run in runs:
+            run.attempt += 1
+            run.worker_id = worker_id
+        return runs
+    with connection.cursor() as cursor:
+        cursor.execute(*dialect.claim(worker_id, queues, paused, limit))
+        runs = [_claimed(row) for row in cursor.fetchall()]
+    # RETURNING keeps no order. Due times are not returned: ids grow with them but for retries.
+    runs.sort(key=lambda run: (-run.priority, run.id))
+    return runs
+
+
+def _claimed(row: Sequence[Any]) -> ClaimedRun:
+    run = ClaimedRun(*row)
+    run.options = _from_json(run.options) or {}
+    run.errors = _from_json(run.errors) or []
+    return run
+
+
+def _from_json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def seconds_until_ready(
+    *, queues: Sequence[str] = (), paused: Sequence[str] = (), using: str
+) -> float | None:
+    """Return how long until the next deferred run is due; None when none waits."""
+    waiting = Run.objects.using(using).ready().filter(run_after__isnull=False)
+    if queues:
+        waiting = waiting.filter(queue_name__in=queues)
+    if paused:
+        waiting = waiting.exclude(queue_name__in=paused)
+    due = waiting.order_by("run_after").values_list("run_after", flat=True).first()
+    return None if due is None else max(0.0, (due - database_now(using)).total_seconds())
+
+
+def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set[tuple[int, int]]:
+    """Write what attempts came to, a few hundred to a statement.
+
+    Fenced: only a run that is RUNNING by the same worker in the same attempt is written, so a
+    worker that lost a run cannot end it a second time.
+
+    Returns:
+        Id and attempt of those that were written; the others belong to somebody else by now.
+    """
+    connection = connections[using]
+    dialect = sql.dialect(connection)
+    written: set[tuple[int, int]] = set()
+    for start in range(0, len(outcomes), BATCH):
+        rows = [_finished(dialect, run, outcome) for run, outcome in outcomes[start : start + BATCH]]
+        if isinstance(dialect, sql.MariaDB):
+            with transaction.atomic(using=using), connection.cursor() as cursor:
+                cursor.execute(*dialect.fence([row[0] for row in rows]))
+                ours = set(cursor.fetchall())
+                rows = [row for row in rows if row[:3] in ours]
+                if rows:
+                    cursor.execute(*dialect.finish(rows))
+            written.update(row[:2] for row in rows)
+        else:
+            with connection.cursor() as cursor:
+                cursor.execute(*dialect.finish(rows))
+                written.update(cursor.fetchall())
+    return written
+
+
+def _finished(dialect: sql.Dialect, run: ClaimedRun, outcome: Outcome) -> tuple[Any, ...]:
+    errors = run.errors
+    if outcome.error:
+        errors = [*errors, error_entry(run.attempt, run.worker_id, outcome)]
+    return (
+        run.id,
+        run.attempt,
+        run.worker_id,
+        str(outcome.status),
+        dialect.time(outcome.run_after),
+        dialect.time(outcome.started_at),
+        None if outcome.status == Status.READY else dialect.time(outcome.finished_at),
+        outcome.result,
+        outcome.error,
+        json.dumps(errors) if errors else None,
+        outcome.log,
+        json.dumps(outcome.progress) if outcome.progress else None,
+    )
+
+
+def error_entry(attempt: int, worker_id: str, outcome: Outcome) -> dict[str, Any]:
+    """Return what `Run.errors` keeps of one attempt that did not succeed."""
+    return {
+        "attempt": attempt,
+        "worker_id": worker_id,
+        "started_at": outcome.started_at.isoformat(),
+        "finished_at": outcome.finished_at.isoformat(),
+        "error": outcome.error,
+        "traceback": outcome.traceback,
+    }
+
+
+def hand_back(runs: Collection[ClaimedRun], *, using: str) -> int:
+    """Return claimed runs that did not finish, as if they had never been claimed.
+
+    Returns:
+        How many were still their worker's.
+    """
+    count = 0
+    for worker_id in {run.worker_id for run in runs}:
+        ids = [run.id for run in runs if run.worker_id == worker_id]
+        count += (
+            Run.objects.using(using)
+            .running()
+            .filter(id__in=ids, worker_id=worker_id)
+            .update(status=Status.READY, attempt=F("attempt") - 1, worker_id="", started_at=None)
+        )
+    return count
+
+
+def set_progress(run: ClaimedRun, progress: dict[str, Any], *, using: str) -> None:
+    """Store how far a run has come, if it is still this worker's."""
+    Run.objects.using(using).running().filter(id=run.id, worker_id=run.worker_id, attempt=run.attempt).update(
+        progress=progress
+    )
+
+
+def cancel_requests(worker_id: str, *, using: str) -> list[int]:
+    """Return the runs of one worker that somebody wants stopped."""
+    return list(
+        Run.objects.using(using)
+        .running()
+        .filter(worker_id=worker_id, cancel_requested=True)
+        .values_list("id", flat=True)
+    )
+
+
+def cancel(where: Q, reason: str = "", *, using: str) -> tuple[int, int]:
+    """Cancel waiting runs, and ask running ones to stop.
+
+    Returns:
+        How many were cancelled, and how many were asked.
+    """
+    runs = Run.objects.using(using).filter(where)
+    cancelled = runs.ready().update(
+        status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
+    )
+    asked = runs.running().update(cancel_requested=True)
+    return cancelled, asked
+
+
+def cancel_waiting(where: Q, reason: str = "", *, using: str) -> int:
+    """Cancel waiting runs and leave running ones alone; return how many."""
+    return (
+        Run.objects.using(using)
+        .ready()
+        .filter(where)
+        .update(status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason)
+    )
+
+
+def _freed_key() -> Any:
+    # A firing keeps its key for ever; an immediate job frees its id when it has ended.
+    return Case(When(scheduled_at__isnull=True, then=Value(None)), default=F("unique_key"))
+
+
+def free_key(job_id: str, *, using: str) -> None:
+    """Let go of the id that a running immediate job holds, so that another may take it."""
+    Run.objects.using(using).filter(unique_key=immediate_key(job_id)).update(unique_key=None)
+
+
+def hold(where: Q, *, using: str) -> int:
+    """Keep waiting runs from being claimed until they are released; return how many."""
+    return Run.objects.using(using).ready().filter(where, run_after__isnull=False).update(run_after=None)
+
+
+def release(where: Q, *, using: str) -> int:
+    """Let held runs be claimed now; return how many."""
+    return (
+        Run.objects.using(using)
+        .ready()
+        .filter(where, run_after__isnull=True)
+        .update(run_after=timezone.now(), error="")
+    )
+
+
+def retry(run_id: int, *, using: str) -> bool:
+    """Make a run that ended without success READY again, now.
+
+    Returns:
+        Whether there was such a run.
+
+    Raises:
+        IntegrityError: An immediate job of its id is unfinished.
+    """
+    ended = Run.objects.using(using).filter(
+        pk=run_id, status__in=[Status.FAILED, Status.CANCELLED, Status.SKIPPED]
+    )
+    key = Case(
+        When(
+            kind=Kind.IMMEDIATE, scheduled_at__isnull=True, then=Concat(Value(immediate_key("")), F("job_id"))
+        ),
+        default=F("unique_key"),
+    )
+    options = ended.values_list("options", flat=True).first()
+    changes: dict[str, Any] = {"options": renewed(options)} if options and "expires_at" in options else {}
+    return bool(
+        ended.update(
+            status=Status.READY,
+            run_after=timezone.now(),
+            finished_at=None,
+            cancel_requested=False,
+            rescues=0,
+            # Its id is in use again, as when it was added.
+            unique_key=key,
+            **changes,
+        )
+    )
+
+
+def renewed(options: dict[str, Any] | None, since: datetime | None = None) -> dict[str, Any] | None:
+    """Return a run's options with its time to expire counted from some time, or from now."""
+    if not options or "expires" not in options:
+        return options
+    return {**options, "expires_at": (since or timezone.now()).timestamp() + options["expires"]}
+
+
+def set_paused(name: str, *, is_paused: bool, using: str) -> bool:
+    """Note whether workers may claim from a queue, and tell them; return whether that changed."""
+    if is_paused:
+        row, _ = Queue.objects.using(using).get_or_create(name=name)
+        has_changed = row.paused_at is None
+        Queue.objects.using(using).filter(name=name, paused_at__isnull=True).update(paused_at=timezone.now())
+    else:
+        paused = Queue.objects.using(using).filter(name=name, paused_at__isnull=False)
+        has_changed = bool(paused.update(paused_at=None))
+    wakeup.tell(wakeup.QUEUES, using=using)
+    return has_changed
+
+
+def paused_queues(*, using: str) -> list[str]:
+    """Return the names of the queues that an operator stopped."""
+    return list(Queue.objects.using(using).filter(paused_at__isnull=False).values_list("name", flat=True))
+
+
+def heartbeat(worker_id: str, *, lease_seconds: float, using: str) -> bool:
+    """Extend the lease of all that a worker holds, by the database's clock.
+
+    Returns:
+        False when the worker was declared dead: its runs are others' now.
+    """
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(*sql.dialect(connection).heartbeat(worker_id, lease_seconds))
+        return bool(cursor.rowcount)
+
+
+def rescue(*, max_rescues: int, gone: Collection[str] = (), using: str) -> list[Rescued]:
+    """Take their runs from workers that died, and decide what becomes of each.
+
+    A worker is dead when its lease ended by the database's clock, or when the caller knows it
+    (`gone`, ids). Its row is closed in the same transaction, so that a worker that only slept
+    learns at its next heartbeat that it lost them.
+
+    Args:
+        max_rescues: A run whose workers died more often than this is FAILED.
+        gone: Ids of workers whose process provably ended.
+        using: Alias of the database.
+    """
+    live = Worker.objects.using(using).filter(pk=OuterRef("worker_id"), stopped_at__isnull=True)
+    held = Run.objects.using(using).running()
+    now = database_now(using)
+    if not gone and not held.filter(~Exists(live.filter(lease_expires_at__gte=now))).exists():
+        return []
+    with write_transaction(using):
+        Worker.objects.using(using).filter(
+            Q(lease_expires_at__lt=now) | Q(pk__in=list(gone)), stopped_at__isnull=True
+        ).update(stopped_at=now, was_lost=True)
+        lost = list(held.filter(~Exists(live)).select_for_update(skip_locked=_skips_locked(using)))
+        return [_rescue(run, now, max_rescues, using) for run in lost]
+
+
+def _skips_locked(using: str) -> bool:
+    return bool(connections[using].features.has_select_for_update_skip_locked)
+
+
+def _rescue(run: Run, now: datetime, max_rescues: int, using: str) -> Rescued:
+    reason = "its worker died"
+    rescues = run.rescues + 1
+    status = Status.READY
+    if run.cancel_requested:
+        status, reason = Status.CANCELLED, "cancelled; its worker died before it could stop"
+    elif (run.options or {}).get("at_most_once"):
+        status, reason = Status.FAILED, "its worker died, and at_most_once forbids another attempt"
+    elif rescues > max_rescues:
+        status, reason = Status.FAILED, f"its worker died {rescues} times"
+    outcome = Outcome(status, run.started_at or now, now, error=f"WorkerDied: {reason}")
+    is_over = status != Status.READY
+    run.errors = [*(run.errors or []), error_entry(run.attempt, run.worker_id, outcome)]
+    run.status, run.error, run.rescues = status, outcome.error, rescues
+    run.finished_at = now if is_over else None
+    run.run_after = run.run_after if is_over else now
+    if is_over and run.scheduled_at is None:
+        run.unique_key = None
+    fields = ["errors", "status", "error", "rescues", "finished_at", "run_after", "unique_key"]
+    run.save(using=using, update_fields=fields)
+    return Rescued(run.pk, run.job_id, run.worker_id, str(status), reason)

@@ -1,0 +1,332 @@
+"""The statements of the queue, worded for each database.
+
+Literal states instead of parameters: only then do SQLite and PostgreSQL use the partial indexes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+RUN_TABLE = "django_jobs_run"
+WORKER_TABLE = "django_jobs_worker"
+JOB_TABLE = "django_jobs_job"
+
+# What a worker needs to know of a run that it claimed, in the order of `ClaimedRun`'s fields.
+CLAIMED_COLUMNS = (
+    "id", "job_id", "func", "payload", "signature", "queue_name", "priority", "options",
+    "kind", "attempt", "rescues", "unique_key", "errors", "name", "worker_id",
+)  # fmt: skip
+
+INSERTED_COLUMNS = (
+    "job_id", "name", "func", "payload", "signature", "queue_name", "priority", "options", "kind",
+    "status", "scheduled_at", "unique_key", "error", "worker_id", "attempt",
+)  # fmt: skip
+
+# Names and SQL types of rows that update statements join; the types are PostgreSQL's words.
+FINISHED_COLUMNS = (
+    ("id", "bigint"), ("attempt", "int"), ("worker_id", "text"), ("status", "text"),
+    ("run_after", "timestamptz"), ("started_at", "timestamptz"), ("finished_at", "timestamptz"),
+    ("result", "text"), ("error", "text"), ("errors", "jsonb"), ("log", "text"), ("progress", "jsonb"),
+)  # fmt: skip
+_PLAIN_COLUMNS = ("status", "started_at", "finished_at", "result", "error", "errors", "log")
+MOVED_COLUMNS = (("id", "text"), ("next_run_time", "timestamptz"))
+LAST_RUN_COLUMNS = (("id", "text"), ("run_id", "bigint"))
+
+Statement = tuple[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """The statements in the words of one database; subclasses say where it differs."""
+
+    connection: BaseDatabaseWrapper
+
+    json: ClassVar[str] = "%s"
+
+    @property
+    def now(self) -> str:
+        """The database's time, which decides leases and due times."""
+        raise NotImplementedError
+
+    def later(self, seconds: float) -> Statement:
+        """Now and some seconds, by the database's clock."""
+        raise NotImplementedError
+
+    def time(self, moment: datetime | None) -> Any:
+        """Return a datetime as this database's driver takes it."""
+        return self.connection.ops.adapt_datetimefield_value(moment) if moment else None
+
+    def insert(self, rows: Sequence[Sequence[Any]], run_afters: Sequence[datetime | str | None]) -> Statement:
+        """Insert runs; a `run_after` of "now" is the database's, of "held" is none."""
+        marks = ",".join(self.json if c == "options" else "%s" for c in INSERTED_COLUMNS)
+        now = self.now
+        values: list[str] = []
+        params: list[Any] = []
+        for row, run_after in zip(rows, run_afters, strict=True):
+            status = row[INSERTED_COLUMNS.index("status")]
+            after = now if run_after == "now" else "NULL" if run_after == "held" else "%s"
+            started = now if status == "RUNNING" else "NULL"
+            finished = "NULL" if status in {"READY", "RUNNING"} else now
+            values.append(f"({marks},{after},{now},{started},{finished},0,FALSE,'')")
+            params.extend(row)
+            if after == "%s":
+                params.append(self.time(run_after))  # type: ignore[arg-type]
+        columns = ",".join(INSERTED_COLUMNS)
+        returning = " RETURNING id" if self.connection.features.can_return_rows_from_bulk_insert else ""
+        return (
+            f"INSERT INTO {RUN_TABLE} ({columns},run_after,enqueued_at,started_at,finished_at,rescues,"  # noqa: S608
+            f"cancel_requested,log) VALUES {','.join(values)}{returning}",
+            params,
+        )
+
+    def ready(self, worker_id: str, queues: Sequence[str], paused: Sequence[str]) -> Statement:
+        """Condition of the runs that one worker may claim: none once it was declared dead."""
+        sql = (
+            f"status = 'READY' AND run_after <= {self.now} AND EXISTS "  # noqa: S608
+            f"(SELECT 1 FROM {WORKER_TABLE} w WHERE w.id = %s AND w.stopped_at IS NULL)"
+        )
+        params: list[Any] = [worker_id]
+        for names, word in ((queues, "IN"), (paused, "NOT IN")):
+            if names:
+                sql += f" AND queue_name {word} ({','.join(['%s'] * len(names))})"
+                params.extend(names)
+        return sql, params
+
+    def pick(
+        self,
+        worker_id: str,
+        queues: Sequence[str],
+        paused: Sequence[str],
+        limit: int,
+        columns: str = "id",
+    ) -> Statement:
+        """Select what to claim: by priority, then due time, then id."""
+        where, params = self.ready(worker_id, queues, paused)
+        return (
+            f"SELECT {columns} FROM {RUN_TABLE} WHERE {where} "  # noqa: S608
+            "ORDER BY priority DESC, run_after, id LIMIT %s",
+            [*params, limit],
+        )
+
+    def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
+        """Take ready runs and return their `CLAIMED_COLUMNS`."""
+        raise NotImplementedError
+
+    def _take(self) -> str:
+        return (
+            f"UPDATE {RUN_TABLE} SET status = 'RUNNING', attempt = attempt + 1, worker_id = %s, "  # noqa: S608
+            f"started_at = {self.now}, cancel_requested = FALSE, progress = NULL"
+        )
+
+    def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
+        """A derived table of rows that an UPDATE can join; `columns` are names and SQL types."""
+        raise NotImplementedError
+
+    def update(
+        self,
+        table: str,
+        changes: Sequence[tuple[str, str]],
+        source: Statement,
+        where: str,
+        returning: str = "",
+    ) -> Statement:
+        """Update a table from the rows `v`; `changes` are columns and expressions."""
+        rows, params = source
+        assignments = ", ".join(f"{column} = {value}" for column, value in changes)
+        ending = f" RETURNING {returning}" if returning else ""
+        return f"UPDATE {table} SET {assignments} FROM ({rows}) v WHERE {where}{ending}", params  # noqa: S608
+
+    def finish(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """Write outcomes, rows of `FINISHED_COLUMNS`; return id and attempt of those written."""
+        run = RUN_TABLE
+        changes = [(name, f"v.{name}") for name in _PLAIN_COLUMNS]
+        changes += [
+            ("progress", f"COALESCE(v.progress, {run}.progress)"),
+            ("run_after", f"CASE WHEN v.status = 'READY' THEN v.run_after ELSE {run}.run_after END"),
+            # An id is free for the next job once this one has ended; a firing is taken for ever.
+            (
+                "unique_key",
+                f"CASE WHEN v.status = 'READY' OR {run}.scheduled_at IS NOT NULL "
+                f"THEN {run}.unique_key ELSE NULL END",
+            ),
+        ]
+        fence = (
+            f"{run}.id = v.id AND {run}.status = 'RUNNING' AND {run}.worker_id = v.worker_id "
+            f"AND {run}.attempt = v.attempt"
+        )
+        written = f"{run}.id, {run}.attempt"
+        return self.update(run, changes, self.source(FINISHED_COLUMNS, rows), fence, written)
+
+    def move_jobs(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """Move jobs to their next firing: rows of `MOVED_COLUMNS`."""
+        table = "django_apscheduler_djangojob"
+        source = self.source(MOVED_COLUMNS, rows)
+        return self.update(table, [("next_run_time", "v.next_run_time")], source, f"{table}.id = v.id")
+
+    def note_last_runs(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """Note the newest run of jobs: rows of `LAST_RUN_COLUMNS`."""
+        source = self.source(LAST_RUN_COLUMNS, rows)
+        return self.update(
+            JOB_TABLE, [("last_run_id", "v.run_id")], source, f"{JOB_TABLE}.djangojob_ptr_id = v.id"
+        )
+
+    def unfinished_runs(self, job_ids: Sequence[str]) -> Statement:
+        """Count the unfinished runs of each of some jobs."""
+        marks = ",".join(["%s"] * len(job_ids))
+        return (
+            f"SELECT job_id, COUNT(*) FROM {RUN_TABLE} WHERE status IN ('READY', 'RUNNING') "  # noqa: S608
+            f"AND job_id IN ({marks}) GROUP BY job_id",
+            list(job_ids),
+        )
+
+    def heartbeat(self, worker_id: str, lease_seconds: float) -> Statement:
+        """Extend one worker's lease, unless it was declared dead."""
+        later, params = self.later(lease_seconds)
+        return (
+            f"UPDATE {WORKER_TABLE} SET heartbeat_at = {self.now}, lease_expires_at = {later} "  # noqa: S608
+            "WHERE id = %s AND stopped_at IS NULL",
+            [*params, worker_id],
+        )
+
+
+class PostgreSQL(Dialect):
+    """PostgreSQL: SKIP LOCKED, and outcomes as arrays."""
+
+    json = "%s::jsonb"
+
+    @property
+    def now(self) -> str:
+        """See `Dialect`."""
+        return "STATEMENT_TIMESTAMP()"
+
+    def later(self, seconds: float) -> Statement:
+        """See `Dialect`."""
+        return f"{self.now} + %s * INTERVAL '1 second'", [seconds]
+
+    def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
+        """See `Dialect`."""
+        pick, params = self.pick(worker_id, queues, paused, limit)
+        columns = ", ".join(f"{RUN_TABLE}.{c}" for c in CLAIMED_COLUMNS)
+        return (
+            # Materialized: a plan that runs the locked select once per row would take more than the limit.
+            f"WITH picked AS MATERIALIZED ({pick} FOR UPDATE SKIP LOCKED) {self._take()} "
+            f"FROM picked WHERE {RUN_TABLE}.id = picked.id RETURNING {columns}",
+            [*params, worker_id],
+        )
+
+    def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
+        """See `Dialect`."""
+        names = ", ".join(name for name, _ in columns)
+        # A jsonb array would have to be escaped twice: text until it is a row.
+        arrays = ", ".join(f"%s::{'text' if kind == 'jsonb' else kind}[]" for _, kind in columns)
+        cast = ", ".join(f"{name}::jsonb AS {name}" if kind == "jsonb" else name for name, kind in columns)
+        return (
+            f"SELECT {cast} FROM UNNEST({arrays}) AS u({names})",  # noqa: S608
+            [list(column) for column in zip(*rows, strict=True)],
+        )
+
+
+class SQLite(Dialect):
+    """SQLite: one writer at a time, so the UPDATE is its own lock; outcomes as one JSON array."""
+
+    @property
+    def now(self) -> str:
+        """See `Dialect`; SQLite's own clock is this host's too, but stops at milliseconds."""
+        return f"'{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}'"
+
+    def later(self, seconds: float) -> Statement:
+        """See `Dialect`."""
+        return "%s", [self.time(datetime.now(UTC) + timedelta(seconds=seconds))]
+
+    def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
+        """See `Dialect`."""
+        pick, params = self.pick(worker_id, queues, paused, limit)
+        return (
+            f"{self._take()} WHERE id IN ({pick}) RETURNING {', '.join(CLAIMED_COLUMNS)}",
+            [worker_id, *params],
+        )
+
+    def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
+        """See `Dialect`."""
+        picked = ", ".join(
+            f"JSON_EXTRACT(value, '$[{index}]') AS {name}" for index, (name, _) in enumerate(columns)
+        )
+        return f"SELECT {picked} FROM JSON_EACH(%s)", [json.dumps([list(row) for row in rows])]  # noqa: S608
+
+
+class MariaDB(Dialect):
+    """MariaDB and MySQL: no UPDATE that returns rows, so claims and fences lock first.
+
+    `UTC_TIMESTAMP`, because Django stores UTC there whatever the session's time zone is.
+    """
+
+    @property
+    def now(self) -> str:
+        """See `Dialect`."""
+        return "UTC_TIMESTAMP(6)"
+
+    def later(self, seconds: float) -> Statement:
+        """See `Dialect`."""
+        return f"{self.now} + INTERVAL %s MICROSECOND", [int(seconds * 1_000_000)]
+
+    def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
+        """Select and lock what `take` then takes, in the same transaction."""
+        pick, params = self.pick(worker_id, queues, paused, limit, ", ".join(CLAIMED_COLUMNS))
+        return f"{pick} FOR UPDATE SKIP LOCKED", params
+
+    def take(self, worker_id: str, ids: Sequence[int]) -> Statement:
+        """Take the runs that `claim` locked."""
+        return f"{self._take()} WHERE id IN ({','.join(['%s'] * len(ids))})", [worker_id, *ids]
+
+    def fence(self, ids: Sequence[int]) -> Statement:
+        """Lock those of the runs that are RUNNING; return id, attempt and worker_id."""
+        return (
+            f"SELECT id, attempt, worker_id FROM {RUN_TABLE} "  # noqa: S608
+            f"WHERE id IN ({','.join(['%s'] * len(ids))}) AND status = 'RUNNING' FOR UPDATE",
+            list(ids),
+        )
+
+    def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
+        """See `Dialect`."""
+        first = "SELECT " + ", ".join(f"%s AS {name}" for name, _ in columns)
+        others = "SELECT " + ", ".join(["%s"] * len(columns))
+        return (
+            " UNION ALL ".join([first, *[others] * (len(rows) - 1)]),
+            [value for row in rows for value in row],
+        )
+
+    def update(
+        self,
+        table: str,
+        changes: Sequence[tuple[str, str]],
+        source: Statement,
+        where: str,
+        returning: str = "",
+    ) -> Statement:
+        """See `Dialect`; nothing is returned."""
+        rows, params = source
+        assignments = ", ".join(f"{table}.{column} = {value}" for column, value in changes)
+        return f"UPDATE {table} JOIN ({rows}) v ON {where} SET {assignments}", params  # noqa: S608
+
+
+def dialect(connection: BaseDatabaseWrapper) -> Dialect:
+    """Return the statements for a connection.
+
+    Raises:
+        NotImplementedError: The database is none of SQLite, PostgreSQL, MariaDB and MySQL.
+    """
+    kinds: dict[str, type[Dialect]] = {"sqlite": SQLite, "postgresql": PostgreSQL, "mysql": MariaDB}
+    try:
+        return kinds[connection.vendor](connection)
+    except KeyError:
+        raise NotImplementedError(
+            f"django_jobs knows SQLite, PostgreSQL, MariaDB and MySQL, not {connection.vendor}"
+        ) from None
