@@ -1,0 +1,127 @@
+"""Write what runs came to: one thread per process, one statement for all that has gathered."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, InterfaceError
+
+from django_jobs import connections, signals
+from django_jobs import queue as durable_queue
+from django_jobs.connections import Outage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_jobs.queue import ClaimedRun, Outcome
+
+MOST_AT_ONCE = 1000
+
+
+class Completer:
+    """Takes outcomes from any thread, keeps them through an outage, and writes them.
+
+    Alone, an outcome is written at once; while one statement is under way others gather for the next.
+
+    Args:
+        using: Alias of the database.
+        on_written: Called on the completer's thread after each batch, with it.
+    """
+
+    def __init__(self, *, using: str, on_written: Callable[[list[tuple[ClaimedRun, Outcome]]], None]) -> None:
+        self._using = using
+        self._on_written = on_written
+        self._outcomes: queue.SimpleQueue[tuple[ClaimedRun, Outcome] | None] = queue.SimpleQueue()
+        self._give_up = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="django_jobs-completer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, run: ClaimedRun, outcome: Outcome) -> None:
+        """Have an outcome written, in time."""
+        self._outcomes.put((run, outcome))
+
+    def stop(self, timeout: float) -> bool:
+        """Write what is left, then end.
+
+        Args:
+            timeout: Seconds to wait for a database that does not answer; after that the lease of
+                the runs ends and they are executed again.
+
+        Returns:
+            Whether all was written.
+        """
+        self._outcomes.put(None)
+        self._thread.join(timeout)
+        if not self._thread.is_alive():
+            return True
+        self._give_up.set()
+        self._thread.join(1)
+        return False
+
+    def _serve(self) -> None:
+        is_last = False
+        while not is_last:
+            batch: list[tuple[ClaimedRun, Outcome]] = []
+            item = self._outcomes.get()
+            while True:
+                if item is None:
+                    is_last = True
+                    break
+                batch.append(item)
+                if len(batch) == MOST_AT_ONCE:
+                    break
+                try:
+                    item = self._outcomes.get_nowait()
+                except queue.Empty:
+                    break
+            if batch:
+                self._write(batch)
+        connections.give_back()
+
+    def _write(self, batch: list[tuple[ClaimedRun, Outcome]]) -> None:
+        outage = Outage("completer", self._using)
+        is_cut_down = False
+        while True:
+            try:
+                written = durable_queue.finish(batch, using=self._using)
+            except (DatabaseError, InterfaceError) as error:
+                if len(batch) > 1 and outage.is_about_data(error):
+                    # One row that the database will not take must not keep the others from being written.
+                    for one in batch:
+                        self._write([one])
+                    return
+                if outage.is_about_data(error) and not is_cut_down:
+                    batch = [_unstorable(*batch[0], error)]
+                    is_cut_down = True
+                    continue
+                if self._give_up.wait(outage.failed(error)):
+                    return
+            else:
+                outage.worked()
+                break
+        self._on_written(batch)
+        for run, outcome in batch:
+            if (run.id, run.attempt) in written:
+                if outcome.status == "READY" and outcome.run_after is None:
+                    signals.emit(signals.run_held, run=run, reason=outcome.error)
+                else:
+                    signals.emit(signals.run_finished, run=run, outcome=outcome)
+            else:
+                signals.emit(signals.run_refused, run=run)
+
+
+def _unstorable(run: ClaimedRun, outcome: Outcome, error: Exception) -> tuple[ClaimedRun, Outcome]:
+    outcome.status = "FAILED"
+    outcome.result = None
+    outcome.error = (
+        f"{type(error).__name__}: the database refused the outcome of this run: {str(error)[:300]}"
+    )
+    outcome.traceback = ""
+    outcome.log = ""
+    outcome.progress = None
+    return run, outcome

@@ -1,0 +1,1 @@
+"""What executes runs: `concurrent.futures.Executor`s by name."""

@@ -1,0 +1,220 @@
+"""Call one run's function: its context, time limit, result, error, log and progress."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import threading
+import time
+import traceback as traceback_module
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from django_jobs import codec, context, functions, retry
+from django_jobs.conf import jobs_settings
+from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound
+from django_jobs.models import Status
+from django_jobs.queue import ClaimedRun, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from datetime import datetime
+
+CUT_MARK = "\n... cut at {} bytes ...\n"
+
+
+class Execution:
+    """One attempt of one run, from its claim to its outcome.
+
+    Args:
+        run: As claimed.
+        report_progress: Called when the function set its progress.
+    """
+
+    def __init__(
+        self, run: ClaimedRun, *, report_progress: Callable[[Execution], None] | None = None
+    ) -> None:
+        limits = jobs_settings()
+        self.run = run
+        self.context = context.RunContext(
+            job_id=run.job_id,
+            run_id=run.id,
+            attempt=run.attempt,
+            queue_name=run.queue_name,
+            max_log_bytes=limits.MAX_LOG_BYTES,
+            report=(lambda: report_progress(self)) if report_progress else None,
+        )
+        self.claimed_at = time.monotonic()
+        self.started_at: datetime | None = None
+        # Ended because its worker stops: to be handed back, not written.
+        self.is_interrupted = False
+        # Monotonic time at which the attempt is out of time; None before it starts or without limit.
+        self.deadline: float | None = None
+        self._begun = 0.0
+        self._task: asyncio.Task[Any] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def is_started(self) -> bool:
+        """Whether its function may have been called."""
+        return self.started_at is not None
+
+    def start_clock(self) -> None:
+        """Note that the attempt starts now; its time limit counts from here."""
+        self.started_at = timezone.now()
+        self._begun = time.monotonic()
+        timeout = self.run.options.get("timeout")
+        if timeout is not None:
+            self.deadline = self._begun + timeout
+
+    def begin(self) -> Outcome | Callable[[], Coroutine[Any, Any, Outcome]]:
+        """Execute the run on this thread; `start_clock` came before.
+
+        Returns:
+            The outcome; or, for an `async def` function, what to await for it on the event loop.
+        """
+        try:
+            expired = self._expired()
+            if expired:
+                return self._outcome(Status.SKIPPED, error=expired)
+            codec.verify(self.run.func, self.run.payload, self.run.signature)
+            function = functions.resolve(self.run.func)
+            args, kwargs = codec.load_arguments(self.run.payload)
+            if inspect.iscoroutinefunction(function):
+                return lambda: self._await(function, args, kwargs)
+            context.enter(self.context)
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                context.leave()
+            if inspect.iscoroutine(result):
+                # A wrapper that is not `async def` itself around a function that is.
+                return lambda: self._await(lambda: result, (), {})
+            return self._succeeded(result)
+        except BadPayload as error:
+            # Not this run's failure: it waits, unchanged, until the key or the row is mended.
+            return self._outcome(Status.READY, error=_one_line(error))
+        except (KeyboardInterrupt, SystemExit) as error:
+            return self._failed(error)
+        except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
+            return self._failed(error)
+
+    async def _await(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Outcome:
+        with self._lock:
+            self._task = asyncio.current_task()
+        context.enter(self.context)
+        try:
+            remaining = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+            async with asyncio.timeout(remaining) as limit:
+                if self.context.must_stop:
+                    raise asyncio.CancelledError  # noqa: TRY301 - stopped before its first step
+                result = await function(*args, **kwargs)
+            return self._succeeded(result)
+        except TimeoutError as error:
+            if limit.expired():
+                self.context.stop("timeout")
+            return self._failed(error)
+        except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
+            return self._failed(error)
+        finally:
+            with self._lock:
+                self._task = None
+
+    def stop(self, reason: str, call_soon: Callable[[Callable[[], object]], None] | None = None) -> None:
+        """Tell the function to end: through its context, and by cancelling its task if it has one.
+
+        Args:
+            reason: "cancelled", "timeout", "shutdown" or "lost".
+            call_soon: Calls something on the event loop's thread.
+        """
+        self.context.stop(reason)
+        with self._lock:
+            task = self._task
+        if task is not None and call_soon is not None:
+            call_soon(task.cancel)
+
+    def _expired(self) -> str:
+        expires_at = self.run.options.get("expires_at")
+        if expires_at is None or self.started_at is None or self.started_at.timestamp() < expires_at:
+            return ""
+        late = timedelta(seconds=round(self.started_at.timestamp() - expires_at))
+        return f"Expired: not begun in time, {late} too late"
+
+    def _succeeded(self, result: object) -> Outcome:
+        text = None if result is None else codec.dumps(result, path="the result")
+        limit = jobs_settings().MAX_RESULT_BYTES
+        if text is not None and len(text) * 4 > limit and len(text.encode()) > limit:
+            raise ValueError(
+                f"the result has {len(text.encode())} bytes as JSON, more than MAX_RESULT_BYTES ({limit}): "
+                "store it elsewhere and return where"
+            )
+        if self.context.was_told:
+            # It heard that it should end, and ended: its work is not what was asked for.
+            return self._stopped(f"stopped when told ({self.context.stop_reason})", "", result=text)
+        return self._outcome(Status.SUCCESSFUL, result=text)
+
+    def _stopped(self, error: str, trace: str, *, result: str | None = None) -> Outcome:
+        match self.context.stop_reason:
+            case "cancelled":
+                return self._outcome(Status.CANCELLED, error=error, traceback=trace, result=result)
+            case "timeout":
+                limit = self.run.options.get("timeout")
+                text = f"RunTimeout: longer than its limit of {limit:g} s"
+                return self._retried(TimeoutError(text), text, trace)
+            case _:
+                # Shut down or lost: the worker hands it back, or it is not ours to write.
+                self.is_interrupted = True
+                return self._outcome(Status.READY, error=error, traceback=trace)
+
+    def _failed(self, error: BaseException) -> Outcome:
+        text = _one_line(error)
+        trace = _cut("".join(traceback_module.format_exception(error)), jobs_settings().MAX_ERROR_BYTES)
+        if self.context.must_stop:
+            return self._stopped(text, trace)
+        return self._retried(error, text, trace)
+
+    def _retried(self, error: BaseException, text: str, trace: str) -> Outcome:
+        policy = self.run.options.get("retry")
+        if policy is not None and not isinstance(error, FunctionNotFound | FunctionNotAllowed):
+            chosen = retry.from_json(policy)
+            # Attempts that ended with their worker are bounded by MAX_RESCUES, not by the policy.
+            tried = self.run.attempt - self.run.rescues
+            if retry.should_retry(chosen, tried, error):
+                delay = retry.next_delay(chosen, tried, random=random.random)
+                again = timezone.now() + timedelta(seconds=delay)
+                return self._outcome(Status.READY, error=text, traceback=trace, run_after=again)
+        return self._outcome(Status.FAILED, error=text, traceback=trace)
+
+    def _outcome(self, status: str, **values: Any) -> Outcome:
+        started_at = self.started_at or timezone.now()
+        # From the monotonic clock: the host's may be set while the function runs.
+        finished_at = started_at + timedelta(seconds=time.monotonic() - self._begun)
+        return Outcome(
+            str(status),
+            started_at,
+            finished_at,
+            log=self.context.log_text,
+            progress=self.context.progress,
+            **values,
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    name = type(error).__qualname__
+    return (f"{name}: {text}" if text else name)[:1000]
+
+
+def _cut(text: str, limit: int) -> str:
+    # NUL is the one character that PostgreSQL does not store.
+    raw = text.replace("\x00", "\\x00").encode(errors="backslashreplace")
+    if len(raw) <= limit:
+        return raw.decode()
+    # The beginning says what was called, the end what was raised.
+    half = limit // 2
+    return raw[:half].decode(errors="ignore") + CUT_MARK.format(limit) + raw[-half:].decode(errors="ignore")

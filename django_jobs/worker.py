@@ -1,0 +1,417 @@
+"""The loop of one process: claim, engine, finish."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+
+from django_jobs import __version__, connections, processes, queue, signals, wakeup
+from django_jobs.completer import Completer
+from django_jobs.conf import jobs_settings
+from django_jobs.connections import Outage
+from django_jobs.engines.loop import LoopEngine
+from django_jobs.engines.threads import ThreadEngine
+from django_jobs.models import Worker as WorkerRow
+from django_jobs.queue import ClaimedRun, Outcome
+from django_jobs.runner import Execution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from concurrent.futures import Future
+
+logger = logging.getLogger(__name__)
+
+# Claimed runs that wait in this process for a thread: about this much work, so that short runs
+# need few claims and long ones never wait here while another process is idle.
+PREFETCH_SECONDS = 0.02
+MOST_PREFETCHED = 200
+
+
+class Worker:
+    """Claims runs, has them executed, and has their outcomes written.
+
+    Args:
+        using: Alias of the database.
+        queues: Names to serve; empty means all.
+        threads: Plain functions at once.
+        async_runs: `async def` functions at once.
+        has_clock: Whether a clock runs beside it; only said in its row.
+    """
+
+    def __init__(
+        self,
+        *,
+        using: str,
+        queues: Sequence[str] = (),
+        threads: int | None = None,
+        async_runs: int | None = None,
+        has_clock: bool = False,
+    ) -> None:
+        settings = jobs_settings()
+        self.using = using
+        self.queues = tuple(queues)
+        self.threads = settings.THREADS if threads is None else threads
+        self.has_clock = has_clock
+        self.id = processes.new_worker_id()
+        self.paused: tuple[str, ...] = ()
+        self._async_runs = settings.ASYNC_RUNS if async_runs is None else async_runs
+        self._poll_seconds = settings.POLL_SECONDS
+        self._engine = ThreadEngine(self.threads, name="django_jobs-run")
+        self._loop = LoopEngine()
+        self._completer = Completer(using=using, on_written=self._written)
+        self._lock = threading.Lock()
+        # By run and attempt: a run that was lost may be here a second time.
+        self._executions: dict[tuple[int, int], Execution] = {}
+        self._futures: dict[tuple[int, int], Future[None]] = {}
+        self._is_claiming = False
+        # Runs that were ever claimed.
+        self.claims = 0
+        # Runs in the hands of threads, on the loop, and not yet written.
+        self._on_threads = 0
+        self._on_loop = 0
+        self._unwritten = 0
+        self._seconds_per_run = 1.0
+        self._wake = threading.Event()
+        self._idle = threading.Condition(self._lock)
+        self._progress: set[Execution] = set()
+        self._stopping = threading.Event()
+        # Called, if set, when a run got a deadline or progress that the keeper should see to.
+        self.on_attention: Callable[[], None] | None = None
+        self._thread = threading.Thread(target=self._serve, name="django_jobs-worker", daemon=True)
+
+    # Its row
+
+    def _register(self, worker_id: str) -> None:
+        """Write a row for this worker; only then may it claim under that id."""
+        now = queue.database_now(self.using)
+        lease = jobs_settings().LEASE_SECONDS
+        WorkerRow.objects.using(self.using).create(
+            id=worker_id,
+            host=processes.host(),
+            process_key=processes.process_key(),
+            pid=os.getpid(),
+            version=__version__,
+            queues=list(self.queues),
+            threads=self.threads,
+            has_clock=self.has_clock,
+            started_at=now,
+            heartbeat_at=now,
+            lease_expires_at=now + timedelta(seconds=lease),
+        )
+
+    # Start and stop
+
+    def start(self) -> None:
+        """Register, and begin to claim.
+
+        Raises:
+            DatabaseError: The row could not be written.
+        """
+        self._register(self.id)
+        self._completer.start()
+        wakeup.subscribe(self._heard)
+        self._thread.start()
+        signals.emit(
+            signals.worker_started,
+            worker_id=self.id,
+            queues=self.queues,
+            threads=self.threads,
+            has_clock=self.has_clock,
+        )
+
+    def stop_claiming(self) -> None:
+        """Claim no more, and hand back what no thread has begun."""
+        wakeup.unsubscribe(self._heard)
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+        self.hand_back_waiting()
+
+    def stop(self, timeout: float) -> bool:
+        """Stop claiming, let running work finish, hand back the rest, and close the row.
+
+        Args:
+            timeout: Seconds that running work may take; then it is told to stop and handed back
+                without counting an attempt.
+
+        Returns:
+            Whether everything that ran had finished.
+        """
+        self.stop_claiming()
+        ended = self.wait_idle(timeout)
+        if not ended:
+            left = self.executions()
+            for execution in left:
+                execution.stop("shutdown", self._loop.call_soon)
+            # A moment for those that listen.
+            self.wait_idle(min(1.0, timeout / 10))
+            self._hand_back([execution.run for execution in self.executions()])
+        self._engine.shutdown(wait=False, cancel_futures=True)
+        self._loop.shutdown(wait=ended)
+        is_written = self._completer.stop(max(1.0, timeout))
+        try:
+            WorkerRow.objects.using(self.using).filter(pk=self.id, stopped_at__isnull=True).update(
+                stopped_at=queue.database_now(self.using)
+            )
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("worker=%s could not say that it stopped, its lease will: %s", self.id, error)
+        signals.emit(signals.worker_stopped, worker_id=self.id)
+        return ended and is_written
+
+    # What it holds
+
+    def executions(self) -> list[Execution]:
+        """Return the attempts that are under way or wait for a thread."""
+        with self._lock:
+            return list(self._executions.values())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it holds no run, is about to hold none, and has written all outcomes."""
+        with self._lock:
+            return not self._executions and not self._unwritten and not self._is_claiming
+
+    def has_nothing_due(self) -> bool:
+        """Ask the queue whether no run is due that this worker would claim."""
+        due = queue.seconds_until_ready(queues=self.queues, paused=self.paused, using=self.using)
+        return due is None or due > 0
+
+    def wait_idle(self, timeout: float | None) -> bool:
+        """Wait until it holds nothing; return whether it came to that in time."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._executions and not self._unwritten, timeout)
+
+    def stop_run(self, run_id: int, reason: str) -> None:
+        """Tell one attempt to end; one that has not begun is ended here."""
+        with self._lock:
+            found = [
+                (execution, self._futures.get(key))
+                for key, execution in self._executions.items()
+                if key[0] == run_id
+            ]
+        for execution, future in found:
+            if reason == "cancelled" and future is not None and future.cancel():
+                self._ended(execution, _never_begun("CANCELLED", "cancelled before it began"))
+                self._release_thread()
+            else:
+                execution.stop(reason, self._loop.call_soon)
+
+    def hand_back_waiting(self) -> None:
+        """Return the claimed runs that wait for a thread to the queue."""
+        unbegun: list[Execution] = []
+        with self._lock:
+            futures = list(self._futures.items())
+        for key, future in futures:
+            if future.cancel():
+                with self._lock:
+                    unbegun.append(self._executions[key])
+                self._release_thread()
+        self._hand_back([execution.run for execution in unbegun])
+
+    def hand_back_stuck(self, seconds: float = 1.0) -> None:
+        """Return to the queue what was prefetched and has waited for a thread since."""
+        now = time.monotonic()
+        with self._lock:
+            waiting = [self._executions[key] for key in self._futures if key in self._executions]
+        if any(now - execution.claimed_at > seconds for execution in waiting):
+            # Runs here take longer than they used to: claim no more than there are threads.
+            self._seconds_per_run = max(self._seconds_per_run, seconds)
+            self.hand_back_waiting()
+
+    def _hand_back(self, runs: list[ClaimedRun]) -> None:
+        if not runs:
+            return
+        try:
+            queue.hand_back(runs, using=self.using)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning(
+                "worker=%s could not hand back %s runs, its lease will: %s", self.id, len(runs), error
+            )
+        with self._idle:
+            for run in runs:
+                self._executions.pop((run.id, run.attempt), None)
+                self._futures.pop((run.id, run.attempt), None)
+            self._idle.notify_all()
+        wakeup.tell_here(wakeup.RUNS)
+
+    def take_progress(self) -> list[Execution]:
+        """Return the attempts whose progress changed since the last call."""
+        with self._lock:
+            changed, self._progress = self._progress, set()
+        return list(changed)
+
+    # Claiming
+
+    def _heard(self, topic: str) -> None:
+        if topic in {wakeup.RUNS, wakeup.ANYTHING}:
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Look for work now."""
+        self._wake.set()
+
+    def _serve(self) -> None:
+        outage = Outage("worker", self.using)
+        wait: float | None = 0.0
+        while not self._stopping.is_set():
+            self._wake.wait(wait)
+            self._wake.clear()
+            if self._stopping.is_set():
+                break
+            try:
+                wait = self._claim()
+                outage.worked()
+            except (DatabaseError, InterfaceError) as error:
+                self._stopping.wait(outage.failed(error))
+                wait = 0.0
+            except Exception:  # a mistake of ours must not end the loop that everything hangs on
+                logger.exception("worker=%s: claiming failed", self.id)
+                wait = self._poll_seconds
+        connections.give_back()
+
+    def _claim(self) -> float | None:
+        """Claim while there are free slots; return how long to wait then, None for until woken."""
+        while not self._stopping.is_set():
+            free = self.free_slots()
+            if free < 1:
+                return None
+            with self._lock:
+                self._is_claiming = True
+            try:
+                runs = queue.claim(
+                    self.id, limit=free, queues=self.queues, paused=self.paused, using=self.using
+                )
+                for run in runs:
+                    self.execute(run)
+            finally:
+                with self._lock:
+                    self._is_claiming = False
+            if len(runs) < free:
+                break
+        due = queue.seconds_until_ready(queues=self.queues, paused=self.paused, using=self.using)
+        return self._poll_seconds if due is None else min(self._poll_seconds, due + 0.001)
+
+    def free_slots(self) -> int:
+        """Return how many runs may be claimed now."""
+        with self._lock:
+            if self._on_loop >= self._async_runs:
+                return 0
+            prefetch = min(MOST_PREFETCHED, int(self.threads * PREFETCH_SECONDS / self._seconds_per_run))
+            return self.threads + prefetch - self._on_threads
+
+    def execute(self, run: ClaimedRun) -> None:
+        """Hand a claimed run to the engine."""
+        execution = Execution(run, report_progress=self._progressed)
+        key = (run.id, run.attempt)
+        with self._lock:
+            self._executions[key] = execution
+            self._on_threads += 1
+            self.claims += 1
+        future = self._engine.submit(self._begin, execution)
+        with self._lock:
+            if key in self._executions and not execution.is_started:
+                self._futures[key] = future
+
+    # Executing, on the engine's threads and the loop
+
+    def _begin(self, execution: Execution) -> None:
+        with self._lock:
+            execution.start_clock()
+            self._futures.pop((execution.run.id, execution.run.attempt), None)
+        began = time.monotonic()
+        signals.emit(signals.run_started, run=execution.run)
+        if execution.deadline is not None and self.on_attention is not None:
+            self.on_attention()
+        outcome = execution.begin()
+        if isinstance(outcome, Outcome):
+            self._ended(execution, outcome)
+        else:
+            self._detach(execution, outcome)
+        self._release_thread(time.monotonic() - began)
+
+    def _detach(self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]]) -> None:
+        with self._lock:
+            self._on_loop += 1
+        try:
+            future = self._loop.submit(begin)
+        except RuntimeError:
+            # Shutting down: handed back with the rest.
+            with self._lock:
+                self._on_loop -= 1
+            return
+        future.add_done_callback(lambda done: self._awaited(execution, done))
+
+    def _awaited(self, execution: Execution, future: Future[Outcome]) -> None:
+        with self._lock:
+            was_full = self._on_loop >= self._async_runs
+            self._on_loop -= 1
+        if not future.cancelled() and future.exception() is None:
+            self._ended(execution, future.result())
+        if was_full:
+            self._wake.set()
+
+    def _release_thread(self, seconds: float | None = None) -> None:
+        with self._lock:
+            self._on_threads -= 1
+            if seconds is not None:
+                self._seconds_per_run += (max(seconds, 1e-5) - self._seconds_per_run) * 0.1
+            # Claims are worth making when many slots are free, or when a thread would rest.
+            is_hungry = self._on_threads <= self.threads
+        if is_hungry:
+            self._wake.set()
+
+    def _ended(self, execution: Execution, outcome: Outcome) -> None:
+        if execution.is_interrupted:
+            self._hand_back([execution.run])
+            return
+        with self._idle:
+            # Handed back meanwhile: somebody else executes it.
+            is_ours = self._executions.pop((execution.run.id, execution.run.attempt), None) is not None
+            self._progress.discard(execution)
+            self._unwritten += is_ours
+        if is_ours:
+            self._completer.put(execution.run, outcome)
+
+    def _written(self, batch: list[tuple[ClaimedRun, Outcome]]) -> None:
+        if any(outcome.status == "READY" for _, outcome in batch):
+            # To be tried again: know when.
+            self._wake.set()
+        with self._idle:
+            self._unwritten -= len(batch)
+            if not self._unwritten and not self._executions:
+                self._idle.notify_all()
+        wakeup.tell_here(wakeup.FINISHED)
+
+    def _progressed(self, execution: Execution) -> None:
+        with self._lock:
+            is_first = not self._progress
+            self._progress.add(execution)
+        if is_first and self.on_attention is not None:
+            self.on_attention()
+
+    def lose(self) -> None:
+        """Note that this worker was taken for dead: its runs belong to others; go on under a new id.
+
+        Raises:
+            DatabaseError: The new row could not be written; call again.
+        """
+        fresh = processes.new_worker_id()
+        # Before anything is claimed under it: a run of a worker without a row is taken for orphaned.
+        self._register(fresh)
+        lost, self.id = self.id, fresh
+        for execution in self.executions():
+            if execution.run.worker_id == lost:
+                execution.stop("lost", self._loop.call_soon)
+        signals.emit(signals.worker_lost, worker_id=lost)
+
+
+def _never_begun(status: str, error: str) -> Outcome:
+    now = timezone.now()
+    return Outcome(status, now, now, error=error)
