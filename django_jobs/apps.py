@@ -1,0 +1,29 @@
+"""The app: connects what must be connected once per process."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core import checks as django_checks
+from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy as _
+
+from django_jobs import checks, signals
+
+
+class DjangoJobsConfig(AppConfig):
+    """The app."""
+
+    name = "django_jobs"
+    verbose_name = _("Jobs")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
+        # Only now may models be imported, and with them the manager.
+        from django_jobs import autostart
+
+        for check in checks.ALL:
+            django_checks.register(check, django_checks.Tags.compatibility)
+        signals.write_to_log()
+        autodiscover_modules("jobs")
+        autostart.start_where_requests_are_served()

@@ -1,0 +1,50 @@
+"""Sign anew what was signed with another SECRET_KEY, when an operator says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.db.models import Q
+
+from django_jobs import codec, queue, wakeup
+from django_jobs.clock import mend_broken
+from django_jobs.exceptions import BadPayload
+from django_jobs.models import Job, Run, jobs_database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _is_foreign(call: Job | Run) -> bool:
+    try:
+        codec.verify(call.func, call.payload, call.signature)
+    except BadPayload:
+        return True
+    return False
+
+
+def foreign() -> tuple[list[Job], list[Run]]:
+    """Return the jobs, and the unfinished runs, whose signature is not of this process's keys."""
+    using = jobs_database()
+    jobs = [job for job in Job.objects.using(using).order_by("pk") if _is_foreign(job)]
+    runs = [run for run in Run.objects.using(using).ready().order_by("pk").iterator() if _is_foreign(run)]
+    return jobs, runs
+
+
+def sign(jobs: Sequence[Job], runs: Sequence[Run]) -> None:
+    """Sign jobs and runs with the present key, and let them run."""
+    using = jobs_database()
+    with transaction.atomic(using=using):
+        for model, calls in ((Job, jobs), (Run, runs)):
+            for call in calls:
+                model.objects.using(using).filter(pk=call.pk, payload=call.payload, func=call.func).update(
+                    signature=codec.sign(call.func, call.payload)
+                )
+        # Those that nobody tried yet are not held; those that were, wait with the reason.
+        held = [run.pk for run in runs if run.error]
+        for start in range(0, len(held), queue.BATCH):
+            queue.release(Q(pk__in=held[start : start + queue.BATCH]), using=using)
+        mend_broken(using)
+        wakeup.tell(wakeup.JOBS, using=using)
+        wakeup.tell(wakeup.RUNS, using=using)

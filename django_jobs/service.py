@@ -1,0 +1,174 @@
+"""One process's clock, worker, keeper and ears, started and stopped together."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from django.apps import apps
+from django.db import DatabaseError, InterfaceError
+
+from django_jobs import connections, wakeup
+from django_jobs.clock import Clock
+from django_jobs.conf import jobs_settings
+from django_jobs.keeper import Keeper, rescue_dead
+from django_jobs.models import jobs_database, missing_tables
+from django_jobs.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+logger = logging.getLogger(__name__)
+
+TABLES_SECONDS = 2.0
+
+
+class Service:
+    """What makes a process work. Starting returns at once; the database is touched in the background.
+
+    Args:
+        queues: Names to serve; empty means all.
+        threads: Plain functions at once; None for the setting.
+        clock: Whether to fire due jobs.
+        worker: Whether to execute runs.
+        delay: Seconds before the first touch of the database.
+        on_started: Called once everything runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        queues: Sequence[str] = (),
+        threads: int | None = None,
+        clock: bool = True,
+        worker: bool = True,
+        delay: float = 0.0,
+        on_started: Callable[[], None] | None = None,
+    ) -> None:
+        self._queues = tuple(queues)
+        self._threads = threads
+        self._wants_clock = clock
+        self._wants_worker = worker
+        self._delay = delay
+        self._on_started = on_started
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._started = threading.Event()
+        self._starter = threading.Thread(target=self._start, name="django_jobs-starter", daemon=True)
+        self.worker: Worker | None = None
+        self._clock: Clock | None = None
+        self._keeper: Keeper | None = None
+        self._ears: wakeup.Ears | None = None
+
+    def start(self) -> None:
+        """Begin to start, and return."""
+        self._starter.start()
+
+    def wait_started(self, timeout: float | None = None) -> bool:
+        """Wait until everything runs; return whether it came to that in time."""
+        return self._started.wait(timeout)
+
+    def _start(self) -> None:
+        # The app registry first: queries during app initialisation are what Django warns of.
+        while not apps.ready_event.wait(0.05):
+            if self._stopping.is_set():
+                return
+        self._stopping.wait(self._delay)
+        has_said = False
+        while not self._stopping.is_set():
+            try:
+                missing = missing_tables()
+                if not missing:
+                    with self._lock:
+                        if not self._stopping.is_set():
+                            self._start_all(jobs_database())
+                    break
+                problem: object = (
+                    f"tables are missing ({', '.join(sorted(missing))}): run `manage.py migrate`"
+                )
+                level = logging.WARNING
+            except (DatabaseError, InterfaceError) as error:
+                problem, level = error, logging.ERROR
+                connections.give_back()
+            if not has_said:
+                logger.log(level, "waiting for the database before starting: %s", problem)
+                has_said = True
+            self._stopping.wait(TABLES_SECONDS)
+        connections.give_back()
+
+    def _start_all(self, using: str) -> None:
+        settings = jobs_settings()
+        # Before anything is claimed: what this host's last process left goes first.
+        rescue_dead(using=using, max_rescues=settings.MAX_RESCUES)
+        if self._wants_worker:
+            worker = Worker(
+                using=using, queues=self._queues, threads=self._threads, has_clock=self._wants_clock
+            )
+            worker.start()
+            self.worker = worker
+            self._keeper = Keeper(worker)
+            self._keeper.start()
+        if self._wants_clock:
+            self._clock = Clock(using)
+            self._clock.start()
+        self._ears = wakeup.Ears(using)
+        self._ears.start()
+        if self.worker is not None:
+            self.worker.wake()
+        self._started.set()
+        if self._on_started is not None:
+            self._on_started()
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Stop all, losing nothing; may be called twice.
+
+        Args:
+            timeout: Seconds that running work may take to finish; None for SHUTDOWN_SECONDS.
+
+        Returns:
+            Whether all that ran had finished.
+        """
+        limit = jobs_settings().SHUTDOWN_SECONDS if timeout is None else timeout
+        self._stopping.set()
+        has_finished = True
+        with self._lock:
+            if self.worker is not None:
+                self.worker.stop_claiming()
+            if self._clock is not None:
+                self._clock.shutdown(wait=False)
+                self._clock = None
+            if self._ears is not None:
+                self._ears.stop()
+                self._ears = None
+            if self.worker is not None and self._keeper is not None:
+                # The keeper goes on beating while running work finishes.
+                has_finished = self.worker.stop(limit)
+                self._keeper.stop()
+                self.worker = None
+        if self._starter.ident is not None and threading.current_thread() is not self._starter:
+            self._starter.join(5)
+        return has_finished
+
+    def drain(self, stopped: threading.Event) -> None:
+        """Work until nothing is due: no job to fire, no run to claim, none in hand.
+
+        Args:
+            stopped: Ends the wait early when set.
+        """
+        while not stopped.is_set() and not self._is_drained():
+            stopped.wait(0.02)
+
+    def _is_drained(self) -> bool:
+        worker = self.worker
+        if worker is None or not self._started.is_set():
+            return False
+        claims = worker.claims
+        due = None if self._clock is None else self._clock.seconds_until_due()
+        return (
+            (due is None or due > 0)
+            and worker.has_nothing_due()
+            and worker.is_idle
+            # Nothing was claimed since the first question: it might have added what that one missed.
+            and worker.claims == claims
+        )

@@ -1,0 +1,182 @@
+"""What `get_job` and `get_jobs` return: plain dicts, the same for every kind of job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from django_jobs import codec, triggers
+from django_jobs.exceptions import BadPayload, UnknownTrigger
+from django_jobs.models import Job, Run, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+
+class RunSnapshot(TypedDict):
+    """One run. Times are ISO 8601 in UTC, or None where they have not come."""
+
+    id: int
+    status: str  # READY, RUNNING, SUCCESSFUL, FAILED, CANCELLED, SKIPPED
+    attempt: int  # how often it was claimed
+    enqueued_at: str | None
+    scheduled_at: str | None  # the firing it stands for
+    started_at: str | None
+    finished_at: str | None
+    seconds: float | None  # from start to finish
+    result: Any  # what the function returned, in JSON's types
+    error: str  # one line; empty without
+    progress: dict[str, Any] | None  # done, total, message
+    worker_id: str
+
+
+class JobSnapshot(TypedDict):
+    """One job, as `JsonResponse` can send it."""
+
+    id: str
+    name: str
+    func: str  # module:qualname
+    kind: str  # immediate, scheduled, recurring
+    # scheduled, paused, broken; without a schedule the newest run's: queued, running, successful, ...
+    status: str
+    reason: str  # why it is broken; empty otherwise
+    trigger: str  # in words
+    next_run_time: str | None  # ISO 8601 in UTC; None while paused and when nothing is to come
+    queue_name: str
+    priority: int
+    max_instances: int
+    args: list[Any]  # in JSON's types; secrets replaced by asterisks
+    kwargs: dict[str, Any]
+    attempt: int  # of the newest run; 0 before the first
+    result: Any  # of the newest run
+    error: str
+    progress: dict[str, Any] | None
+    last_run: RunSnapshot | None
+
+
+_STATUS_WORDS = {Status.READY: "queued"}
+
+
+def one(job_id: str, *, using: str) -> JobSnapshot | None:
+    """Return one job, or None."""
+    runs = Run.objects.using(using)
+    job = Job.objects.using(using).filter(pk=job_id).first()
+    last = runs.filter(job_id=job_id).order_by("-id").first()
+    if job is not None:
+        return _of_job(job, last)
+    return _of_run(last) if last is not None else None
+
+
+def unfinished(*, using: str) -> list[JobSnapshot]:
+    """Return all that is still to run, with a fixed number of queries.
+
+    Jobs come by next run time (paused ones last), then the runs of others by when they were added.
+    """
+    jobs = list(Job.objects.using(using).order_by("next_run_time", "id"))
+    jobs.sort(key=lambda job: job.next_run_time is None)
+    last_ids = [job.last_run_id for job in jobs if job.last_run_id is not None]
+    last = {run.pk: run for run in _in_batches(last_ids, using)}
+    snapshots = [_of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
+    scheduled = {job.id for job in jobs}
+    # The newest unfinished run of each job that has no row, or none any more.
+    newest: dict[str, Run] = {}
+    for run in Run.objects.using(using).unfinished().order_by("id").defer("log", "errors"):
+        if run.job_id not in scheduled:
+            newest[run.job_id] = run
+    return snapshots + [_of_run(run) for run in newest.values()]
+
+
+def _in_batches(ids: list[int], using: str) -> Iterable[Run]:
+    for start in range(0, len(ids), 500):
+        yield from Run.objects.using(using).filter(pk__in=ids[start : start + 500]).defer("log", "errors")
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def of_run(run: Run) -> RunSnapshot:
+    """Return one run as a plain dict."""
+    seconds = None
+    if run.started_at and run.finished_at:
+        seconds = (run.finished_at - run.started_at).total_seconds()
+    return RunSnapshot(
+        id=run.pk,
+        status=str(run.status),
+        attempt=run.attempt,
+        enqueued_at=_iso(run.enqueued_at),
+        scheduled_at=_iso(run.scheduled_at),
+        started_at=_iso(run.started_at),
+        finished_at=_iso(run.finished_at),
+        seconds=seconds,
+        result=codec.plain(run.result),
+        error=run.error,
+        progress=run.progress,
+        worker_id=run.worker_id,
+    )
+
+
+def _arguments(call: Job | Run) -> tuple[list[Any], dict[str, Any]]:
+    sensitive = (call.options or {}).get("sensitive", ())
+    try:
+        return codec.display_arguments(call.payload, sensitive=sensitive)
+    except BadPayload:
+        # Damaged: the page still shows the rest of the row.
+        return [], {}
+
+
+def _of_job(job: Job, last: Run | None) -> JobSnapshot:
+    try:
+        trigger = triggers.describe(triggers.loads(job.job_state))
+    except UnknownTrigger:
+        trigger = "unknown"
+    args, kwargs = _arguments(job)
+    return JobSnapshot(
+        id=job.id,
+        name=job.name,
+        func=job.func,
+        kind=str(job.kind),
+        status=job.status,
+        reason=job.broken_reason,
+        trigger=trigger,
+        next_run_time=_iso(job.next_run_time),
+        queue_name=job.queue_name,
+        priority=job.priority,
+        max_instances=job.max_instances,
+        args=args,
+        kwargs=kwargs,
+        attempt=last.attempt if last else 0,
+        result=codec.plain(last.result) if last else None,
+        error=last.error if last else "",
+        progress=last.progress if last else None,
+        last_run=of_run(last) if last else None,
+    )
+
+
+def _of_run(run: Run) -> JobSnapshot:
+    status = _STATUS_WORDS.get(Status(run.status), str(run.status).lower())
+    is_held = run.status == Status.READY and run.run_after is None
+    if is_held:
+        status = "broken" if run.error else "paused"
+    args, kwargs = _arguments(run)
+    is_waiting = run.status == Status.READY
+    return JobSnapshot(
+        id=run.job_id,
+        name=run.name,
+        func=run.func,
+        kind=str(run.kind),
+        status=status,
+        reason=run.error if is_held else "",
+        trigger="once, as soon as a worker is free",
+        next_run_time=_iso(run.run_after) if is_waiting else None,
+        queue_name=run.queue_name,
+        priority=run.priority,
+        max_instances=1,
+        args=args,
+        kwargs=kwargs,
+        attempt=run.attempt,
+        result=codec.plain(run.result),
+        error=run.error,
+        progress=run.progress,
+        last_run=of_run(run),
+    )
