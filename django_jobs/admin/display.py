@@ -1,0 +1,180 @@
+"""How pages show times, durations, states, arguments and links; all text from rows is escaped."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.admin.utils import quote
+from django.template.loader import render_to_string
+from django.urls import NoReverseMatch, reverse
+from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, pgettext_lazy
+
+from django_jobs import codec
+from django_jobs.exceptions import BadPayload
+from django_jobs.models import Job, Run, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from django.contrib.admin import AdminSite
+    from django.db.models import Model
+    from django.utils.functional import _StrOrPromise
+    from django.utils.safestring import SafeString
+
+EMPTY = "-"
+# Longer values are cut on pages: a browser has no use for a megabyte of JSON.
+MAX_CHARACTERS = 20_000
+
+STATES: dict[str, _StrOrPromise] = {
+    **{status.value: status.label for status in Status},
+    "scheduled": pgettext_lazy("state of a job", "Scheduled"),
+    "paused": gettext_lazy("Paused"),
+    "broken": gettext_lazy("Broken"),
+    "deferred": gettext_lazy("Deferred"),
+    "stopping": gettext_lazy("Stopping"),
+    "alive": gettext_lazy("Alive"),
+    "late": gettext_lazy("Late"),
+    "gone": gettext_lazy("Gone"),
+    "stopped": gettext_lazy("Stopped"),
+    "serving": gettext_lazy("Serving"),
+}
+
+
+def moment(at: datetime | None) -> str:
+    """Show a time to the second, in the zone of the page."""
+    if at is None:
+        return EMPTY
+    local = timezone.localtime(at)
+    return format_html(
+        '<time class="jobs-moment" datetime="{}" title="{}">{}</time>',
+        at.isoformat(),
+        formats.date_format(local, "DATETIME_FORMAT") + f" {local.tzname()}",
+        local.strftime("%Y-%m-%d %H:%M:%S"),
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """Show a duration with as much precision as its size deserves."""
+    if seconds is None:
+        return EMPTY
+    seconds = max(0.0, seconds)
+    if seconds < 1:
+        return _("%(count)d ms") % {"count": seconds * 1000}
+    if seconds < 59.95:  # what rounds to a minute is one
+        return _("%(count)s s") % {"count": formats.number_format(round(seconds, 1), 1)}
+    minutes, rest = divmod(int(max(60, seconds)), 60)
+    if minutes < 60:
+        return _("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": rest}
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes}
+    return _("%(days)d d %(hours)d h") % {"days": hours // 24, "hours": hours % 24}
+
+
+def between(start: datetime | None, end: datetime | None) -> str:
+    """Show how long something took; `-` unless it has begun and ended."""
+    return duration((end - start).total_seconds()) if start and end else EMPTY
+
+
+def label(state: str) -> SafeString:
+    """Show a state as a word with a colour; the word alone says it all."""
+    return format_html('<span class="jobs-label jobs-{}">{}</span>', state.lower(), STATES.get(state, state))
+
+
+def run_state(run: Run) -> str:
+    """Return a run's status, or the word for what a READY or RUNNING one waits for."""
+    if run.status == Status.RUNNING and run.cancel_requested:
+        return "stopping"
+    if run.status != Status.READY:
+        return run.status
+    if run.run_after is None:
+        return "broken" if run.error else "paused"
+    return "deferred" if run.run_after > timezone.now() else run.status
+
+
+def run_duration(run: Run) -> str:
+    """Show how long a run took, or has taken so far."""
+    return between(run.started_at, timezone.now() if run.status == Status.RUNNING else run.finished_at)
+
+
+def cut(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Return a text's beginning, with a mark where it was cut."""
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def pretty(value: Any) -> str:
+    """Return JSON for people to read."""
+    return cut(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def block(text: str) -> SafeString:
+    """Show a text of several lines as it is."""
+    return format_html('<pre class="jobs-block">{}</pre>', cut(text))
+
+
+def arguments(call: Job | Run) -> str:
+    """Show the arguments of a job or run, without their secrets."""
+    options = call.options if isinstance(call.options, dict) else {}
+    try:
+        args, kwargs = codec.display_arguments(call.payload, sensitive=options.get("sensitive") or ())
+    except BadPayload as error:
+        return format_html(
+            '<p class="jobs-problem">{}</p>', _("The stored arguments cannot be read: %s") % error
+        )
+    if not args and not kwargs:
+        return _("None")
+    rows = [*enumerate(args), *kwargs.items()]
+    return rendered("arguments.html", rows=[(name, pretty(value)) for name, value in rows])
+
+
+def policy(call: Job | Run) -> str:
+    """Show a job's options: retry, timeout and the like."""
+    return block(pretty(call.options)) if call.options else _("None")
+
+
+def link(site: AdminSite, model: type[Model], pk: int | str, text: object) -> str:
+    """Link to a row's page; only its text where the project has no such page."""
+    try:
+        url = reverse(
+            f"{site.name}:{model._meta.app_label}_{model._meta.model_name}_change", args=[quote(pk)]
+        )
+    except NoReverseMatch:
+        return str(text)
+    return format_html('<a href="{}">{}</a>', url, text)
+
+
+def list_link(site: AdminSite, text: object, **filters: str) -> str:
+    """Link to the list of runs that pass some filters."""
+    try:
+        url = reverse(f"{site.name}:django_jobs_run_changelist", query=filters)
+    except NoReverseMatch:
+        return str(text)
+    return format_html('<a href="{}">{}</a>', url, text)
+
+
+def run_rows(site: AdminSite, runs: Sequence[Run]) -> str:
+    """Show some runs as a small table with links."""
+    if not runs:
+        return _("None yet")
+    rows = [
+        {
+            "link": link(site, Run, run.pk, run.pk),
+            "state": label(run_state(run)),
+            "enqueued": moment(run.enqueued_at),
+            "started": moment(run.started_at),
+            "duration": run_duration(run),
+            "error": cut(run.error, 200),
+        }
+        for run in runs
+    ]
+    return rendered("job/runs.html", rows=rows)
+
+
+def rendered(template: str, **context: Any) -> SafeString:
+    """Render a part of a page from our own templates."""
+    return render_to_string(f"admin/django_jobs/{template}", context)

@@ -1,0 +1,327 @@
+"""Admin pages of jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Count, F
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from django_jobs import triggers
+from django_jobs.admin import display
+from django_jobs.admin.steering import SteeredAdmin
+from django_jobs.exceptions import JobLookupError, UnknownTrigger
+from django_jobs.manager import get_job_manager
+from django_jobs.models import Job, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+FIRINGS = 5
+RUNS = 20
+# Columns that no list shows, and that can be large.
+BIG = ("payload", "result", "errors", "log")
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """By whether a job fires."""
+
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        """Offer the three states."""
+        return [(state, display.STATES[state]) for state in ("scheduled", "paused", "broken")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        """Apply the selection of that name."""
+        jobs: Any = queryset
+        match self.value():
+            case "scheduled":
+                return jobs.active()  # type: ignore[no-any-return]
+            case "paused":
+                return jobs.paused()  # type: ignore[no-any-return]
+            case "broken":
+                return jobs.broken()  # type: ignore[no-any-return]
+        return queryset
+
+
+class QueueFilter(admin.SimpleListFilter):
+    """By the queue that a job's runs wait in."""
+
+    title = _("queue")
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        """Offer the queues of the jobs there are."""
+        names = Job.objects.order_by("queue_name").values_list("queue_name", flat=True).distinct()
+        return [(name, name) for name in names]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
+        """Select by name."""
+        name = self.value()
+        return queryset.filter(queue_name=name) if name else queryset
+
+
+class JobList(ChangeList):
+    """The list of jobs, without their arguments."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        """Leave out what the list does not show, and what can be large."""
+        jobs = super().get_queryset(request, exclude_parameters)
+        return jobs.defer("payload", "signature", "options")
+
+
+@admin.register(Job)
+class JobAdmin(SteeredAdmin):
+    """Jobs: what fires when, and how it went last."""
+
+    list_display = [
+        "label", "state", "next_firing", "last_outcome", "last_duration", "queue_name", "priority"
+    ]  # fmt: skip
+    list_display_links = ["label"]
+    list_filter = [StatusFilter, "kind", QueueFilter]
+    search_fields = ["id", "name", "func"]
+    search_help_text = _("By part of the id, name or function.")
+    ordering = [F("next_run_time").asc(nulls_last=True), "pk"]
+    actions = ["run_now", "pause", "resume", "delete_selected"]
+    buttons = {"run_now": _("Run now"), "pause": _("Pause"), "resume": _("Resume")}
+    readonly_fields = [
+        "state", "problem", "schedule", "next_run", "next_firings", "arguments", "policy", "misfire_grace",
+        "created", "paused", "last_runs",
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
+        """Leave out what no page of a job shows of its last run."""
+        jobs = super().get_queryset(request).select_related("last_run")
+        return jobs.defer(*(f"last_run__{name}" for name in BIG))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """List them as `JobList` does."""
+        return JobList
+
+    def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> Any:
+        """Put a broken job's reason first, and leave empty times out."""
+        first: list[Any] = [("id", "state"), ("name", "func")]
+        if obj and obj.broken_reason:
+            first.append("problem")
+        history = ["created", "paused"] if obj and obj.paused_at else ["created"]
+        policy = ("max_instances", "coalesce", "misfire_grace")
+        return [
+            (None, {"fields": first}),
+            (_("Schedule"), {"fields": [("schedule", "next_run"), "next_firings", policy, history]}),
+            (_("Call"), {"fields": ["arguments", ("kind", "queue_name", "priority"), "policy"]}),
+            (_("Last runs"), {"fields": ["last_runs"]}),
+        ]
+
+    def fitting(self, obj: Job) -> Sequence[str]:
+        """Offer to pause what fires, and to resume what does not."""
+        return ("run_now", "pause" if obj.status == "scheduled" else "resume")
+
+    # Columns and fields
+
+    @admin.display(description=_("job"), ordering="id")
+    def label(self, job: Job) -> str:
+        """Show the id and the function, and a name where it was given one."""
+        has_name = job.name != job.func.rpartition(":")[2]
+        more = f"{job.name} · {job.func}" if has_name else job.func
+        return format_html('{}<span class="jobs-more">{}</span>', job.id, more)
+
+    @admin.display(description=_("status"))
+    def state(self, job: Job) -> str:
+        """Show whether it fires."""
+        return display.label(job.status)
+
+    @admin.display(description=_("what is wrong"))
+    def problem(self, job: Job) -> str:
+        """Say why it does not fire, and what to do."""
+        return format_html(
+            '<p class="jobs-problem">{}</p><p>{}</p>',
+            job.broken_reason,
+            gettext(
+                "The job is kept, and fires nothing until it can be read. Where the code changed, deploy "
+                "code that knows it; where the row was signed with another SECRET_KEY, run "
+                "“manage.py jobs resign”. Then press “Resume”. Removing the job is safe, too: its "
+                "history stays."
+            ),
+        )
+
+    @admin.display(description=_("trigger"))
+    def schedule(self, job: Job) -> str:
+        """Show the trigger in words."""
+        try:
+            return str(triggers.describe(triggers.loads(job.job_state)))
+        except UnknownTrigger:
+            return gettext("unknown")
+
+    @admin.display(description=_("next run"))
+    def next_run(self, job: Job) -> str:
+        """Show when it fires next."""
+        return display.moment(None if job.broken_reason else job.next_run_time)
+
+    @admin.display(description=_("next run"), ordering="next_run_time")
+    def next_firing(self, job: Job) -> str:
+        """Show when it fires next, and its trigger."""
+        return format_html('{}<span class="jobs-more">{}</span>', self.next_run(job), self.schedule(job))
+
+    @admin.display(description=_("next firings"))
+    def next_firings(self, job: Job) -> str:
+        """Show the next few times."""
+        try:
+            times = _firings(job)
+        except UnknownTrigger as error:
+            return gettext("The stored trigger cannot be read: %s") % error
+        if not times:
+            return gettext("None while it is %s.") % str(display.STATES[job.status]).lower()
+        return format_html(
+            '<ol class="jobs-firings">{}</ol>',
+            format_html_join("", "<li>{}</li>", ((display.moment(time),) for time in times)),
+        )
+
+    @admin.display(description=_("last outcome"))
+    def last_outcome(self, job: Job) -> str:
+        """Show how the newest run went, and when."""
+        run = job.last_run
+        if run is None:
+            return display.EMPTY
+        at = run.finished_at or run.started_at or run.enqueued_at
+        return format_html(
+            '{} <span class="jobs-more">{}</span>', display.label(display.run_state(run)), display.moment(at)
+        )
+
+    @admin.display(description=_("took"))
+    def last_duration(self, job: Job) -> str:
+        """Show how long the newest run took."""
+        return display.run_duration(job.last_run) if job.last_run else display.EMPTY
+
+    @admin.display(description=_("arguments"))
+    def arguments(self, job: Job) -> str:
+        """Show the arguments without their secrets."""
+        return display.arguments(job)
+
+    @admin.display(description=_("options"))
+    def policy(self, job: Job) -> str:
+        """Show retry, timeout and the like."""
+        return display.policy(job)
+
+    @admin.display(description=_("misfire grace time"))
+    def misfire_grace(self, job: Job) -> str:
+        """Show how late it may fire."""
+        if job.misfire_grace_time is None:
+            return gettext("No limit: it runs however late.")
+        return display.duration(job.misfire_grace_time)
+
+    @admin.display(description=_("created"))
+    def created(self, job: Job) -> str:
+        """Show since when it exists."""
+        return display.moment(job.created_at)
+
+    @admin.display(description=_("paused"))
+    def paused(self, job: Job) -> str:
+        """Show since when it is paused."""
+        return display.moment(job.paused_at)
+
+    @admin.display(description=_("last runs"))
+    def last_runs(self, job: Job) -> str:
+        """Show the newest runs, and a link to all."""
+        runs = list(Run.objects.filter(job_id=job.pk).order_by("-pk").defer(*BIG)[:RUNS])
+        table = display.run_rows(self.admin_site, runs)
+        if not runs:
+            return table
+        every = display.list_link(self.admin_site, gettext("All runs of this job"), job_id=str(job.pk))
+        return format_html("{}<p>{}</p>", table, every)
+
+    # Actions
+
+    @admin.action(permissions=["change"], description=_("Run selected jobs now"))
+    def run_now(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        """Run jobs now, besides their schedule."""
+
+        def act(job: Job) -> str:
+            try:
+                get_job_manager().run_job(job.pk)
+            except JobLookupError:
+                return gettext("is gone")
+            return ""
+
+        self.carry_out(
+            request,
+            queryset,
+            act,
+            done=lambda n: ngettext("%d job runs now.", "%d jobs run now.", n) % n,
+            log=gettext("Run now."),
+        )
+
+    @admin.action(permissions=["change"], description=_("Pause selected jobs"))
+    def pause(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        """Keep jobs from firing until they are resumed."""
+
+        def act(job: Job) -> str:
+            if job.paused_at is not None:
+                return gettext("is paused already")
+            return "" if get_job_manager().pause_job(job.pk) else gettext("is gone")
+
+        self.carry_out(
+            request,
+            queryset,
+            act,
+            done=lambda n: ngettext("%d job was paused.", "%d jobs were paused.", n) % n,
+            log=gettext("Paused."),
+        )
+
+    @admin.action(permissions=["change"], description=_("Resume selected jobs"))
+    def resume(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        """Let paused jobs fire again; broken ones are looked at anew."""
+        self.carry_out(
+            request,
+            queryset,
+            _resume,
+            done=lambda n: ngettext("%d job was resumed.", "%d jobs were resumed.", n) % n,
+            log=gettext("Resumed."),
+        )
+
+    def consequences(self, objects: Sequence[Job]) -> Mapping[Any, str]:
+        """Tell of the runs that will be cancelled."""
+        waiting = Run.objects.ready().filter(job_id__in=[job.pk for job in objects]).order_by()
+        counts = waiting.values_list("job_id").annotate(count=Count("pk"))
+        return {
+            job_id: ngettext("%d waiting run is cancelled", "%d waiting runs are cancelled", count) % count
+            for job_id, count in counts
+        }
+
+    def remove(self, objects: Sequence[Job]) -> None:
+        """Remove jobs; their history stays."""
+        for job in objects:
+            get_job_manager().remove_job(job.pk)
+
+
+def _resume(job: Job) -> str:
+    holds_runs = Run.objects.held().filter(job_id=job.pk)
+    if job.status == "scheduled" and not holds_runs.exists():
+        return gettext("is not paused")
+    if not get_job_manager().resume_job(job.pk):
+        return gettext("is gone")
+    again = Job.objects.filter(pk=job.pk).first()
+    if again is None:
+        return gettext("is gone")
+    if again.broken_reason:
+        return gettext("is still broken: %s") % again.broken_reason
+    return "" if again.next_run_time else gettext("has no time left to fire at")
+
+
+def _firings(job: Job) -> list[datetime]:
+    times: list[datetime] = []
+    following = None if job.broken_reason else job.next_run_time
+    trigger = triggers.loads(job.job_state)
+    while following is not None and len(times) < FIRINGS:
+        times.append(following)
+        following = trigger.get_next_fire_time(following, following)
+    return times

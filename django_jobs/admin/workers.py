@@ -1,0 +1,200 @@
+"""Admin pages of workers and queues."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import CharField, F, Value
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from django_jobs import queue, wakeup
+from django_jobs.admin import display
+from django_jobs.admin.steering import SteeredAdmin
+from django_jobs.conf import jobs_settings
+from django_jobs.manager import get_job_manager
+from django_jobs.models import Queue, Worker, jobs_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from django.db.models import Model, QuerySet
+    from django.http import HttpRequest
+
+
+class StoppedFilter(admin.SimpleListFilter):
+    """By whether a worker should be there."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
+        """Offer both."""
+        return [("working", _("Working")), ("ended", _("Ended"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
+        """Select by whether it has ended."""
+        if self.value() not in {"working", "ended"}:
+            return queryset
+        return queryset.filter(stopped_at__isnull=self.value() == "working")
+
+
+@admin.register(Worker)
+class WorkerAdmin(SteeredAdmin):
+    """Workers: the processes that run jobs, and whether they live."""
+
+    list_display = [
+        "id", "state", "host", "process", "version", "served", "threads", "has_clock", "started", "heartbeat",
+    ]  # fmt: skip
+    list_filter = [StoppedFilter]
+    search_fields = ["=id", "host"]
+    sortable_by = ("id", "host")
+    ordering = [F("stopped_at").desc(nulls_first=True), "-heartbeat_at"]
+    actions = None
+    fields = [
+        "id", "state", "host", "process", "version", "served", "threads", "has_clock", "started", "heartbeat",
+        "lease", "stopped", "runs",
+    ]  # fmt: skip
+    readonly_fields = ["state", "process", "served", "started", "heartbeat", "lease", "stopped", "runs"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Refuse: a worker without its row would lose its runs to others."""
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Add the time by the database's clock, which heartbeats are written with."""
+        # As text: MariaDB would return a time that is a constant as text without its zone.
+        now = Value(queue.database_now(jobs_database()).isoformat(), output_field=CharField())
+        workers: QuerySet[Any] = super().get_queryset(request).annotate(looked_at=now)
+        return workers
+
+    @admin.display(description=_("state"))
+    def state(self, worker: Worker) -> str:
+        """Show whether it lives."""
+        return display.label(_state(worker, datetime.fromisoformat(worker.looked_at)))  # type: ignore[attr-defined]
+
+    @admin.display(description=_("process"))
+    def process(self, worker: Worker) -> str:
+        """Show the process id without separators."""
+        return str(worker.pid)
+
+    @admin.display(description=_("queues"))
+    def served(self, worker: Worker) -> str:
+        """Show the queues that it serves."""
+        return ", ".join(map(str, worker.queues or ())) or gettext("all")
+
+    @admin.display(description=_("started"))
+    def started(self, worker: Worker) -> str:
+        """Show since when it runs."""
+        return display.moment(worker.started_at)
+
+    @admin.display(description=_("last heartbeat"))
+    def heartbeat(self, worker: Worker) -> str:
+        """Show when it last said that it lives."""
+        return display.moment(worker.heartbeat_at)
+
+    @admin.display(description=_("lease until"))
+    def lease(self, worker: Worker) -> str:
+        """Show until when it may keep its runs without another heartbeat."""
+        return display.moment(worker.lease_expires_at)
+
+    @admin.display(description=_("stopped"))
+    def stopped(self, worker: Worker) -> str:
+        """Show when it ended."""
+        return display.moment(worker.stopped_at)
+
+    @admin.display(description=_("runs"))
+    def runs(self, worker: Worker) -> str:
+        """Link to its runs."""
+        return display.list_link(self.admin_site, gettext("Runs of this worker"), worker_id=str(worker.pk))
+
+
+@admin.register(Queue)
+class QueueAdmin(SteeredAdmin):
+    """Queues that an operator has something to say about."""
+
+    list_display = ["name", "state", "since"]
+    search_fields = ["name"]
+    search_help_text = _("Only queues with a row here can be paused: add one by its name.")
+    ordering = ["name"]
+    actions = ["pause", "resume", "delete_selected"]
+    buttons = {"pause": _("Pause"), "resume": _("Resume")}
+    readonly_fields = ["state", "since", "runs"]
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Allow it: a queue needs a row to be paused."""
+        return super(SteeredAdmin, self).has_add_permission(request)
+
+    def get_fields(self, request: HttpRequest, obj: Queue | None = None) -> Any:
+        """Ask for a name only."""
+        return ["name"] if obj is None else ["name", "state", "since", "runs"]
+
+    def fitting(self, obj: Queue) -> Sequence[str]:
+        """Offer the other state."""
+        return ["pause" if obj.paused_at is None else "resume"]
+
+    @admin.display(description=_("state"))
+    def state(self, row: Queue) -> str:
+        """Show whether its runs are claimed."""
+        return display.label("serving" if row.paused_at is None else "paused")
+
+    @admin.display(description=_("paused since"))
+    def since(self, row: Queue) -> str:
+        """Show since when they are not."""
+        return display.moment(row.paused_at)
+
+    @admin.display(description=_("runs"))
+    def runs(self, row: Queue) -> str:
+        """Link to its runs."""
+        return display.list_link(self.admin_site, gettext("Runs of this queue"), queue=row.name)
+
+    @admin.action(permissions=["change"], description=_("Pause selected queues"))
+    def pause(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
+        """Keep workers from claiming runs of some queues."""
+
+        def act(row: Queue) -> str:
+            return "" if get_job_manager().pause_queue(row.pk) else gettext("is paused already")
+
+        self.carry_out(
+            request,
+            queryset,
+            act,
+            done=lambda n: ngettext("%d queue was paused.", "%d queues were paused.", n) % n,
+            log=gettext("Paused."),
+        )
+
+    @admin.action(permissions=["change"], description=_("Resume selected queues"))
+    def resume(self, request: HttpRequest, queryset: QuerySet[Queue]) -> None:
+        """Let workers claim runs of some queues again."""
+
+        def act(row: Queue) -> str:
+            return "" if get_job_manager().resume_queue(row.pk) else gettext("is not paused")
+
+        self.carry_out(
+            request,
+            queryset,
+            act,
+            done=lambda n: ngettext("%d queue was resumed.", "%d queues were resumed.", n) % n,
+            log=gettext("Resumed."),
+        )
+
+    def consequences(self, objects: Sequence[Queue]) -> dict[Any, str]:
+        """Tell that runs of a paused queue will be claimed."""
+        return {row.pk: gettext("it is paused, and resumes") for row in objects if row.paused_at is not None}
+
+    def remove(self, objects: Sequence[Queue]) -> None:
+        """Delete rows, and let the runs of paused queues go on."""
+        super().remove(objects)
+        wakeup.tell(wakeup.RUNS, using=jobs_database())
+
+
+def _state(worker: Worker, now: datetime) -> str:
+    if worker.stopped_at is not None:
+        return "gone" if worker.was_lost else "stopped"
+    if worker.lease_expires_at < now:
+        return "gone"
+    # Three heartbeats are missing: one may come late without anything being wrong.
+    is_late = worker.heartbeat_at < now - timedelta(seconds=3 * jobs_settings().HEARTBEAT_SECONDS)
+    return "late" if is_late else "alive"
