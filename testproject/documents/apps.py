@@ -1,0 +1,9 @@
+"""The documents app: files become text that can be searched."""
+
+from django.apps import AppConfig
+
+
+class DocumentsConfig(AppConfig):
+    """Files, and the chunks of text read from them."""
+
+    name = "documents"

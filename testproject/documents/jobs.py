@@ -1,0 +1,195 @@
+"""Jobs that turn files into documents. They are plain functions: call them, or add them as jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from django_jobs import current_run
+from documents.models import Chunk, Document
+from documents.reading import KINDS, Unreadable, read_content, split_text
+
+logger = logging.getLogger(__name__)
+
+MAX_FILE_BYTES = 50 * 1024 * 1024  # a file is read into memory whole
+MAX_REASONS = 100  # a result is meant to be read; the log has them all
+
+
+class Ingested(NamedTuple):
+    """What became of one file.
+
+    Attributes:
+        document_id: Primary key of its document.
+        chunk_count: Chunks written; 0 if it was skipped.
+        is_skipped: True if the file has not changed since it was last ingested.
+    """
+
+    document_id: int
+    chunk_count: int
+    is_skipped: bool
+
+
+def ingest_folder(folder: str | Path) -> dict[str, Any]:
+    """Ingest every file in a folder and the folders below it.
+
+    Safe to run again, and to run twice at once: a file whose content is known is skipped, a changed one
+    has its chunks replaced in one transaction. Hidden files are left alone; so are documents whose file is
+    gone. A file that cannot be read is reported and does not stop the others.
+
+    Args:
+        folder: Path of the folder.
+
+    Returns:
+        `documents` and `chunks`: how many were written. `skipped`: how many files have not changed.
+        `unreadable`: how many could not be read. `reasons`: list of `{"file": path below the folder,
+        "reason": why}` for the first 100 of those.
+
+    Raises:
+        NotADirectoryError: There is no such folder.
+        RuntimeError: The job was cancelled; what is done so far stays.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise NotADirectoryError(f"{str(folder)!r} is not a folder")
+    files = list_files(root)
+    run = current_run()
+    written: list[Ingested] = []
+    skipped = unreadable = 0
+    reasons: list[dict[str, str]] = []
+
+    for done, path in enumerate(files):
+        # A file name may be any bytes; what cannot be shown becomes "?".
+        name = str(path.relative_to(root)).encode("utf-8", "replace").decode("utf-8")
+        if run:
+            # Raised, not returned: an early return would count as a success.
+            if run.is_cancelled:
+                raise RuntimeError(f"stopped after {done} of {len(files)} files")
+            run.set_progress(done, len(files), name)
+        try:
+            outcome = _ingest(path)
+        except Unreadable as reason:
+            logger.warning("file=%s not ingested: %s", name, reason)
+            unreadable += 1
+            if unreadable <= MAX_REASONS:
+                reasons.append({"file": name, "reason": str(reason)})
+        else:
+            if outcome.is_skipped:
+                skipped += 1
+            else:
+                written.append(outcome)
+    if run:
+        run.set_progress(len(files), len(files), "done")
+
+    return {
+        "documents": len(written),
+        "chunks": sum(outcome.chunk_count for outcome in written),
+        "skipped": skipped,
+        "unreadable": unreadable,
+        "reasons": reasons,
+    }
+
+
+def ingest_file(path: str | Path) -> dict[str, Any]:
+    """Ingest one file, unless its content is known already.
+
+    Args:
+        path: Path of a .txt, .md, .csv or .pdf file.
+
+    Returns:
+        `document`: its primary key. `chunks`: how many were written. `skipped`: whether it has not changed.
+
+    Raises:
+        Unreadable: The file cannot be ingested; the message says why.
+    """
+    outcome = _ingest(Path(path))
+    return {
+        "document": outcome.document_id,
+        "chunks": outcome.chunk_count,
+        "skipped": outcome.is_skipped,
+    }
+
+
+def list_files(root: Path) -> list[Path]:
+    """List the files below a folder by path, without hidden ones and what hidden folders hold."""
+    return sorted(
+        path
+        for path in root.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+
+
+def _ingest(path: Path) -> Ingested:
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise Unreadable(f"files named *{path.suffix} are not supported, only {', '.join(KINDS)}")
+    data = _read_bytes(path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    source_path = str(path.resolve())
+    try:
+        source_path.encode()
+    except UnicodeEncodeError as error:
+        raise Unreadable("its path is not UTF-8") from error
+    if len(source_path) > 255:
+        raise Unreadable(f"its path has {len(source_path)} characters, more than 255")
+    known = (
+        Document.objects.filter(source_path=source_path, sha256=sha256).values_list("pk", flat=True).first()
+    )
+    if known:
+        return Ingested(known, 0, is_skipped=True)
+
+    # Before the transaction: reading a large PDF takes seconds, and on SQLite a transaction stops all writers.
+    content = read_content(data, kind)
+    chunks = split_text(content.text)
+    fields = {
+        "title": (content.title or path.stem)[:255],
+        "kind": kind,
+        "sha256": sha256,
+        "size_bytes": len(data),
+        "text_length": len(content.text),
+        "ingested_at": timezone.now(),
+    }
+    try:
+        document_id, is_written = _write(source_path, fields, chunks)
+    except IntegrityError:
+        # Another run has just inserted the same document. Found in a new transaction: in this one, MariaDB
+        # would keep a lock from the failed insert, and two runs holding one each would deadlock.
+        document_id, is_written = _write(source_path, fields, chunks)
+    return Ingested(document_id, len(chunks) if is_written else 0, is_skipped=not is_written)
+
+
+@transaction.atomic
+def _write(source_path: str, fields: dict[str, Any], chunks: list[str]) -> tuple[int, bool]:
+    """Write a document and its chunks, unless this content is there already; say which."""
+    document = Document.objects.select_for_update().filter(source_path=source_path).first()
+    if document is None:
+        document = Document.objects.create(source_path=source_path, **fields)
+    elif document.sha256 == fields["sha256"]:
+        # Another run has written it since `_ingest` looked.
+        return document.pk, False
+    else:
+        for name, value in fields.items():
+            setattr(document, name, value)
+        document.save(update_fields=fields)
+        document.chunks.all().delete()
+    Chunk.objects.bulk_create(
+        [Chunk(document=document, position=position, text=text) for position, text in enumerate(chunks)],
+        batch_size=500,
+    )
+    return document.pk, True
+
+
+def _read_bytes(path: Path) -> bytes:
+    # A link could lead out of the folder that a caller was allowed to name.
+    if path.is_symlink():
+        raise Unreadable("it is a symbolic link, which is not followed")
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise Unreadable(f"it has more than {MAX_FILE_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(error.strerror or str(error)) from error

@@ -1,0 +1,1 @@
+"""No tables: reports are files."""
