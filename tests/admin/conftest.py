@@ -1,0 +1,104 @@
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import Permission, User
+from django.contrib.messages import get_messages
+from django.test import Client
+from django.urls import reverse
+
+
+@pytest.fixture
+def make_user(db):
+    """Return a factory of staff with some permissions of ours, such as `view_run`."""
+
+    def make(*permissions, is_superuser=False):
+        user = User.objects.create(
+            username=f"staff-{User.objects.count()}", is_staff=True, is_superuser=is_superuser
+        )
+        found = Permission.objects.filter(content_type__app_label="django_jobs", codename__in=permissions)
+        assert len(found) == len(permissions)
+        user.user_permissions.set(found)
+        return user
+
+    return make
+
+
+@pytest.fixture
+def client_of(make_user):
+    """Return a factory of browsers that are logged in with some permissions."""
+
+    def make(*permissions, **options):
+        client = Client(**options)
+        client.force_login(make_user(*permissions))
+        return client
+
+    return make
+
+
+@pytest.fixture
+def root(make_user):
+    """A browser of a superuser."""
+    client = Client()
+    client.force_login(make_user(is_superuser=True))
+    return client
+
+
+@pytest.fixture
+def list_url():
+    def url(model, **query):
+        return reverse(f"admin:django_jobs_{model}_changelist") + (f"?{urlencode(query)}" if query else "")
+
+    return url
+
+
+@pytest.fixture
+def page_url():
+    def url(row, view="change", *more):
+        return reverse(f"admin:django_jobs_{row._meta.model_name}_{view}", args=[quote(row.pk), *more])
+
+    return url
+
+
+@pytest.fixture
+def act(list_url):
+    """Return a function that chooses an action for some rows in their list, as the stock form does."""
+
+    def post(client, name, *rows, **more):
+        data = {"action": name, "index": "0", "_selected_action": [str(row.pk) for row in rows], **more}
+        return client.post(list_url(rows[0]._meta.model_name), data)
+
+    return post
+
+
+@pytest.fixture
+def confirm(list_url):
+    """Return a function that answers the confirmation page of a deletion."""
+
+    def post(client, *rows):
+        data = {"action": "delete_selected", "post": "yes", "_selected_action": [str(row.pk) for row in rows]}
+        return client.post(list_url(rows[0]._meta.model_name), data)
+
+    return post
+
+
+@pytest.fixture
+def said():
+    """Return a function that gives the messages of a response as one text."""
+
+    def read(response):
+        return " | ".join(str(message) for message in get_messages(response.wsgi_request))
+
+    return read
+
+
+@pytest.fixture
+def logged():
+    """Return a function that gives what the admin's log says of a row, oldest first."""
+
+    def read(row):
+        entries = LogEntry.objects.filter(object_id=str(row.pk)).order_by("pk")
+        return ["Deleted." if entry.is_deletion() else entry.change_message for entry in entries]
+
+    return read

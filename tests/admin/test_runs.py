@@ -1,0 +1,521 @@
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from django_jobs import codec
+from django_jobs.admin import paging
+from django_jobs.models import Run, Status
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+def text_of(response):
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def ids_of(response):
+    assert response.status_code == 200
+    return [run.pk for run in response.context["cl"].result_list]
+
+
+def test_the_list_shows_newest_runs_first_with_their_state(root, list_url, make_run):
+    now = timezone.now()
+    first = make_run(
+        job_id="first", status=Status.SUCCESSFUL, started_at=now, finished_at=now + timedelta(seconds=2)
+    )
+    second = make_run(job_id="second", status=Status.FAILED, error="ValueError: " + "x" * 500)
+    third = make_run(job_id="third", run_after=None)
+
+    response = root.get(list_url("run"))
+
+    assert ids_of(response) == [third.pk, second.pk, first.pk]
+    text = text_of(response)
+    assert "Successful" in text
+    assert "2.0 s" in text
+    assert "Paused" in text
+    assert "ValueError: xxx" in text
+    assert "x" * 200 not in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"status": Status.RUNNING, "cancel_requested": True}, "Stopping"),
+        ({"run_after": None, "error": "BadPayload: signed with another key"}, "Broken"),
+        ({"run_after": timezone.now() + timedelta(days=1)}, "Deferred"),
+    ],
+)
+def test_a_run_that_waits_for_something_says_for_what(root, list_url, make_run, fields, word):
+    make_run(**fields)
+
+    assert f">{word}</span>" in text_of(root.get(list_url("run")))
+
+
+@pytest.mark.parametrize("status", Status.values)
+def test_the_list_can_be_filtered_by_each_status(root, list_url, make_run, status):
+    runs = {each: make_run(status=each) for each in Status.values}
+
+    assert ids_of(root.get(list_url("run", status=status))) == [runs[status].pk]
+
+
+def test_a_status_that_does_not_exist_filters_nothing(root, list_url, make_run):
+    make_run()
+
+    assert len(ids_of(root.get(list_url("run", status="bogus")))) == 1
+
+
+def test_the_list_can_be_filtered_by_kind_queue_job_and_worker(root, list_url, make_run):
+    make_run()
+    wanted = make_run(kind="recurring", queue_name="mail", job_id="a/b, c", worker_id="w1")
+
+    for query in ({"kind": "recurring"}, {"queue": "mail"}, {"job_id": "a/b, c"}, {"worker_id": "w1"}):
+        assert ids_of(root.get(list_url("run", **query))) == [wanted.pk]
+
+
+def test_the_list_can_be_filtered_by_age(root, list_url, make_run):
+    now = timezone.now()
+    make_run(enqueued_at=now - timedelta(days=30))
+    days = make_run(enqueued_at=now - timedelta(days=3))
+    minutes = make_run(enqueued_at=now)
+
+    assert ids_of(root.get(list_url("run", since="hour"))) == [minutes.pk]
+    assert minutes.pk in ids_of(root.get(list_url("run", since="today")))
+    assert ids_of(root.get(list_url("run", since="week"))) == [minutes.pk, days.pk]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 40, 300])
+def test_runs_since_a_time_are_found_by_their_ids(db, make_run, count):
+    now = timezone.now()
+    template = make_run()
+    Run.objects.all().delete()
+    start = template.pk + 1
+    fields = {"job_id": "x", "name": "x", "func": "a:b", "payload": "", "signature": "", "kind": "immediate"}
+    # With gaps, as pruning leaves them.
+    Run.objects.bulk_create(
+        Run(pk=start + i * 3, enqueued_at=now - timedelta(hours=count - i), **fields) for i in range(count)
+    )
+
+    for hours in (0, 1, count // 2, count, count + 1):
+        moment = now - timedelta(hours=hours, minutes=-1)
+        expected = set(Run.objects.filter(enqueued_at__gte=moment).values_list("pk", flat=True))
+        assert set(paging.since(Run.objects.all(), moment).values_list("pk", flat=True)) == expected
+
+
+def test_filtering_by_age_looks_at_ids_and_not_at_every_row(db, make_run, django_assert_max_num_queries):
+    for _ in range(3):
+        make_run()
+    # As many ids as ten million rows have.
+    make_run(pk=10_000_000 + Run.objects.latest("pk").pk)
+
+    with django_assert_max_num_queries(8):
+        list(paging.since(Run.objects.all(), timezone.now() - timedelta(hours=1)))
+
+
+def test_runs_are_found_by_job_id_number_and_beginning_of_function(root, list_url, make_run):
+    run = make_run(job_id="monthly", func="reports.jobs:build")
+    make_run(job_id="other")
+
+    for term in ("monthly", str(run.pk), "reports.jobs", " monthly "):
+        assert ids_of(root.get(list_url("run", q=term))) == [run.pk]
+    assert ids_of(root.get(list_url("run", q="9" * 30))) == []
+    assert ids_of(root.get(list_url("run", q="month"))) == []
+
+
+def test_filters_without_an_index_look_at_the_newest_runs_only(root, list_url, make_run, monkeypatch):
+    monkeypatch.setattr(paging, "SEARCHED", 2)
+    old, middle, new = (make_run(queue_name="mail", func="a.b:c", kind="recurring") for _ in range(3))
+
+    for query in (
+        {"queue": "mail"},
+        {"kind": "recurring"},
+        {"q": "a.b"},
+        {"q": "a.b", "kind": "recurring"},
+        {"since": "week", "queue": "mail"},
+    ):
+        assert ids_of(root.get(list_url("run", **query))) == [new.pk, middle.pk]
+        # The index of that status bounds the work already.
+        assert ids_of(root.get(list_url("run", status="READY", **query))) == [new.pk, middle.pk, old.pk]
+
+
+def test_a_run_is_found_by_its_id_however_old(root, list_url, make_run, monkeypatch):
+    monkeypatch.setattr(paging, "SEARCHED", 1)
+    old = make_run(job_id="first")
+    make_run()
+
+    for query in ({"q": "first"}, {"q": str(old.pk)}, {"job_id": "first"}, {"since": "week", "q": "first"}):
+        assert ids_of(root.get(list_url("run", **query))) == [old.pk]
+
+
+def test_filters_of_the_address_that_are_not_ours_are_refused(root, list_url, make_run):
+    make_run()
+
+    assert root.get(list_url("run", error__icontains="x")).status_code == 400
+
+
+def test_no_other_order_can_be_asked_for(root, list_url, make_run):
+    first, second = make_run(func="b:b"), make_run(func="a:a")
+
+    assert ids_of(root.get(list_url("run", o="4"))) == [second.pk, first.pk]
+
+
+def test_the_list_costs_the_same_with_one_run_and_with_fifty(
+    root, list_url, make_run, django_assert_num_queries
+):
+    root.get(list_url("run"))
+    make_run(status=Status.FAILED, error="x")
+    with django_assert_num_queries(7):
+        root.get(list_url("run"))
+    for _ in range(49):
+        make_run(run_after=None, error="x")
+
+    with django_assert_num_queries(7):
+        response = root.get(list_url("run"))
+
+    assert len(ids_of(response)) == 50
+
+
+def test_a_runs_page_has_few_queries(
+    root, page_url, make_run, make_job, make_worker, django_assert_num_queries
+):
+    make_job(id="known")
+    make_worker(id="w1")
+    run = make_run(job_id="known", worker_id="w1", status=Status.FAILED, error="x", errors=[attempt()] * 30)
+    root.get(page_url(run))
+
+    with django_assert_num_queries(5):
+        root.get(page_url(run))
+
+
+@pytest.mark.parametrize("query", [{}, {"queue": "default"}, {"q": "tests."}, {"status": "FAILED"}])
+def test_the_list_counts_no_more_than_a_bounded_number_of_rows(root, list_url, make_run, query):
+    for _ in range(3):
+        make_run()
+
+    with CaptureQueriesContext(connection) as queries:
+        root.get(list_url("run", **query))
+
+    counts = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+    assert len(counts) == 1
+    assert f"LIMIT {paging.COUNTED}" in counts[0]
+
+
+def test_the_list_does_not_load_large_columns(root, list_url, make_run):
+    make_run(error="y")
+
+    with CaptureQueriesContext(connection) as queries:
+        root.get(list_url("run"))
+
+    lists = [query["sql"] for query in queries if "error_start" in query["sql"]]
+    assert len(lists) == 1
+    for name in ("payload", "result", "errors", "log"):
+        assert f".{connection.ops.quote_name(name)}" not in lists[0]
+
+
+def test_a_long_list_says_that_there_is_more(root, list_url, make_run, monkeypatch):
+    monkeypatch.setattr(paging, "COUNTED", 150)
+    fields = {"name": "x", "func": "a:b", "payload": "", "signature": "", "kind": "immediate"}
+    Run.objects.bulk_create(Run(job_id=str(i), enqueued_at=timezone.now(), **fields) for i in range(200))
+
+    first, second = root.get(list_url("run")), root.get(list_url("run", p="2"))
+
+    assert len(ids_of(first)) == 100
+    assert len(ids_of(second)) == 50
+    assert "There are more: only the newest 150" in text_of(first)
+
+
+@pytest.mark.parametrize("status", ["READY", "RUNNING", "FAILED", "CANCELLED", "SKIPPED"])
+def test_the_database_reads_a_status_through_its_index(root, list_url, make_run, status):
+    if connection.vendor != "sqlite":
+        pytest.skip("other databases decide by their statistics")
+    make_run(status=status)
+
+    with CaptureQueriesContext(connection) as queries:
+        root.get(list_url("run", status=status))
+
+    (sql,) = [query["sql"] for query in queries if "error_start" in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN QUERY PLAN " + sql)
+        plan = " ".join(row[3] for row in cursor.fetchall())
+    assert "django_jobs_run_" in plan
+
+
+# One run's page
+
+
+def attempt(**fields):
+    return {
+        "attempt": 1,
+        "worker_id": "w1",
+        "started_at": "2030-01-01T10:00:00+00:00",
+        "finished_at": "2030-01-01T10:00:02+00:00",
+        "error": "ValueError: no",
+        "traceback": "Traceback (most recent call last):\n  line 1",
+        **fields,
+    }
+
+
+def test_a_runs_page_shows_what_became_of_it(root, page_url, list_url, make_run, make_job):
+    make_job(id="weekly")
+    now = timezone.now()
+    run = make_run(
+        job_id="weekly",
+        status=Status.FAILED,
+        payload=codec.dump_arguments((1,), {"room": "reading"}),
+        enqueued_at=now,
+        started_at=now + timedelta(seconds=4),
+        finished_at=now + timedelta(seconds=10),
+        attempt=2,
+        error="ValueError: again",
+        errors=[attempt(), attempt(attempt=2, error="ValueError: again")],
+        log="INFO a line of the log",
+        progress={"done": 3, "total": 10, "message": "third of ten"},
+        result=codec.dumps({"rows": [1, 2]}),
+    )
+
+    text = text_of(root.get(page_url(run)))
+
+    for part in (
+        "reading",
+        "4.0 s",
+        "6.0 s",
+        "Attempt 1",
+        "Attempt 2",
+        "ValueError: no",
+        "Traceback (most recent call last)",
+        "<details",
+        "2030-01-01 10:00:00",
+        "INFO a line of the log",
+        "third of ten",
+        '<progress value="3" max="10">',
+        "&quot;rows&quot;: [",
+        "job_id=weekly",
+        "/job/weekly/change/",
+    ):
+        assert part in text
+
+
+def test_a_run_whose_job_and_worker_are_gone_has_a_page_without_links_to_them(root, page_url, make_run):
+    run = make_run(job_id="gone", worker_id="w-gone", status=Status.SUCCESSFUL)
+
+    text = text_of(root.get(page_url(run)))
+
+    assert "w-gone" in text
+    assert "/job/gone/change/" not in text
+    assert "/worker/w-gone/change/" not in text
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"payload": "{not json"},
+        {"payload": ""},
+        {"payload": "[]"},
+        {"result": "{not json"},
+        {"result": ""},
+        {"errors": "a text"},
+        {"errors": ["a text", None, {}, {"started_at": 5, "finished_at": "soon"}]},
+        {"errors": {"attempt": 1}},
+        {"progress": "half"},
+        {"progress": {"done": "half"}},
+        {"progress": {"done": 1, "total": None, "message": None}},
+        {"options": ["odd"]},
+    ],
+)
+def test_a_damaged_row_still_has_a_page(root, page_url, make_run, fields):
+    run = make_run(status=Status.FAILED, error="x", **fields)
+
+    assert root.get(page_url(run)).status_code == 200
+
+
+def test_secrets_in_arguments_are_not_shown(root, page_url, make_run):
+    run = make_run(
+        payload=codec.dump_arguments(("sesame",), {"api_key": "hunter2"}), options={"sensitive": [0]}
+    )
+
+    text = text_of(root.get(page_url(run)))
+
+    assert "hunter2" not in text
+    assert "sesame" not in text
+
+
+def test_hostile_text_is_shown_as_text(root, list_url, page_url, make_run):
+    run = make_run(
+        job_id=HOSTILE,
+        name=HOSTILE,
+        func=HOSTILE,
+        queue_name=HOSTILE,
+        worker_id=HOSTILE,
+        status=Status.FAILED,
+        payload=codec.dump_arguments((HOSTILE,), {HOSTILE: HOSTILE}),
+        options={HOSTILE: HOSTILE},
+        result=codec.dumps(HOSTILE),
+        error=HOSTILE,
+        errors=[attempt(error=HOSTILE, traceback=HOSTILE, worker_id=HOSTILE, attempt=HOSTILE), HOSTILE],
+        log=HOSTILE,
+        progress={"done": HOSTILE, "total": HOSTILE, "message": HOSTILE},
+    )
+
+    for url in (list_url("run"), page_url(run), page_url(run, "delete")):
+        text = text_of(root.get(url))
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert" in text
+
+
+def test_hostile_ids_in_messages_are_shown_as_text(root, list_url, make_run, act):
+    run = make_run(job_id=HOSTILE, status=Status.SUCCESSFUL)
+
+    act(root, "cancel", run)
+
+    text = text_of(root.get(list_url("run")))
+    assert "is finished" in text
+    assert "<script>alert" not in text
+
+
+def test_a_run_can_be_neither_added_nor_edited(root, list_url, page_url, make_run):
+    run = make_run()
+
+    assert root.get(list_url("run") + "add/").status_code == 403
+    assert root.post(page_url(run), {"func": "os:system", "_save": "1"}).status_code == 403
+
+
+# Actions
+
+
+def test_cancelling_ends_what_waits_and_asks_what_runs(root, act, make_run, said, logged):
+    waiting, running = make_run(), make_run(status=Status.RUNNING)
+    finished = make_run(status=Status.SUCCESSFUL, job_id="done")
+
+    words = said(act(root, "cancel", waiting, running, finished))
+
+    assert "2 runs were cancelled" in words
+    assert f"1 was left as it is: done ({finished.pk}) is finished" in words
+    for run in (waiting, running, finished):
+        run.refresh_from_db()
+    assert waiting.status == Status.CANCELLED
+    assert running.status == Status.RUNNING
+    assert running.cancel_requested
+    assert finished.status == Status.SUCCESSFUL
+    assert logged(waiting) == ["Cancelled."]
+    assert logged(finished) == []
+
+
+def test_retrying_makes_the_chosen_run_ready_and_not_another_of_its_job(root, act, make_run, said, logged):
+    chosen = make_run(job_id="same", status=Status.FAILED)
+    newer = make_run(job_id="same", status=Status.FAILED)
+    successful = make_run(status=Status.SUCCESSFUL)
+
+    words = said(act(root, "retry", chosen, successful))
+
+    assert "1 run is tried again." in words
+    assert "did not end without success" in words
+    for run in (chosen, newer, successful):
+        run.refresh_from_db()
+    assert chosen.status == Status.READY
+    assert newer.status == Status.FAILED
+    assert successful.status == Status.SUCCESSFUL
+    assert logged(chosen) == ["Retried."]
+
+
+def test_retrying_a_held_run_releases_it(root, act, make_run):
+    held = make_run(run_after=None, error="BadPayload: signed with another key")
+
+    act(root, "retry", held)
+
+    held.refresh_from_db()
+    assert held.run_after is not None
+    assert held.error == ""
+
+
+def test_only_finished_runs_are_deleted(root, act, confirm, make_run, said, logged):
+    finished, unfinished = make_run(status=Status.FAILED), make_run(job_id="open")
+
+    page = act(root, "delete_selected", finished, unfinished)
+    assert "Are you sure" in text_of(page)
+    assert "open" in said(page)
+    assert "is unfinished: cancel it first" in said(page)
+    response = confirm(root, finished, unfinished)
+
+    assert "Successfully deleted 1 run." in said(response)
+    assert list(Run.objects.all()) == [unfinished]
+    assert logged(finished) == ["Deleted."]
+    assert logged(unfinished) == []
+
+
+def test_an_unfinished_run_is_not_deleted_on_its_own_page(root, page_url, make_run, said):
+    run = make_run()
+
+    response = root.post(page_url(run, "delete"), {"post": "yes"})
+
+    assert response.url == page_url(run)
+    assert "is unfinished: cancel it first" in said(response)
+    assert Run.objects.filter(pk=run.pk).exists()
+
+
+def test_a_finished_run_is_deleted_on_its_own_page(root, page_url, make_run, logged):
+    run = make_run(status=Status.FAILED)
+
+    root.post(page_url(run, "delete"), {"post": "yes"})
+
+    assert not Run.objects.exists()
+    assert logged(run) == ["Deleted."]
+
+
+@pytest.mark.parametrize(
+    ("fields", "offered"),
+    [
+        ({"status": Status.READY}, ["cancel"]),
+        ({"status": Status.READY, "run_after": None}, ["cancel", "retry"]),
+        ({"status": Status.RUNNING}, ["cancel"]),
+        ({"status": Status.RUNNING, "cancel_requested": True}, []),
+        ({"status": Status.FAILED}, ["retry"]),
+        ({"status": Status.SUCCESSFUL}, []),
+    ],
+)
+def test_a_runs_page_offers_the_buttons_that_make_sense(root, page_url, make_run, fields, offered):
+    response = root.get(page_url(make_run(**fields)))
+
+    assert [button["name"] for button in response.context["steering"]] == offered
+
+
+def test_a_button_of_a_run_acts(root, page_url, make_run, logged):
+    run = make_run()
+
+    assert root.post(page_url(run, "steer", "cancel")).url == page_url(run)
+
+    run.refresh_from_db()
+    assert run.status == Status.CANCELLED
+    assert logged(run) == ["Cancelled."]
+
+
+# Permissions
+
+
+@pytest.mark.parametrize("name", ["cancel", "retry", "delete_selected"])
+def test_who_may_only_look_cannot_act_by_hand(
+    client_of, list_url, act, confirm, page_url, make_run, logged, name
+):
+    client = client_of("view_run")
+    waiting, failed = make_run(), make_run(status=Status.FAILED)
+
+    assert 'name="action"' not in text_of(client.get(list_url("run")))
+    act(client, name, waiting, failed)
+    confirm(client, waiting, failed)
+    assert client.post(page_url(waiting, "steer", "cancel")).status_code == 403
+    assert client.post(page_url(failed, "delete"), {"post": "yes"}).status_code == 403
+
+    waiting.refresh_from_db()
+    failed.refresh_from_db()
+    assert waiting.status == Status.READY
+    assert failed.status == Status.FAILED
+    assert logged(waiting) == logged(failed) == []
+
+
+def test_who_may_nothing_sees_nothing(client_of, list_url, page_url, make_run):
+    client, run = client_of(), make_run()
+
+    assert client.get(list_url("run")).status_code == 403
+    assert client.get(page_url(run)).status_code == 403

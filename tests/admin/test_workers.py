@@ -1,0 +1,118 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_jobs.models import Queue, Worker
+
+
+def text_of(response):
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def ago(seconds):
+    return timezone.now() - timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({}, "Alive"),
+        ({"heartbeat_at": ago(25)}, "Late"),
+        ({"heartbeat_at": ago(3600), "lease_expires_at": ago(3500)}, "Gone"),
+        ({"stopped_at": ago(10)}, "Stopped"),
+        ({"stopped_at": ago(10), "was_lost": True}, "Gone"),
+    ],
+)
+def test_a_worker_shows_whether_it_lives(root, list_url, page_url, make_worker, fields, word):
+    worker = make_worker(id="w/1", pid=12345, queues=["mail"], **fields)
+
+    for url in (list_url("worker"), page_url(worker)):
+        text = text_of(root.get(url))
+        assert f">{word}</span>" in text
+        assert "12345" in text
+        assert "mail" in text
+
+
+def test_workers_that_ended_come_last_and_can_be_filtered(root, list_url, make_worker):
+    make_worker(id="ended", stopped_at=timezone.now())
+    make_worker(id="working")
+
+    every = root.get(list_url("worker")).context["cl"].result_list
+    ended = root.get(list_url("worker", state="ended")).context["cl"].result_list
+
+    assert [worker.pk for worker in every] == ["working", "ended"]
+    assert [worker.pk for worker in ended] == ["ended"]
+
+
+def test_workers_can_be_neither_added_nor_changed_nor_deleted(root, list_url, page_url, make_worker):
+    worker = make_worker()
+
+    assert root.get(list_url("worker") + "add/").status_code == 403
+    assert root.post(page_url(worker), {"host": "x"}).status_code == 403
+    assert root.post(page_url(worker, "delete"), {"post": "yes"}).status_code == 403
+    assert 'name="action"' not in text_of(root.get(list_url("worker")))
+    assert Worker.objects.count() == 1
+
+
+def test_the_list_of_workers_costs_the_same_with_one_and_with_fifty(
+    root, list_url, make_worker, django_assert_num_queries
+):
+    root.get(list_url("worker"))
+    make_worker()
+    with django_assert_num_queries(5):
+        root.get(list_url("worker"))
+    for _ in range(49):
+        make_worker()
+
+    with django_assert_num_queries(5):
+        root.get(list_url("worker"))
+
+
+def test_a_queue_without_a_row_is_added_by_name_and_paused(root, list_url, act, said, logged):
+    response = root.post(list_url("queue") + "add/", {"name": "mail", "paused_at": "2030-01-01"})
+    assert response.status_code == 302
+    row = Queue.objects.get(pk="mail")
+    assert row.paused_at is None
+
+    assert "1 queue was paused." in said(act(root, "pause", row))
+    row.refresh_from_db()
+    assert row.paused_at is not None
+    assert "is paused already" in said(act(root, "pause", row))
+    assert "1 queue was resumed." in said(act(root, "resume", row))
+    row.refresh_from_db()
+    assert row.paused_at is None
+    assert logged(row)[1:] == ["Paused.", "Resumed."]
+
+
+def test_a_queues_page_has_a_button_for_the_other_state(root, page_url, db):
+    row = Queue.objects.create(name="a/b c", paused_at=timezone.now())
+
+    text = text_of(root.get(page_url(row)))
+    assert "Resume" in text
+    assert "Paused" in text
+    root.post(page_url(row, "steer", "resume"))
+
+    row.refresh_from_db()
+    assert row.paused_at is None
+
+
+def test_deleting_a_paused_queue_says_that_it_resumes(root, act, confirm, db):
+    row = Queue.objects.create(name="mail", paused_at=timezone.now())
+
+    assert "it is paused, and resumes" in text_of(act(root, "delete_selected", row))
+    confirm(root, row)
+
+    assert not Queue.objects.exists()
+
+
+def test_who_may_only_look_cannot_pause_a_queue(client_of, act, page_url, list_url, db):
+    client, row = client_of("view_queue"), Queue.objects.create(name="mail")
+
+    act(client, "pause", row)
+    assert client.post(page_url(row, "steer", "pause")).status_code == 403
+    assert client.get(list_url("queue") + "add/").status_code == 403
+
+    row.refresh_from_db()
+    assert row.paused_at is None

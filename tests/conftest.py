@@ -1,0 +1,225 @@
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import uuid
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+ROOT = Path(__file__).parent.parent
+DATABASES = ("sqlite", "postgresql", "mariadb")
+
+
+def pytest_cmdline_main(config):
+    """Run the whole suite once per database when all are asked for; any failure fails the run."""
+    if os.environ.get("DJANGO_JOBS_TEST_DATABASES") != "all" or config.option.collectonly:
+        return None
+    codes = []
+    for name in DATABASES:
+        print(f"\n=== {name} ===", flush=True)  # noqa: T201 - says which database the next lines are about
+        env = {**os.environ, "DJANGO_JOBS_TEST_DATABASES": name, "TESTPROJECT_DATABASE": name}
+        command = [sys.executable, "-m", "pytest", *config.invocation_params.args]
+        codes.append(subprocess.run(command, env=env, check=False).returncode)
+    return max(codes)
+
+
+def pytest_report_header():
+    return f"database: {os.environ.get('TESTPROJECT_DATABASE') or 'sqlite'}"
+
+
+@pytest.fixture
+def make_run(db):
+    """Return a factory of `Run` rows; a status and times that fit each other are filled in."""
+    from django_jobs import codec
+    from django_jobs.models import FINISHED, Run, Status
+
+    def make(**fields):
+        now = timezone.now()
+        func = fields.setdefault("func", "tests.probes.jobs:nothing")
+        payload = fields.setdefault("payload", codec.dump_arguments((), {}))
+        fields.setdefault("signature", codec.sign(func, payload))
+        fields.setdefault("name", func.rpartition(":")[2])
+        fields.setdefault("job_id", uuid.uuid4().hex)
+        fields.setdefault("kind", "immediate")
+        fields.setdefault("enqueued_at", now)
+        fields.setdefault("run_after", now)
+        status = fields.setdefault("status", Status.READY)
+        if status in {Status.RUNNING, Status.SUCCESSFUL, Status.FAILED}:
+            fields.setdefault("started_at", now)
+            fields.setdefault("attempt", 1)
+            fields.setdefault("worker_id", "worker-of-a-test")
+        if status in FINISHED:
+            fields.setdefault("finished_at", now)
+        return Run.objects.create(**fields)
+
+    return make
+
+
+@pytest.fixture
+def make_job(db):
+    """Return a factory of `Job` rows: recurring every minute, and not due yet."""
+    from django_jobs import codec, triggers
+    from django_jobs.models import Job
+
+    def make(**fields):
+        func = fields.setdefault("func", "tests.probes.jobs:nothing")
+        payload = fields.setdefault("payload", codec.dump_arguments((), {}))
+        fields.setdefault("signature", codec.sign(func, payload))
+        fields.setdefault("name", func.rpartition(":")[2])
+        fields.setdefault("id", uuid.uuid4().hex)
+        fields.setdefault("kind", "recurring")
+        trigger = fields.pop("trigger", None) or triggers.interval(60)
+        fields.setdefault("job_state", triggers.dumps(trigger))
+        fields.setdefault("next_run_time", trigger.get_next_fire_time(None, timezone.now()))
+        return Job.objects.create(**fields)
+
+    return make
+
+
+@pytest.fixture
+def make_worker(db):
+    """Return a factory of `Worker` rows with a lease of a minute."""
+    from django_jobs.models import Worker
+
+    def make(**fields):
+        now = timezone.now()
+        fields.setdefault("id", f"worker-{uuid.uuid4().hex[:8]}")
+        fields.setdefault("host", "elsewhere")
+        fields.setdefault("process_key", "")
+        fields.setdefault("pid", 1)
+        fields.setdefault("version", "0")
+        fields.setdefault("threads", 1)
+        fields.setdefault("has_clock", False)
+        fields.setdefault("started_at", now)
+        fields.setdefault("heartbeat_at", now)
+        fields.setdefault("lease_expires_at", now + timedelta(minutes=1))
+        return Worker.objects.create(**fields)
+
+    return make
+
+
+@pytest.fixture
+def probes():
+    """The module of functions to call, with its events cleared."""
+    from tests.probes import jobs
+
+    jobs.began.clear()
+    jobs.go_on.clear()
+    yield jobs
+    jobs.go_on.set()
+
+
+@pytest.fixture
+def manager(db):
+    """A manager as a fresh process would have it; what it starts is stopped."""
+    from django_jobs.manager import JobManager
+
+    manager = JobManager()
+    yield manager
+    manager.shutdown()
+
+
+@pytest.fixture
+def serve(transactional_db, manager):
+    """Return a function that starts a clock and a worker in this process, and waits until they run."""
+    from django_jobs.service import Service
+
+    def start(**options):
+        service = Service(**options)
+        assert manager.serve(service)
+        assert service.wait_started(10)
+        return service
+
+    return start
+
+
+@pytest.fixture
+def run_async():
+    """Return `asyncio.run`, which closes the connections of the threads that lend themselves to async code."""
+    from asgiref.sync import sync_to_async
+    from django.db import connections
+
+    from django_jobs.manager import _helper
+
+    def run(coroutine):
+        async def main():
+            try:
+                return await coroutine
+            finally:
+                await sync_to_async(connections.close_all)()
+                _helper().submit(connections.close_all).result(10)
+
+        return asyncio.run(main())
+
+    return run
+
+
+@pytest.fixture
+def until():
+    """Return a function that looks until something is true, and fails after a while."""
+
+    def look(condition, timeout=15, every=0.02):
+        end = time.monotonic() + timeout
+        while not (value := condition()):
+            assert time.monotonic() < end, "it did not come to that in time"
+            time.sleep(every)
+        return value
+
+    return look
+
+
+@pytest.fixture
+def child_env(transactional_db):
+    """The environment of a process that works on this test's database."""
+    from django.db import connection
+
+    name = str(connection.settings_dict["NAME"])
+    env = {
+        **os.environ,
+        "TESTPROJECT_DATABASE_NAME": name,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "testproject")]),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONWARNINGS": "default",
+    }
+    env.pop("DJANGO_JOBS_AUTOSTART", None)
+    return env
+
+
+@pytest.fixture
+def spawn(child_env, tmp_path):
+    """Return a function that starts a process on this test's database; what is left is killed."""
+    processes = []
+
+    def start(*command, **more):
+        out = (tmp_path / f"process-{len(processes)}.log").open("w")
+        process = subprocess.Popen(
+            command, env={**child_env, **more.pop("env", {})}, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT,
+            start_new_session=True, **more,
+        )  # fmt: skip
+        process.log = Path(out.name)
+        out.close()
+        processes.append(process)
+        return process
+
+    yield start
+
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.wait(10)
+
+
+@pytest.fixture
+def runjobs(spawn):
+    """Return a function that starts `manage.py runjobs` with some arguments."""
+
+    def start(*arguments, **more):
+        return spawn(sys.executable, str(ROOT / "testproject" / "manage.py"), "runjobs", *arguments, **more)
+
+    return start

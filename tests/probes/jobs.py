@@ -1,0 +1,143 @@
+"""Functions to call as jobs."""
+
+import asyncio
+import os
+import threading
+import time
+
+from django.db import connection, transaction
+
+from django_jobs import current_run, get_job_manager, job
+from tests.probes.models import Mark
+
+# Set and waited for by tests that run in the same process.
+began = threading.Event()
+go_on = threading.Event()
+
+
+def mark(text="called"):
+    Mark.objects.create(text=text)
+    return text
+
+
+def nothing():
+    return None
+
+
+def give(value):
+    return value
+
+
+def add(a, b=2, *, c=0):
+    return a + b + c
+
+
+def fail(message="it went wrong"):
+    raise ValueError(message)
+
+
+def fail_until(attempt):
+    run = current_run()
+    assert run is not None
+    if run.attempt < attempt:
+        raise ValueError(f"attempt {run.attempt}")
+    return run.attempt
+
+
+def wait_for_go(seconds=10):
+    began.set()
+    assert go_on.wait(seconds)
+    return "gone on"
+
+
+def wait_until_told():
+    run = current_run()
+    began.set()
+    run.wait(20)
+    return run.stop_reason
+
+
+def raise_when_told():
+    run = current_run()
+    began.set()
+    run.wait(20)
+    raise RuntimeError(f"told: {run.stop_reason}")
+
+
+def sleep(seconds, text="slept"):
+    Mark.objects.create(text=f"{text} begins")
+    time.sleep(seconds)
+    Mark.objects.create(text=f"{text} ends")
+
+
+def leave_transaction_open():
+    transaction.set_autocommit(False)
+    Mark.objects.create(text="never committed")
+
+
+def connection_id():
+    connection.ensure_connection()
+    return id(connection.connection)
+
+
+def kill_process():
+    os._exit(7)
+
+
+def report():
+    run = current_run()
+    run.log("began with %s", "this")
+    run.set_progress(1, 4, "first quarter")
+    return {"job_id": run.job_id, "attempt": run.attempt, "queue": run.queue_name}
+
+
+def unstorable():
+    return object()
+
+
+async def mark_async(text="awaited"):
+    await Mark.objects.acreate(text=text)
+    return text
+
+
+async def rest(seconds):
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+async def fail_async():
+    raise LookupError("async went wrong")
+
+
+@job(queue_name="special", priority=7, name="the decorated one")
+def decorated(x=1):
+    return x
+
+
+class Tools:
+    @staticmethod
+    def double(x):
+        return 2 * x
+
+    def method(self):
+        return self
+
+
+def make_text(length):
+    return "x" * length
+
+
+def add_another(text):
+    get_job_manager().add_immediate_job(mark, text)
+
+
+def takes_our_words(func, run_at, trigger, timezone):
+    return [func, run_at, trigger, timezone]
+
+
+def log_in(user, password):
+    return user
+
+
+def name_of(user):
+    return user.username

@@ -1,0 +1,228 @@
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from django_jobs.models import Job, Run, Worker
+
+ROOT = Path(__file__).parents[2]
+MANAGE = [sys.executable, str(ROOT / "testproject" / "manage.py")]
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def answers(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/jobs/", timeout=5) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def post_ingest(port):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/ingest/", data=b"", method="POST")
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return json.load(response)["job_id"]
+
+
+def live():
+    return Worker.objects.filter(stopped_at__isnull=True).count()
+
+
+def stop(process, number=signal.SIGTERM):
+    process.send_signal(number)
+    return process.wait(40)
+
+
+def python(module):
+    return [sys.executable, "-m", module]
+
+
+def server(kind, port):
+    match kind:
+        case "runserver":
+            return [*MANAGE, "runserver", f"127.0.0.1:{port}"]
+        case "runserver --noreload":
+            return [*MANAGE, "runserver", "--noreload", f"127.0.0.1:{port}"]
+        case "gunicorn":
+            return [*python("gunicorn"), "-w", "3", "-b", f"127.0.0.1:{port}", "testproject.wsgi"]
+        case "gunicorn --preload":
+            return [
+                *python("gunicorn"),
+                "--preload",
+                "-w",
+                "3",
+                "-b",
+                f"127.0.0.1:{port}",
+                "testproject.wsgi",
+            ]
+        case "uvicorn":
+            return [
+                *python("uvicorn"),
+                "--port",
+                str(port),
+                "--lifespan",
+                "off",
+                "testproject.asgi:application",
+            ]
+        case "uvicorn --workers":
+            return [
+                *python("uvicorn"), "--workers", "2", "--port", str(port), "--lifespan", "off",
+                "testproject.asgi:application",
+            ]  # fmt: skip
+    raise AssertionError(kind)
+
+
+SERVERS = {
+    "runserver": 1,
+    "runserver --noreload": 1,
+    "gunicorn": 3,
+    "gunicorn --preload": 3,
+    "uvicorn": 1,
+    "uvicorn --workers": 2,
+}
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_works_in_each_process_that_serves_and_in_no_other(kind, spawn, port, until):
+    process = spawn(*server(kind, port))
+    until(lambda: answers(port), timeout=40)
+    until(lambda: live() == SERVERS[kind], timeout=30)
+
+    job_id = post_ingest(port)
+    run = until(lambda: Run.objects.filter(job_id=job_id, status="SUCCESSFUL").first(), timeout=30)
+
+    assert json.loads(run.result)["unreadable"] == 0
+    assert live() == SERVERS[kind], process.log.read_text()
+    log = process.log.read_text()
+    assert "Warning" not in log, log
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_that_is_told_to_stop_says_goodbye(kind, spawn, port, until):
+    process = spawn(*server(kind, port))
+    until(lambda: answers(port), timeout=40)
+    until(lambda: live() == SERVERS[kind], timeout=30)
+
+    if kind == "runserver":
+        # As Ctrl-C does: runserver's first process kills the second when it alone is told.
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(40)
+    else:
+        stop(process)
+
+    until(lambda: live() == 0, timeout=20)
+    assert not Worker.objects.filter(was_lost=True).exists(), process.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["check"],
+        ["migrate", "--check"],
+        ["shell", "-c", "from django_jobs import get_job_manager; print(get_job_manager().is_running)"],
+        ["makemigrations", "--check", "--dry-run"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_other_commands_start_nothing(command, spawn):
+    process = spawn(*MANAGE, *command)
+
+    assert process.wait(60) == 0, process.log.read_text()
+    assert not Worker.objects.exists()
+    assert "True" not in process.log.read_text()
+
+
+def test_the_environment_has_the_last_word(spawn, port, until):
+    process = spawn(*server("gunicorn", port), env={"DJANGO_JOBS_AUTOSTART": "0"})
+    until(lambda: answers(port), timeout=40)
+
+    post_ingest(port)
+
+    assert Run.objects.get().status == "READY"
+    assert not Worker.objects.exists()
+    stop(process)
+
+
+def test_a_server_started_before_its_tables_waits_for_them_and_says_so_once(
+    spawn, port, until, tmp_path, child_env
+):
+    if child_env.get("TESTPROJECT_DATABASE", "sqlite") != "sqlite":
+        # One database is enough for a question about order; a second server database would need dropping.
+        env = {"TESTPROJECT_DATABASE": "sqlite"}
+    else:
+        env = {}
+    env |= {"TESTPROJECT_DATABASE_NAME": str(tmp_path / "new.sqlite3")}
+    process = spawn(*server("runserver --noreload", port), env=env)
+    until(lambda: "tables are missing" in process.log.read_text(), timeout=40)
+
+    migrate = spawn(*MANAGE, "migrate", "-v", "0", env=env)
+    assert migrate.wait(120) == 0, migrate.log.read_text()
+
+    until(lambda: "started: queues=all" in process.log.read_text(), timeout=20)
+    assert process.log.read_text().count("tables are missing") == 1
+
+
+def test_three_gunicorn_workers_fire_each_second_once(spawn, port, until, manager):
+    spawn(*server("gunicorn", port))
+    until(lambda: live() == 3, timeout=40)
+
+    manager.add_recurring_job("tests.probes.jobs:mark", 1, job_id="tick", max_instances=99)
+    first = until(lambda: Run.objects.filter(job_id="tick").first(), timeout=10).scheduled_at
+    added = [post_ingest(port) for _ in range(10)]
+    until(lambda: Run.objects.filter(job_id="tick").count() >= 8, timeout=30)
+    manager.pause_job("tick")
+
+    times = list(
+        Run.objects.filter(job_id="tick").order_by("scheduled_at").values_list("scheduled_at", flat=True)
+    )
+    assert [round((at - first).total_seconds()) for at in times] == list(range(len(times)))
+    until(lambda: Run.objects.filter(job_id__in=added, status="SUCCESSFUL").count() == 10, timeout=30)
+
+
+def test_a_job_added_right_before_sigkill_runs_after_the_next_start(spawn, port, until):
+    process = spawn(*server("runserver --noreload", port))
+    until(lambda: answers(port), timeout=40)
+    until(lambda: live() == 1, timeout=30)
+
+    job_id = post_ingest(port)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+    again = spawn(*server("runserver --noreload", port))
+    began = time.monotonic()
+
+    until(lambda: Run.objects.filter(job_id=job_id, status="SUCCESSFUL").exists(), timeout=40)
+    # Not after its lease of 30 s: this machine can prove that the process is gone.
+    assert time.monotonic() - began < 25, again.log.read_text()
+
+
+def test_jobs_of_a_rolled_back_transaction_leave_no_row(spawn):
+    process = spawn(
+        *MANAGE, "shell", "-c",
+        "from django.db import transaction\n"
+        "from django_jobs import get_job_manager\n"
+        "try:\n"
+        "    with transaction.atomic():\n"
+        "        get_job_manager().add_immediate_job('tests.probes.jobs:mark')\n"
+        "        get_job_manager().add_recurring_job('tests.probes.jobs:mark', 5)\n"
+        "        raise RuntimeError\n"
+        "except RuntimeError:\n"
+        "    print('rolled back')\n",
+    )  # fmt: skip
+
+    assert process.wait(60) == 0, process.log.read_text()
+    assert "rolled back" in process.log.read_text()
+    assert not Run.objects.exists()
+    assert not Job.objects.exists()

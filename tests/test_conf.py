@@ -1,0 +1,77 @@
+import pytest
+
+from django_jobs import conf
+
+
+def test_an_empty_dict_is_all_defaults(settings):
+    settings.DJANGO_JOBS = {}
+
+    assert conf.jobs_settings() == conf.JobsSettings()
+
+
+def test_settings_are_read_anew_when_they_change(settings):
+    settings.DJANGO_JOBS = {"THREADS": 3}
+    assert conf.jobs_settings().THREADS == 3
+
+    settings.DJANGO_JOBS = {"THREADS": 4, "QUEUES": ["a"]}
+    assert conf.jobs_settings().THREADS == 4
+    assert conf.jobs_settings().QUEUES == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"THREAD": 3}, "unknown key THREAD, did you mean THREADS?"),
+        ({"COLOUR": 3}, "unknown key COLOUR; the keys are"),
+        ({"THREADS": 0}, "expected at least 1"),
+        ({"THREADS": 1.5}, "expected a whole number"),
+        ({"THREADS": True}, "expected a whole number"),
+        ({"THREADS": "3"}, "expected a whole number"),
+        ({"POLL_SECONDS": "5"}, "expected a number of seconds"),
+        ({"POLL_SECONDS": 0}, "expected at least 0.01"),
+        ({"QUEUES": "default"}, "expected a list of names"),
+        ({"QUEUES": [1]}, "expected a list of names"),
+        ({"ALLOWED_MODULES": "shop"}, "expected a list of names"),
+        ({"MOVED": ["a"]}, "expected a dict of old to new names"),
+        ({"MOVED": {"a.b": "a:b"}}, "'a.b' is not of the form module:qualname"),
+        ({"DATABASE": "nowhere"}, "no such alias in DATABASES (default)"),
+        ({"CLOCK": "yes"}, "expected True or False"),
+        ({"LEASE_SECONDS": 6}, "at least twice HEARTBEAT_SECONDS (5)"),
+        ([], "must be a dict, not list"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_the_way_out(raw, words):
+    (problem,) = conf.problems(raw)
+
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {"AUTOSTART": None, "DATABASE": None, "ALLOWED_MODULES": None},
+        {"AUTOSTART": True, "DATABASE": "default", "ALLOWED_MODULES": ["shop"], "QUEUES": ("a",)},
+        {"POLL_SECONDS": 0.5, "SHUTDOWN_SECONDS": 0, "MAX_RESCUES": 0, "MOVED": {"a:b": "c:d"}},
+    ],
+)
+def test_right_settings_have_no_problems(raw):
+    assert list(conf.problems(raw)) == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting", "expected"),
+    [
+        ("", None, None),
+        ("", True, True),
+        ("1", False, True),
+        ("0", True, False),
+        (" No ", True, False),
+        ("maybe", True, True),
+    ],
+)
+def test_the_environment_overrides_the_setting(monkeypatch, settings, variable, setting, expected):
+    monkeypatch.setenv("DJANGO_JOBS_AUTOSTART", variable)
+    settings.DJANGO_JOBS = {"AUTOSTART": setting}
+
+    assert conf.autostart() is expected

@@ -1,0 +1,363 @@
+import ast
+import importlib
+import inspect
+import re
+import shlex
+import sys
+from dataclasses import MISSING, dataclass, fields
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.apps import apps
+from django.contrib import admin
+from django.core.management import get_commands, load_command_class
+from django.db import connection, connections
+from django.test import RequestFactory
+
+import django_jobs
+from django_jobs import checks, codec, conf, exceptions, signals, snapshots
+from django_jobs.context import RunContext
+from django_jobs.functions import JobOptions
+from django_jobs.manager import JobManager, get_job_manager
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(DOCS.glob("*.md"))]
+
+# The app that the pages' examples belong to: blocks that begin with `# shop/jobs.py` and the like.
+APP = "shop"
+# A line that ends with `# -> value` or `# raises Error` is a promise that is kept.
+PROMISE = re.compile(r"# (->|raises) (.+)$")
+# Public for the sake of `runjobs` and of the start in a server; nothing that a reader would call.
+NOT_FOR_READERS = {"serve", "start_after"}
+
+
+def page_name(value):
+    return value.name if isinstance(value, Path) else None
+
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=page_name)
+
+
+@dataclass
+class Block:
+    page: Path
+    line: int
+    text: str
+
+    @property
+    def file(self):
+        """The file that the block's first line names, as in `# shop/jobs.py`."""
+        named = re.match(r"# ([\w/]+\.py)\n", self.text)
+        return named[1] if named else None
+
+    def run(self, namespace):
+        """Execute one statement after the other, and hold the block to its promises."""
+        lines = self.text.splitlines()
+        for statement in ast.parse(self.text).body:
+            kind, promised = "", ""
+            if found := PROMISE.search(lines[statement.end_lineno - 1]):
+                kind, promised = found.groups()
+            if kind == "raises":
+                with pytest.raises(Exception) as raised:  # noqa: PT011 - its type is compared below
+                    self.execute(statement, namespace)
+                assert promised.startswith(type(raised.value).__name__), f"{self}: {raised.value!r}"
+            else:
+                value = self.execute(statement, namespace)
+                if kind == "->":
+                    assert repr(value) == promised, f"{self}: {ast.unparse(statement)}"
+
+    def execute(self, statement, namespace):
+        ast.increment_lineno(statement, self.line)
+        is_expression = isinstance(statement, ast.Expr)
+        tree = ast.Expression(statement.value) if is_expression else ast.Module([statement], [])
+        code = compile(
+            tree, str(self.page), "eval" if is_expression else "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        )
+        value = eval(code, namespace)
+        return async_to_sync(partial(awaited, value))() if inspect.iscoroutine(value) else value
+
+    def __str__(self):
+        return f"{self.page.name}:{self.line}"
+
+
+async def awaited(coroutine):
+    return await coroutine
+
+
+def blocks(page, language):
+    text = page.read_text()
+    for found in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        yield Block(page, text.count("\n", 0, found.start(1)), found[1])
+
+
+def modules(page):
+    """The files that a page's blocks make up, settings left out."""
+    files = {}
+    for block in blocks(page, "python"):
+        if block.file and not block.file.endswith("settings.py"):
+            files[block.file] = files.get(block.file, "") + block.text + "\n\n"
+    return files
+
+
+def prose(page):
+    """A page without its code, in which a comment would look like a heading."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def section(page, heading):
+    level, rest = re.search(
+        rf"^(#+) {re.escape(heading)}\n(.*)", prose(page), re.MULTILINE | re.DOTALL
+    ).groups()
+    return re.split(rf"^#{{1,{len(level)}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(page, heading):
+    """The cells of the table rows of a section that begin with code."""
+    return [row.split(" | ") for row in re.findall(r"^\| (`.+) \|$", section(page, heading), re.MULTILINE)]
+
+
+def names(page, heading):
+    return [code(row[0]) for row in rows(page, heading)]
+
+
+def code(cell):
+    return re.match(r"`([^`]+)`", cell)[1]
+
+
+@pytest.fixture
+def install(transactional_db, tmp_path, monkeypatch, settings):
+    """Return a function that installs a page's app, tables and all."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(codec, "_custom_by_tag", {})
+    monkeypatch.setattr(codec, "_custom_by_type", {})
+
+    def install(page):
+        for name, text in {f"{APP}/__init__.py": "", **modules(page)}.items():
+            file = tmp_path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        importlib.invalidate_caches()
+        settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, APP]
+        with connection.schema_editor() as editor:
+            for model in apps.get_app_config(APP).get_models():
+                editor.create_model(model)
+
+    yield install
+
+    if apps.is_installed(APP):
+        with connection.schema_editor() as editor:
+            for model in apps.get_app_config(APP).get_models():
+                editor.delete_model(model)
+    get_job_manager().shutdown()
+    for name in [name for name in sys.modules if name.partition(".")[0] == APP]:
+        del sys.modules[name]
+    apps.all_models.pop(APP, None)
+
+
+@each_page
+def test_the_examples_of_a_page_do_what_it_says(page, install, serve):
+    install(page)
+    serve()
+    namespace = {}
+
+    for block in blocks(page, "python"):
+        if block.file is None:
+            block.run(namespace)
+        elif not block.file.endswith(("settings.py", "tests.py")):
+            importlib.import_module(block.file.removesuffix(".py").replace("/", "."))
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if f"{APP}/views.py" in modules(page)], ids=page_name
+)
+def test_the_views_of_a_page_answer(page, install, serve):
+    install(page)
+    serve()
+    views = importlib.import_module(f"{APP}.views")
+
+    for view in vars(views).values():
+        parameters = list(inspect.signature(view).parameters) if inspect.isfunction(view) else []
+        if parameters[:1] == ["request"]:
+            call = async_to_sync(view) if inspect.iscoroutinefunction(view) else view
+            response = call(RequestFactory().post("/"), *["no-such-job"] * len(parameters[1:]))
+            assert response.status_code in {200, 202, 404}
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        (page, name)
+        for page in PAGES
+        for name in re.findall(r"^def (test_\w+)", modules(page).get(f"{APP}/tests.py", ""), re.MULTILINE)
+    ],
+    ids=page_name,
+)
+def test_the_example_tests_of_a_page_pass(page, name, install, request):
+    install(page)
+    test = getattr(importlib.import_module(f"{APP}.tests"), name)
+
+    test(**{fixture: request.getfixturevalue(fixture) for fixture in inspect.signature(test).parameters})
+
+
+@each_page
+def test_the_settings_of_a_page_are_valid(page, monkeypatch):
+    for block in blocks(page, "python"):
+        if block.file and block.file.endswith("settings.py"):
+            namespace = {"BASE_DIR": ROOT, "INSTALLED_APPS": [], "DATABASES": {"default": {}}}
+            block.run(namespace)
+            monkeypatch.setattr(conf, "settings", SimpleNamespace(DATABASES=namespace["DATABASES"]))
+
+            problems = list(conf.problems(namespace.get("DJANGO_JOBS", {})))
+
+            assert not problems, str(block)
+
+
+@each_page
+def test_the_commands_of_a_page_exist_and_take_its_options(page, monkeypatch):
+    monkeypatch.setitem(connections.databases, "jobs", {})  # for `migrate --database jobs`
+    for block in blocks(page, "sh"):
+        for line in block.text.replace("\\\n", " ").splitlines():
+            for command in line.split("&&"):
+                words = shlex.split(command, comments=True)
+                manage = [i for i, word in enumerate(words) if word.endswith("manage.py")]
+                if manage:
+                    name, *arguments = words[manage[0] + 1 :]
+                    known = load_command_class(get_commands()[name], name)
+                    known.create_parser("manage.py", name).parse_args(arguments)
+
+
+@each_page
+def test_the_links_of_a_page_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (page.parent / file).resolve() if file else page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked), target
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+def test_the_index_links_every_page():
+    index = (DOCS / "index.md").read_text()
+
+    assert [
+        page.name for page in PAGES[1:] if page.name != "index.md" and f"({page.name})" not in index
+    ] == []
+
+
+def test_the_readme_has_the_two_commands_as_ci_runs_them():
+    lines = README.read_text().splitlines()
+    prepare = "python3 -m venv .venv && .venv/bin/pip install -q -e"
+
+    assert f"{prepare} '.[demo]' && .venv/bin/python testproject/manage.py demo" in lines
+    assert (
+        next(line for line in lines if line.endswith("pytest")) == f"{prepare} '.[test]' && .venv/bin/pytest"
+    )
+
+
+def test_the_settings_page_names_every_setting_with_its_default():
+    documented = {
+        code(row[0]): ast.literal_eval(code(row[1])) for row in rows(DOCS / "settings.md", "Every key")
+    }
+
+    assert documented == {
+        field.name: field.default_factory() if field.default is MISSING else field.default
+        for field in fields(conf.JobsSettings)
+    }
+
+
+def test_the_api_page_has_every_method_of_the_manager_with_its_signature():
+    headings = re.findall(r"^### `(\w+)(\(.*\))`$", (DOCS / "api.md").read_text(), re.MULTILINE)
+    public = {
+        name: plain_signature(method)
+        for name, method in inspect.getmembers(JobManager, inspect.isfunction)
+        if not name.startswith("_") and name not in NOT_FOR_READERS and not is_twin(name)
+    }
+
+    assert dict(headings) == public
+
+
+def plain_signature(method):
+    signature = inspect.signature(method)
+    parameters = [p.replace(annotation=p.empty) for p in list(signature.parameters.values())[1:]]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+
+
+def is_twin(name):
+    return name.startswith("a") and hasattr(JobManager, name[1:])
+
+
+def test_the_api_page_says_which_methods_have_an_async_twin():
+    documented = set(re.findall(r"`(a\w+)`", section(DOCS / "api.md", "Async twins")))
+
+    assert documented == {
+        name for name, _ in inspect.getmembers(JobManager, inspect.isfunction) if is_twin(name)
+    }
+
+
+@pytest.mark.parametrize(
+    ("heading", "there"),
+    [
+        ("What get_job returns", snapshots.JobSnapshot.__annotations__),
+        ("The last run", snapshots.RunSnapshot.__annotations__),
+        ("Options", [field.name for field in fields(JobOptions)]),
+        ("Signals", [name for name in vars(signals) if isinstance(getattr(signals, name), signals.Signal)]),
+        ("Errors", exceptions.__all__),
+    ],
+    ids=["job", "run", "options", "signals", "errors"],
+)
+def test_a_table_of_the_api_page_is_complete(heading, there):
+    assert sorted(names(DOCS / "api.md", heading)) == sorted(there)
+
+
+def test_what_the_api_page_says_of_current_run_exists():
+    context = RunContext(job_id="1", run_id=1, attempt=1, queue_name="default", max_log_bytes=1)
+
+    documented = [re.match(r"\w+", name)[0] for name in names(DOCS / "api.md", "current_run")]
+
+    assert [name for name in documented if not hasattr(context, name)] == []
+
+
+def test_every_name_that_the_package_offers_is_on_the_api_page():
+    text = (DOCS / "api.md").read_text()
+
+    assert [name for name in django_jobs.__all__ if f"`{name}" not in text and f"{name}`" not in text] == []
+
+
+def test_the_admin_page_describes_every_page_of_the_admin_and_its_buttons():
+    page = DOCS / "admin.md"
+
+    for model in apps.get_app_config("django_jobs").get_models():
+        text = section(page, str(model._meta.verbose_name_plural).capitalize())
+        buttons = admin.site.get_model_admin(model).buttons
+        assert re.findall(r"^\| \*\*(.+?)\*\*", text, re.MULTILINE) == [
+            str(label) for label in buttons.values()
+        ]
+
+
+def test_the_operations_page_explains_every_system_check():
+    source = inspect.getsource(checks)
+
+    assert names(DOCS / "operations.md", "System checks") == sorted(
+        set(re.findall(r"django_jobs\.[EW]\d+", source))
+    )
+
+
+def test_the_log_lines_of_the_operations_page_are_written_somewhere():
+    source = "".join(file.read_text() for file in Path(django_jobs.__file__).parent.rglob("*.py"))
+
+    for line in names(DOCS / "operations.md", "What the log says"):
+        for part in line.split("…"):
+            assert part in source, line

@@ -1,0 +1,114 @@
+import functools
+import sys
+
+import pytest
+
+from django_jobs import Retry, functions, job
+from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
+from tests.probes import jobs as probes
+
+
+def test_a_function_is_named_and_found_again():
+    path, function = functions.path_of(probes.add)
+
+    assert path == "tests.probes.jobs:add"
+    assert functions.resolve(path) is function is probes.add
+
+
+def test_a_partial_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match="pass the function itself and the arguments after it"):
+        functions.path_of(functools.partial(probes.add, 1))
+
+
+def test_a_function_that_a_decorator_hides_is_refused():
+    hidden = type(probes.add)(probes.add.__code__, {})
+    hidden.__module__, hidden.__qualname__ = "tests.probes.jobs", "add"
+
+    with pytest.raises(ValueError, match="replaced by a decorator"):
+        functions.path_of(hidden)
+
+
+def test_a_renamed_function_is_found_where_it_moved(settings):
+    with pytest.raises(FunctionNotFound, match="MOVED"):
+        functions.resolve("tests.probes.jobs:old_name")
+
+    settings.DJANGO_JOBS = {"MOVED": {"tests.probes.jobs:old_name": "tests.probes.jobs:add"}}
+
+    assert functions.resolve("tests.probes.jobs:old_name") is probes.add
+    assert functions.path_of("tests.probes.jobs:old_name")[0] == "tests.probes.jobs:add"
+
+
+@pytest.mark.parametrize(
+    "path", ["os:system", "builtins:eval", "subprocess:run", "tests.probesx:f", "importlib:import_module"]
+)
+def test_only_functions_of_installed_apps_are_called(path):
+    with pytest.raises(FunctionNotAllowed):
+        functions.resolve(path)
+
+
+def test_the_package_of_the_project_itself_is_allowed():
+    assert functions.is_allowed("testproject.anything:f")
+    assert not functions.is_allowed("testprojectile:f")
+
+
+def test_allowed_modules_can_be_narrowed_and_widened(settings):
+    settings.DJANGO_JOBS = {"ALLOWED_MODULES": ["os.path"]}
+
+    assert functions.resolve("os.path:basename")("a/b") == "b"
+    with pytest.raises(FunctionNotAllowed):
+        functions.resolve("tests.probes.jobs:add")
+
+
+def test_a_decorated_function_is_allowed_wherever_it_lives(settings):
+    settings.DJANGO_JOBS = {"ALLOWED_MODULES": []}
+
+    assert functions.resolve("tests.probes.jobs:decorated") is probes.decorated
+
+
+def test_a_module_that_fails_to_import_says_why(tmp_path, monkeypatch, settings):
+    (tmp_path / "breaks_at_import.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.DJANGO_JOBS = {"ALLOWED_MODULES": ["breaks_at_import"]}
+
+    with pytest.raises(FunctionNotFound, match="RuntimeError: no licence"):
+        functions.resolve("breaks_at_import:f")
+
+
+def test_a_name_that_is_no_function_is_not_called(settings):
+    with pytest.raises(FunctionNotFound, match="it is a Event"):
+        functions.resolve("tests.probes.jobs:began")
+
+
+def test_nothing_is_imported_for_a_module_that_is_not_allowed():
+    with pytest.raises(FunctionNotAllowed):
+        functions.resolve("this:s")
+
+    assert "this" not in sys.modules
+
+
+def test_the_decorator_leaves_a_function_as_it_is():
+    assert probes.decorated(5) == 5
+    assert functions.options_of(probes.decorated).priority == 7
+    assert functions.options_of(probes.add) is functions.NO_OPTIONS
+
+
+def test_the_decorator_refuses_options_that_no_job_has():
+    with pytest.raises(TypeError, match="colour"):
+        job(colour="red")
+    with pytest.raises(ValueError, match="-100 to 100"):
+        job(priority=1000)
+
+
+def test_nearer_options_go_first():
+    near = functions.JobOptions(priority=1, retry=Retry())
+    far = functions.JobOptions(priority=2, timeout=9)
+
+    both = near.over(far)
+
+    assert (both.priority, both.timeout, both.retry) == (1, 9, Retry())
+
+
+def test_parameters_that_hold_secrets_are_found_by_position():
+    assert functions.hidden_positions(probes.log_in, frozenset()) == (1,)
+    assert functions.hidden_positions(probes.log_in, frozenset({"user"})) == (0, 1)
+    assert functions.hidden_positions(probes.add, frozenset()) == ()

@@ -1,0 +1,111 @@
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from django_jobs import queue, sql
+from django_jobs.models import Run, Status, in_status
+
+pytestmark = pytest.mark.django_db
+
+FINISHED, READY = 5_000, 1_000
+
+
+@pytest.fixture
+def many_runs(transactional_db, make_run, make_worker):
+    """A queue of some thousand runs on top of a history of many more."""
+    # Transactional, because MariaDB's ANALYZE commits.
+    make_worker(id="w")
+    template = make_run()
+    now = timezone.now()
+    rows = [
+        Run(
+            job_id=f"done-{n}", name="n", func=template.func, payload=template.payload,
+            signature=template.signature, kind="immediate", status=Status.SUCCESSFUL, enqueued_at=now,
+            run_after=now, finished_at=now, worker_id=f"w{n % 50}", attempt=1,
+        )
+        for n in range(FINISHED)
+    ]  # fmt: skip
+    rows += [
+        Run(
+            job_id=f"ready-{n}", name="n", func=template.func, payload=template.payload,
+            signature=template.signature, kind="immediate", status=Status.READY, enqueued_at=now,
+            run_after=now, queue_name=f"q{n % 3}",
+        )
+        for n in range(READY)
+    ]  # fmt: skip
+    Run.objects.bulk_create(rows, batch_size=1000)
+    with connection.cursor() as cursor:
+        cursor.execute({"mysql": "ANALYZE TABLE django_jobs_run"}.get(connection.vendor, "ANALYZE"))
+        if connection.vendor == "mysql":
+            cursor.fetchall()
+
+
+def plan(statement, params):
+    prefix = "EXPLAIN QUERY PLAN " if connection.vendor == "sqlite" else "EXPLAIN "
+    with connection.cursor() as cursor:
+        cursor.execute(prefix + statement, params)
+        return "\n".join(" ".join(map(str, row)) for row in cursor.fetchall())
+
+
+def explain(queryset):
+    return plan(*queryset.query.sql_with_params())
+
+
+def test_claiming_walks_the_index_of_ready_runs_and_sorts_nothing(many_runs):
+    statement, params = sql.dialect(connection).pick("w", [], [], 10)
+
+    text = plan(statement, params)
+
+    assert "django_jobs_run_ready" in text, text
+    assert "filesort" not in text, text
+    assert "TEMP B-TREE" not in text, text
+    assert "Sort" not in text, text
+
+
+@pytest.mark.parametrize(
+    ("select", "index"),
+    [
+        (
+            lambda: Run.objects.running().filter(worker_id="w", cancel_requested=True),
+            "django_jobs_run_running",
+        ),
+        (
+            lambda: Run.objects.unfinished().filter(job_id="ready-5"),
+            "django_jobs_run_open|django_jobs_run_job",
+        ),
+        (lambda: Run.objects.filter(job_id="done-5").order_by("-id")[:1], "django_jobs_run_job"),
+    ],
+    ids=["cancel requests", "unfinished runs of a job", "the newest run of a job"],
+)
+def test_selections_find_their_index_beside_a_long_history(many_runs, select, index):
+    text = explain(select())
+
+    assert any(name in text for name in index.split("|")), text
+
+
+def test_counting_unfinished_runs_of_due_jobs_reads_no_history(many_runs):
+    text = plan(*sql.dialect(connection).unfinished_runs(["done-1", "ready-2"]))
+
+    assert "django_jobs_run_open" in text, text
+
+
+def test_states_as_literals_select_as_parameters_would(make_run):
+    for status in Status:
+        make_run(status=status)
+
+    assert [run.status for run in Run.objects.filter(in_status(Status.FAILED))] == ["FAILED"]
+    assert Run.objects.ready().count() == 1
+    assert Run.objects.unfinished().count() == 2
+    assert Run.objects.finished().count() == 4
+
+
+def test_a_selection_by_state_can_be_joined_and_updated(make_run):
+    make_run(job_id="x")
+
+    assert Run.objects.ready().filter(job_id="x").update(name="other") == 1
+    assert Run.objects.ready().exclude(job_id="y").filter(name="other").exists()
+
+
+def test_claims_of_a_full_queue_take_what_they_ask_for(many_runs):
+    assert len(queue.claim("w", limit=50, using="default")) == 50
+    assert len(queue.claim("w", limit=50, queues=["q1"], using="default")) == 50

@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+PROJECT = {
+    "mysite/__init__.py": "",
+    "mysite/settings.py": """
+SECRET_KEY = "x" * 60
+DEBUG = True
+ROOT_URLCONF = "mysite.urls"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_apscheduler", "django_jobs", "shop"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "mysite.sqlite3"}}
+""",
+    "mysite/urls.py": "urlpatterns = []\n",
+    "shop/__init__.py": "",
+    "shop/jobs.py": "def add(a, b):\n    return a + b\n",
+    "manage.py": """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+from django.core.management import execute_from_command_line
+execute_from_command_line(sys.argv)
+""",
+    "try_it.py": """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
+import django
+django.setup()
+import django_jobs
+from django_jobs import get_job_manager
+from shop.jobs import add
+manager = get_job_manager()
+job_id = manager.add_immediate_job(add, 2, b=3)
+manager.start()
+print("from", django_jobs.__file__)
+print("result", manager.wait(job_id, 20))
+manager.shutdown()
+""",
+}
+
+
+def run(*command, cwd):
+    env = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "DJANGO_SETTINGS_MODULE"}}
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT), cwd=folder)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.mark.timeout(300)
+def test_the_wheel_has_all_that_the_app_needs_and_nothing_else(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    ours = {str(path.relative_to(ROOT)) for path in (ROOT / "django_jobs").rglob("*") if path.is_file()}
+    ours = {name for name in ours if "__pycache__" not in name}
+
+    assert ours <= names
+    assert {"django_jobs/py.typed", "django_jobs/migrations/0001_initial.py"} <= names
+    assert any(name.startswith("django_jobs/templates/") for name in names)
+    assert any(name.startswith("django_jobs/static/") for name in names)
+    assert {name.split("/")[0] for name in names - ours} == {wheel.name.rsplit("-", 3)[0] + ".dist-info"}
+
+
+@pytest.mark.timeout(300)
+def test_a_project_that_installs_the_wheel_works_after_migrate_with_no_other_setting(wheel, tmp_path):
+    run(sys.executable, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    run(python, "-m", "pip", "install", "-q", str(wheel), cwd=tmp_path)
+    for name, text in PROJECT.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    assert "no issues" in run(python, "-W", "error", "manage.py", "check", cwd=tmp_path)
+    run(python, "manage.py", "migrate", "-v", "0", cwd=tmp_path)
+    text = run(python, "try_it.py", cwd=tmp_path)
+
+    assert "result 5" in text
+    assert str(tmp_path / "venv") in text
+    assert "serves all queues" in run(python, "manage.py", "runjobs", "--drain", cwd=tmp_path)

@@ -1,0 +1,63 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from django_jobs import processes
+
+
+@pytest.fixture
+def child():
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.wait(10)
+    process.stdin.close()
+
+
+def key_of(pid):
+    mine = processes.process_key()
+    place = mine.rpartition("/")[0].rpartition("/")[0]
+    return f"{place}/{pid}/{processes._started(pid)}"
+
+
+def test_this_process_is_not_gone():
+    assert processes.is_gone(processes.process_key()) is False
+
+
+def test_a_process_that_ended_is_gone(child):
+    key = key_of(child.pid)
+    assert processes.is_gone(key) is False
+
+    child.kill()
+    child.wait(10)
+
+    assert processes.is_gone(key) is True
+
+
+def test_a_zombie_is_gone_before_its_parent_buries_it(child):
+    key = key_of(child.pid)
+
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+    assert processes.is_gone(key) is True
+
+
+def test_another_process_of_the_same_number_does_not_stand_in_for_it():
+    key = processes.process_key().rpartition("/")[0] + "/1"
+
+    assert processes.is_gone(key) is True
+
+
+@pytest.mark.parametrize("key", ["", "elsewhere/pid:[1]/1/1", "nonsense"])
+def test_nothing_is_known_of_processes_elsewhere(key):
+    assert processes.is_gone(key) is False
+
+
+def test_worker_ids_differ_and_fit_their_column():
+    ids = {processes.new_worker_id() for _ in range(100)}
+
+    assert len(ids) == 100
+    assert max(map(len, ids)) <= 64

@@ -1,0 +1,100 @@
+import signal
+from datetime import timedelta
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from django_jobs.models import Run, Worker
+from tests.probes.models import Mark
+
+
+def ready(process):
+    return "serves" in process.log.read_text() and Worker.objects.filter(stopped_at__isnull=True).exists()
+
+
+def test_drain_works_until_nothing_is_due_and_exits(runjobs, manager, probes):
+    for number in range(20):
+        manager.add_immediate_job(probes.mark, str(number))
+    manager.using(queue_name="other").add_immediate_job(probes.mark, "other")
+
+    process = runjobs("--drain")
+
+    assert process.wait(60) == 0, process.log.read_text()
+    assert Mark.objects.count() == 21
+    assert Run.objects.filter(status="SUCCESSFUL").count() == 21
+    log = process.log.read_text()
+    assert "serves all queues with 10 threads, with a clock, until nothing is due" in log
+    assert log.count("SUCCESSFUL mark job=") == 21
+    assert not Worker.objects.filter(stopped_at__isnull=True).exists()
+
+
+def test_drain_runs_what_jobs_add_and_fires_what_is_late(runjobs, manager, probes):
+    manager.add_scheduled_job(probes.mark, timezone.now() - timedelta(hours=1), "late")
+    manager.add_immediate_job(probes.add_another, "second")
+
+    assert runjobs("--drain").wait(60) == 0
+    assert sorted(mark.text for mark in Mark.objects.all()) == ["late", "second"]
+
+
+def test_drain_of_an_empty_database_exits_at_once(runjobs, transactional_db):
+    assert runjobs("--drain").wait(60) == 0
+
+
+def test_only_the_named_queues_are_served(runjobs, manager, probes):
+    manager.using(queue_name="a").add_immediate_job(probes.mark, "a")
+    manager.using(queue_name="b").add_immediate_job(probes.mark, "b")
+    manager.add_immediate_job(probes.mark, "default")
+
+    process = runjobs("--drain", "--queue", "a", "--queue", "b", "--threads", "1", "--no-clock")
+
+    assert process.wait(60) == 0
+    assert sorted(mark.text for mark in Mark.objects.all()) == ["a", "b"]
+    assert "serves queue a, b with 1 thread, without a clock" in process.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_running_work_finish(number, runjobs, manager, probes, until):
+    process = runjobs()
+    until(lambda: ready(process), timeout=30)
+    manager.add_immediate_job(probes.sleep, 1.0)
+    until(lambda: Mark.objects.filter(text="slept begins").exists())
+
+    process.send_signal(number)
+
+    assert process.wait(30) == 0, process.log.read_text()
+    assert Mark.objects.filter(text="slept ends").exists()
+    assert Run.objects.get().status == "SUCCESSFUL"
+    assert process.log.read_text().rstrip().endswith("runjobs: stopped.")
+
+
+def test_a_second_signal_ends_it_at_once_and_the_run_is_rescued(runjobs, manager, probes, until):
+    process = runjobs()
+    until(lambda: ready(process), timeout=30)
+    manager.add_immediate_job(probes.sleep, 60)
+    until(lambda: Mark.objects.filter(text="slept begins").exists())
+
+    process.send_signal(signal.SIGTERM)
+    until(lambda: "stopping" in process.log.read_text())
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(10) == 128 + signal.SIGTERM
+    assert Run.objects.get().status == "RUNNING"
+    runjobs()
+    until(lambda: Run.objects.get().rescues == 1, timeout=20)
+
+
+def test_a_job_that_kills_its_process_ends_failed(runjobs, manager, probes, until):
+    manager.add_immediate_job(probes.kill_process)
+
+    for _ in range(4):
+        assert runjobs("--drain").wait(60) == 7
+    assert runjobs("--drain").wait(60) == 0
+
+    run = Run.objects.get()
+    assert (run.status, run.error) == ("FAILED", "WorkerDied: its worker died 4 times")
+
+
+def test_a_wrong_number_of_threads_is_refused():
+    with pytest.raises(CommandError, match="at least 1, not 0"):
+        call_command("runjobs", threads=0)

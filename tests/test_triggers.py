@@ -1,0 +1,707 @@
+import json
+import math
+import pickle
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
+from apscheduler.triggers.combining import AndTrigger, OrTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from django_jobs import triggers
+from django_jobs.exceptions import UnknownTrigger
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NEW_YORK = ZoneInfo("America/New_York")
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # its summer time is half an hour
+ZONES = (UTC, BERLIN, NEW_YORK, LORD_HOWE)
+START = datetime(2026, 11, 25, tzinfo=UTC)
+NOW = datetime(2026, 11, 24, 4, tzinfo=UTC)  # a Tuesday
+
+# A little before the clocks change somewhere, and before a leap day.
+STARTS = [
+    datetime(2026, 3, 7, 12, tzinfo=UTC),
+    datetime(2026, 3, 28, 12, tzinfo=UTC),
+    datetime(2026, 4, 4, 1, tzinfo=UTC),
+    datetime(2026, 10, 3, 1, tzinfo=UTC),
+    datetime(2026, 10, 24, 12, tzinfo=UTC),
+    datetime(2026, 10, 31, 12, tzinfo=UTC),
+    datetime(2028, 2, 27, 12, tzinfo=UTC),
+]
+
+
+class Nameless(tzinfo):
+    def utcoffset(self, moment):
+        return timedelta(hours=1)
+
+    def dst(self, moment):
+        return timedelta(0)
+
+    def tzname(self, moment):
+        return "nameless"
+
+
+class LocalZone(Nameless):
+    key = "local"
+
+
+class Odd(IntervalTrigger):
+    pass
+
+
+def fire_times(trigger, start=NOW, count=50):
+    times, previous, now = [], None, start
+    while len(times) < count:
+        previous = trigger.get_next_fire_time(previous, now)
+        if previous is None:
+            break
+        times.append(previous)
+        # Two datetimes of one zone are compared by their wall time, which a clock set back repeats.
+        now = max(now, previous.astimezone(UTC))
+    return times
+
+
+def utc_times(trigger, start=NOW, count=5):
+    return [f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}" for moment in fire_times(trigger, start, count)]
+
+
+def wall_times(trigger, start=NOW, count=5):
+    return [f"{moment:%a %Y-%m-%d %H:%M}" for moment in fire_times(trigger, start, count)]
+
+
+def cron(**fields):
+    return CronTrigger(**{"timezone": UTC, **fields})
+
+
+# JSON
+
+
+ROUND_TRIPS = [
+    triggers.at(NOW),
+    triggers.at(datetime(2026, 11, 24, 3, 30, 15, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30)))),
+    triggers.at(datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=0)),
+    triggers.at(datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN, fold=1)),
+    triggers.at(datetime(2026, 10, 25, 2, 30, tzinfo=Nameless())),
+    triggers.interval(0.5),
+    triggers.interval(timedelta(days=36525)),
+    IntervalTrigger(seconds=0.001, start_date=datetime(2026, 11, 24, 0, 0, 0, 7, tzinfo=UTC), timezone=UTC),
+    IntervalTrigger(hours=7, start_date=NOW, end_date=NOW + timedelta(days=3), timezone=BERLIN),
+    IntervalTrigger(weeks=1, start_date=datetime(2026, 1, 1, tzinfo=NEW_YORK), timezone=LORD_HOWE),
+    cron(),
+    cron(second="*/7"),
+    cron(year="2026-2030", month="jan-mar,dec", day="1st mon,last", hour="5-23/3", minute="5/10"),
+    cron(week="*/2", day_of_week="mon-wed,sun", hour=3),
+    cron(hour=3, start_date=datetime(2027, 1, 1, tzinfo=BERLIN), end_date=datetime(2027, 2, 1, tzinfo=UTC)),
+    cron(minute=15, timezone=timezone(timedelta(hours=-3, minutes=-30))),
+    cron(minute=15, timezone=timezone(timedelta(hours=1, seconds=7))),
+    cron(day=29, month=2, timezone=BERLIN),
+    CalendarIntervalTrigger(months=1, start_date=date(2026, 1, 31), hour=3, minute=30, timezone=BERLIN),
+    CalendarIntervalTrigger(years=1, start_date=date(2024, 2, 29), timezone=UTC),
+    CalendarIntervalTrigger(
+        weeks=2, days=1, second=7, start_date=date(2026, 3, 1), hour=2, timezone=NEW_YORK
+    ),
+    CalendarIntervalTrigger(
+        days=1, start_date=date(2026, 3, 1), end_date=date(2026, 4, 10), timezone=LORD_HOWE
+    ),
+    triggers.check(
+        OrTrigger([cron(hour=3), OrTrigger([cron(day_of_week="sun", hour=2, timezone=BERLIN), cron(day=1)])])
+    ),
+    triggers.check(OrTrigger([triggers.at(NOW), triggers.interval(60)])),
+    triggers.check(AndTrigger([cron(hour=3)])),
+]
+
+
+@pytest.mark.parametrize("number", range(len(ROUND_TRIPS)))
+def test_a_trigger_comes_back_with_the_same_fire_times(number):
+    trigger = ROUND_TRIPS[number]
+
+    back = triggers.loads(memoryview(triggers.dumps(trigger)))
+
+    assert type(back) is type(trigger)
+    assert fire_times(back) == fire_times(trigger)
+    assert [moment.utcoffset() for moment in fire_times(back)] == [m.utcoffset() for m in fire_times(trigger)]
+    assert triggers.encode(back) == triggers.encode(trigger)
+    assert triggers.describe(back) == triggers.describe(trigger)
+
+
+@pytest.mark.parametrize("start", STARTS, ids=str)
+@pytest.mark.parametrize("zone", ZONES, ids=str)
+@pytest.mark.parametrize(
+    "expression", ["30 2 * * *", "45 1 * * *", "15 * * * *", "*/20 * * * *", "0 0 29 2 *", "30 2 1 * sun"]
+)
+def test_a_cron_trigger_comes_back_across_clock_changes_and_leap_days(start, zone, expression):
+    trigger = triggers.crontab(expression, zone)
+
+    times = fire_times(triggers.decode(triggers.encode(trigger)), start)
+
+    assert times == fire_times(trigger, start)
+    assert all(a.astimezone(UTC) < b.astimezone(UTC) for a, b in pairwise(times))
+
+
+@pytest.mark.parametrize("zone", ZONES, ids=str)
+@pytest.mark.parametrize("units", [{"days": 1}, {"weeks": 1}, {"months": 1}], ids=str)
+def test_a_calendar_trigger_comes_back_across_clock_changes(zone, units):
+    trigger = CalendarIntervalTrigger(**units, hour=2, minute=15, start_date=date(2026, 1, 29), timezone=zone)
+
+    back = triggers.decode(triggers.encode(trigger))
+
+    assert fire_times(back, count=400) == fire_times(trigger, count=400)
+
+
+def test_jitter_and_limits_come_back():
+    trigger = CronTrigger(hour=3, jitter=30, timezone=UTC)
+    combined = OrTrigger([IntervalTrigger(seconds=5, jitter=1.5, timezone=UTC), trigger], jitter=7)
+
+    back = triggers.loads(triggers.dumps(combined))
+
+    assert [back.jitter, *[part.jitter for part in back.triggers]] == [7, 1.5, 30]
+
+
+def test_a_zone_name_stays_a_zone_and_utc_stays_utc():
+    assert triggers.decode(triggers.encode(cron(timezone=BERLIN))).timezone is BERLIN
+    assert triggers.decode(triggers.encode(cron(timezone=UTC))).timezone is UTC
+
+
+def test_the_stored_form_is_json_that_can_be_read():
+    moment = datetime(2026, 11, 24, 3, 30, tzinfo=BERLIN)
+
+    assert json.loads(triggers.dumps(triggers.at(moment))) == {
+        "version": 1,
+        "type": "date",
+        "at": "2026-11-24T03:30:00+01:00[Europe/Berlin]",
+    }
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [Odd(seconds=5, timezone=UTC), object(), None, OrTrigger([Odd(seconds=5, timezone=UTC)])],
+    ids=repr,
+)
+def test_a_trigger_of_another_class_is_refused_by_name(trigger):
+    with pytest.raises(
+        UnknownTrigger, match="cannot be stored as a trigger; use one of DateTrigger, IntervalTrigger"
+    ):
+        triggers.encode(trigger)
+
+
+@pytest.mark.parametrize("zone", [Nameless(), LocalZone()])
+def test_a_zone_without_a_name_is_refused_with_the_way_out(zone):
+    with pytest.raises(UnknownTrigger, match=r"use zoneinfo\.ZoneInfo\('Area/City'\)"):
+        triggers.encode(cron(hour=3, timezone=zone))
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (pickle.dumps({"trigger": 1}), "is a pickle, which is never read"),
+        (b"", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[]", "expected a trigger of type"),
+        (b'{"version":2,"type":"date"}', "version 2, this process reads 1"),
+        (b'{"type":"date"}', "version None"),
+        (b'{"version":1}', "expected a trigger of type"),
+        (b'{"version":1,"type":["date"]}', "expected a trigger of type"),
+        (b'{"version":1,"type":"odd"}', "expected a trigger of type date, interval, cron, calendar, and, or"),
+        (b'{"version":1,"type":"date"}', "date trigger has no usable 'at'"),
+        (b'{"version":1,"type":"date","at":null}', "cannot be read"),
+        (b'{"version":1,"type":"date","at":"soon"}', "cannot be read"),
+        (b'{"version":1,"type":"date","at":7}', "cannot be read"),
+        (b'{"version":1,"type":"date","at":"2026-11-24T03:30:00"}', "naive"),
+        (b'{"version":1,"type":"date","at":"2026-11-24T03:30:00+00:00[Mars/Base]"}', "Mars/Base"),
+        (b'{"version":1,"type":"date","at":"2026-11-24T03:30:00+00:00[../../etc/passwd]"}', "cannot be read"),
+        (b'{"version":1,"type":"interval","seconds":0,"start":null,"timezone":"UTC"}', "length of 0 seconds"),
+        (
+            b'{"version":1,"type":"interval","seconds":-5,"start":null,"timezone":"UTC"}',
+            "length of -5 seconds",
+        ),
+        (b'{"version":1,"type":"interval","seconds":NaN,"start":null,"timezone":"UTC"}', "cannot be read"),
+        (b'{"version":1,"type":"interval","seconds":5,"start":null,"timezone":"UTC"}', "cannot be read"),
+        (b'{"version":1,"type":"cron","fields":{"hour":"25"},"timezone":"UTC"}', "cannot be read"),
+        (b'{"version":1,"type":"cron","fields":{"jitter":"2"},"timezone":"UTC"}', "unknown fields"),
+        (b'{"version":1,"type":"cron","fields":[],"timezone":"UTC"}', "cannot be read"),
+        (b'{"version":1,"type":"cron","fields":{},"timezone":"Mars/Base"}', "'Mars/Base' is not known"),
+        (b'{"version":1,"type":"cron","fields":{},"timezone":7}', "cannot be read"),
+        (b'{"version":1,"type":"cron","fields":{},"timezone":"UTC","jitter":"x"}', "jitter of 'x'"),
+        (b'{"version":1,"type":"calendar","years":"x"}', "where a count belongs"),
+        (b'{"version":1,"type":"or","triggers":7}', "cannot be read"),
+        (b'{"version":1,"type":"or","triggers":[{"type":"odd"}]}', "expected a trigger of type"),
+    ],
+)
+def test_a_stored_trigger_that_cannot_be_read_says_why(raw, words):
+    with pytest.raises(UnknownTrigger, match=words):
+        triggers.loads(raw)
+
+
+def test_a_stored_trigger_nested_deeper_than_python_follows_is_refused():
+    state = b'{"version":1,"type":"or","triggers":['
+
+    with pytest.raises(UnknownTrigger):
+        triggers.loads(b"[" * 100_000)
+    with pytest.raises(UnknownTrigger):
+        triggers.loads(state * 5000 + b"]}" * 5000)
+
+
+def test_a_pickle_is_not_executed():
+    class Bomb:
+        def __reduce__(self):
+            return pytest.fail, ("it was unpickled",)
+
+    with pytest.raises(UnknownTrigger):
+        triggers.loads(pickle.dumps(Bomb()))
+
+
+# Making
+
+
+def test_an_interval_starts_one_interval_from_now(time_machine):
+    time_machine.move_to(NOW, tick=False)
+
+    trigger = triggers.interval(90)
+
+    assert fire_times(trigger, NOW, 2) == [NOW + timedelta(seconds=90), NOW + timedelta(seconds=180)]
+    assert trigger.timezone is UTC
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.5, 1, 10**9, timedelta(minutes=5)])
+def test_an_interval_keeps_its_length(seconds):
+    length = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+
+    assert triggers.interval(seconds).interval == length
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "an interval of 0 seconds is too short: it must be at least 0.001 seconds"),
+        (-5, "an interval of -5 seconds is too short"),
+        (0.0009, "too short"),
+        (timedelta(0), "too short"),
+        (timedelta(microseconds=999), "too short"),
+        (-math.inf, "too short"),
+        (math.nan, "NaN"),
+        (math.inf, "longer than 100 years"),
+        (10**40, "longer than 100 years"),
+        (timedelta.max, "longer than 100 years"),
+        (True, "must be a number of seconds, not True"),
+    ],
+)
+def test_an_interval_out_of_range_is_refused(seconds, words):
+    with pytest.raises(ValueError, match=words):
+        triggers.interval(seconds)
+
+
+@pytest.mark.parametrize("seconds", ["60", None])
+def test_an_interval_that_is_no_number_is_refused(seconds):
+    with pytest.raises(TypeError, match="number of seconds"):
+        triggers.interval(seconds)
+
+
+def test_a_moment_keeps_its_zone():
+    moment = datetime(2026, 7, 1, 12, tzinfo=BERLIN)
+
+    assert triggers.at(moment).run_date is moment
+
+
+def test_a_naive_moment_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match=r"is naive.*django\.utils\.timezone\.make_aware\(run_at\)"):
+        triggers.at(NOW.replace(tzinfo=None))
+
+
+@pytest.mark.parametrize("value", [date(2026, 1, 1), "2026-01-01T00:00Z", 7, None], ids=repr)
+def test_a_moment_that_is_no_datetime_is_refused(value):
+    with pytest.raises(TypeError, match="expected an aware datetime"):
+        triggers.at(value)
+
+
+# Crontab
+
+
+@pytest.mark.parametrize(
+    ("field", "days"),
+    [
+        ("0", "Sun"), ("7", "Sun"), ("1", "Mon"), ("6", "Sat"), ("sun", "Sun"), ("SAT", "Sat"), ("Mon", "Mon"),
+        ("1-5", "Mon Tue Wed Thu Fri"), ("5-7", "Fri Sat Sun"), ("fri-sun", "Fri Sat Sun"),
+        ("0-2", "Mon Tue Sun"), ("sun-tue", "Mon Tue Sun"), ("*/2", "Tue Thu Sat Sun"),
+        ("1-5/2", "Mon Wed Fri"), ("1/2", "Mon Wed Fri"), ("0,7", "Sun"), ("mon,3,fri", "Mon Wed Fri"),
+        ("0-7", "Mon Tue Wed Thu Fri Sat Sun"), ("0-6", "Mon Tue Wed Thu Fri Sat Sun"),
+        ("*", "Mon Tue Wed Thu Fri Sat Sun"), ("7/2", "Sun"), ("5-7/2", "Fri Sun"),
+    ],
+)  # fmt: skip
+def test_weekdays_mean_what_cron_means_by_them(field, days):
+    week = wall_times(triggers.crontab(f"0 3 * * {field}"), datetime(2026, 11, 23, tzinfo=UTC), 7)
+
+    assert " ".join(time[:3] for time in week if time[4:14] <= "2026-11-29") == days
+
+
+@pytest.mark.parametrize(
+    ("expression", "times"),
+    [
+        ("30 3 * * *", ["2026-11-25 03:30", "2026-11-26 03:30"]),
+        ("*/25 * * * *", ["2026-11-24 04:00", "2026-11-24 04:25", "2026-11-24 04:50", "2026-11-24 05:00"]),
+        ("*/45 4 * * *", ["2026-11-24 04:00", "2026-11-24 04:45", "2026-11-25 04:00"]),
+        ("*/60 4 * * *", ["2026-11-24 04:00", "2026-11-25 04:00"]),
+        ("0-0/5 * * * *", ["2026-11-24 04:00", "2026-11-24 05:00"]),
+        ("50/5 * * * *", ["2026-11-24 04:50", "2026-11-24 04:55", "2026-11-24 05:50"]),
+        ("5,5,1-2 4 * * *", ["2026-11-24 04:01", "2026-11-24 04:02", "2026-11-24 04:05", "2026-11-25 04:01"]),
+        ("0 0 1 jan,JUL *", ["2027-01-01 00:00", "2027-07-01 00:00"]),
+        ("0 0 31 * *", ["2026-12-31 00:00", "2027-01-31 00:00", "2027-03-31 00:00"]),
+        ("0 0 29 2 *", ["2028-02-29 00:00", "2032-02-29 00:00"]),
+        ("0 0 1 */6 *", ["2027-01-01 00:00", "2027-07-01 00:00"]),
+        (" 0\t0  1 1 * ", ["2027-01-01 00:00"]),
+        ("@hourly", ["2026-11-24 04:00", "2026-11-24 05:00"]),
+        ("@daily", ["2026-11-25 00:00", "2026-11-26 00:00"]),
+        ("@Midnight", ["2026-11-25 00:00"]),
+        ("@weekly", ["2026-11-29 00:00", "2026-12-06 00:00"]),
+        ("@monthly", ["2026-12-01 00:00", "2027-01-01 00:00"]),
+        ("@yearly", ["2027-01-01 00:00"]),
+        ("@annually", ["2027-01-01 00:00"]),
+    ],
+)
+def test_an_expression_fires_when_cron_would(expression, times):
+    assert utc_times(triggers.crontab(expression), count=len(times)) == times
+
+
+def test_a_restricted_day_of_month_or_a_restricted_weekday_is_enough():
+    trigger = triggers.crontab("0 3 1,15 * mon")
+
+    assert wall_times(trigger, count=6) == [
+        "Mon 2026-11-30 03:00",
+        "Tue 2026-12-01 03:00",
+        "Mon 2026-12-07 03:00",
+        "Mon 2026-12-14 03:00",
+        "Tue 2026-12-15 03:00",
+        "Mon 2026-12-21 03:00",
+    ]
+
+
+def test_a_day_that_both_fields_mean_fires_once():
+    trigger = triggers.crontab("0 3 7 12 mon")  # a Monday
+
+    assert wall_times(trigger, datetime(2026, 12, 6, tzinfo=UTC), 2) == [
+        "Mon 2026-12-07 03:00",
+        "Mon 2026-12-14 03:00",
+    ]
+
+
+@pytest.mark.parametrize("expression", ["0 3 */10 * mon", "0 3 1,11,21,31 * */8,1"])
+def test_fields_that_start_with_a_star_must_both_match(expression):
+    trigger = triggers.crontab(expression)
+
+    assert all(time.day in {1, 11, 21, 31} for time in fire_times(trigger, count=9))
+    assert isinstance(trigger, CronTrigger)
+
+
+def test_a_date_that_never_comes_leaves_the_weekdays():
+    trigger = triggers.crontab("0 3 30 2 mon")
+
+    assert isinstance(trigger, CronTrigger)
+    assert wall_times(trigger, count=1) == ["Mon 2027-02-01 03:00"]
+
+
+@pytest.mark.parametrize("expression", ["0 0 30 2 *", "0 0 31 4,jun,9,11 *", "0 0 30-31 feb */2"])
+def test_a_date_that_never_comes_is_refused(expression):
+    with pytest.raises(ValueError, match="never fires"):
+        triggers.crontab(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("61 3 * * *", "'61 3 * * *': minute 61 is outside 0-59"),
+        ("* 24 * * *", "'* 24 * * *': hour 24 is outside 0-23"),
+        ("* * 0 * *", "'* * 0 * *': day of month 0 is outside 1-31"),
+        ("* * 1-32 * *", "'* * 1-32 * *': day of month 32 is outside 1-31"),
+        ("* * * 13 *", "'* * * 13 *': month 13 is outside 1-12"),
+        ("* * * * 8", "'* * * * 8': day of week 8 is outside 0-7"),
+        ("* * * * fun", "'* * * * fun': day of week 'fun' is not 0-7 or sun-sat"),
+        ("* * * may-foo *", "'* * * may-foo *': month 'foo' is not 1-12 or jan-dec"),
+        ("mon * * * *", "'mon * * * *': minute 'mon' is not 0-59"),
+        ("*/0 * * * *", "'*/0 * * * *': minute '*/0' has a step that is not 1 or more"),
+        ("*/ * * * *", "'*/ * * * *': minute '*/' has a step that is not 1 or more"),
+        ("*/-5 * * * *", "'*/-5 * * * *': minute '*/-5' has a step that is not 1 or more"),
+        ("1, * * * *", "'1, * * * *': minute '' is not a value, a range or *"),
+        ("-5 * * * *", "'-5 * * * *': minute '-5' is not a value, a range or *"),
+        ("1-2-3 * * * *", "'1-2-3 * * * *': minute '1-2-3' is not a value, a range or *"),
+        ("٣ * * * *", "'٣ * * * *': minute '٣' is not a value, a range or *"),
+        ("* * L * *", "'* * L * *': day of month 'L' is not 1-31"),
+        ("* 22-4 * * *", "'* 22-4 * * *': hour range 22-4 runs backwards; write 22-23,0-4"),
+        (
+            "* * * * fri-mon",
+            "'* * * * fri-mon': day of week range fri-mon runs backwards; write fri-sat,sun-mon",
+        ),
+        ("", "'': expected 5 fields (minute, hour, day of month, month, day of week), not 0"),
+        ("* * * *", "not 4"),
+        ("0 0 3 * * *", "not 6; seconds are not part of crontab"),
+        ("@reboot", "'@reboot' is not supported"),
+        ("@fortnightly", "'@fortnightly' is not a crontab nickname; there are @hourly"),
+    ],
+)
+def test_a_wrong_expression_is_refused_by_field_and_range(expression, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - compared below, as it is full of brackets
+        triggers.crontab(expression)
+
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd", "+25:00"])
+def test_an_unknown_zone_is_refused_by_name(zone):
+    with pytest.raises(ValueError, match=r"zone|offset|isoformat"):
+        triggers.crontab("0 3 * * *", zone)
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", BERLIN])
+def test_an_expression_is_read_in_its_zone(zone):
+    trigger = triggers.crontab("0 3 * * *", zone)
+
+    assert utc_times(trigger, datetime(2026, 10, 24, tzinfo=UTC), 3) == [
+        "2026-10-24 01:00",
+        "2026-10-25 02:00",
+        "2026-10-26 02:00",
+    ]
+
+
+def test_a_time_that_the_clocks_skip_fires_when_it_would_have_been():
+    trigger = triggers.crontab("30 2 * * *", BERLIN)
+
+    assert utc_times(trigger, datetime(2026, 3, 28, 12, tzinfo=UTC), 2) == [
+        "2026-03-29 01:30",
+        "2026-03-30 00:30",
+    ]
+
+
+def test_a_time_that_the_clocks_repeat_fires_twice():
+    trigger = triggers.crontab("30 1 * * *", NEW_YORK)
+
+    assert utc_times(trigger, datetime(2026, 10, 31, 12, tzinfo=UTC), 3) == [
+        "2026-11-01 05:30",
+        "2026-11-01 06:30",
+        "2026-11-02 06:30",
+    ]
+
+
+# Combining
+
+
+def as_stored(trigger):
+    return triggers.decode(triggers.encode(trigger))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("trigger", "expected"),
+    [
+        (
+            AndTrigger([cron(day="1-7", hour=3), cron(day_of_week="mon", hour=3)]),
+            ["2026-12-07T03:00", "2027-01-04T03:00", "2027-02-01T03:00", "2027-03-01T03:00"],
+        ),
+        (
+            AndTrigger(
+                [
+                    CalendarIntervalTrigger(weeks=2, hour=3, start_date=date(2026, 11, 23), timezone=UTC),
+                    cron(day="1-7", hour=3),
+                ]
+            ),
+            ["2026-12-07T03:00", "2027-01-04T03:00", "2027-02-01T03:00", "2027-03-01T03:00"],
+        ),
+        (
+            OrTrigger([IntervalTrigger(seconds=7200, start_date=START, timezone=UTC), cron(hour=3)]),
+            ["2026-11-25T00:00", "2026-11-25T02:00", "2026-11-25T03:00", "2026-11-25T04:00"],
+        ),
+        (
+            OrTrigger(
+                [
+                    IntervalTrigger(seconds=7200, start_date=START, timezone=UTC),
+                    IntervalTrigger(seconds=10800, start_date=START, timezone=UTC),
+                ]
+            ),
+            ["2026-11-25T00:00", "2026-11-25T02:00", "2026-11-25T03:00", "2026-11-25T04:00"],
+        ),
+        (
+            OrTrigger([triggers.at(START), triggers.at(START + timedelta(days=9)), cron(day=1, hour=0)]),
+            ["2026-11-25T00:00", "2026-12-01T00:00", "2026-12-04T00:00", "2027-01-01T00:00"],
+        ),
+    ],
+)
+def test_combined_triggers_fire_when_their_parts_say_so(trigger, expected):
+    combined, previous, times = as_stored(trigger), None, []
+    for _ in expected:
+        previous = combined.get_next_fire_time(previous, START)
+        times.append(previous.astimezone(UTC).isoformat()[:16])
+
+    assert times == expected
+
+
+def test_a_combined_trigger_ends_with_its_last_part():
+    combined = as_stored(OrTrigger([triggers.at(START), triggers.at(START + timedelta(days=9))]))
+
+    assert combined.get_next_fire_time(START, START) == START + timedelta(days=9)
+    assert combined.get_next_fire_time(START + timedelta(days=9), START) is None
+
+
+def test_a_calendar_interval_begins_from_now_on():
+    daily = CalendarIntervalTrigger(days=1, hour=3, start_date=date(2026, 11, 1), timezone=UTC)
+    now = datetime(2026, 11, 24, 10, tzinfo=UTC)
+
+    assert triggers.first(daily, now) == datetime(2026, 11, 25, 3, tzinfo=UTC)
+    assert triggers.first(triggers.at(now - timedelta(days=1)), now) == now - timedelta(days=1)
+
+
+# Checking
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        triggers.at(datetime(2020, 1, 1, tzinfo=UTC)),
+        triggers.interval(1),
+        triggers.crontab("0 3 1 * mon"),
+        CalendarIntervalTrigger(months=1, timezone=UTC),
+        AndTrigger([cron(hour=3)]),
+    ],
+)
+def test_a_trigger_that_fires_passes(trigger):
+    triggers.check(trigger)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        (OrTrigger([cron(year=2020), AndTrigger([cron(minute=0), cron(minute=1)])]), "never fires"),
+        (AndTrigger([triggers.at(NOW), triggers.at(NOW + timedelta(days=9))]), "never fires"),
+        (OrTrigger([]), "has no triggers"),
+        (IntervalTrigger(seconds=-5, timezone=UTC), "too short"),
+        (cron(year=2020), "this trigger never fires: cron"),
+        (cron(day=30, month=2), "never fires"),
+        (
+            cron(hour=3, end_date=datetime(2020, 1, 1, tzinfo=UTC)),
+            "never fires: at 03:00 every day, until 2020-01-01",
+        ),
+        (Odd(seconds=5, timezone=UTC), "cannot be stored"),
+    ],
+)
+def test_a_trigger_that_would_never_fire_is_refused(trigger, words):
+    with pytest.raises(ValueError, match=words):
+        triggers.check(trigger)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "once"),
+    [(triggers.at(NOW), True), (triggers.interval(5), False), (triggers.crontab("@daily"), False)],
+)
+def test_only_a_moment_is_once(trigger, once):
+    assert triggers.is_once(trigger) is once
+
+
+def test_an_interval_declared_again_is_the_same_trigger(time_machine):
+    time_machine.move_to(NOW)
+    old = triggers.dumps(triggers.interval(60))
+    time_machine.move_to(NOW + timedelta(seconds=7))
+
+    assert triggers.same(memoryview(old), triggers.dumps(triggers.interval(60)))
+    assert not triggers.same(old, triggers.dumps(triggers.interval(61)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        (triggers.crontab("0 3 * * *"), triggers.crontab("00 3 * * *"), True),
+        (triggers.crontab("0 3 * * *"), triggers.crontab("0 3 * * *", BERLIN), False),
+        (triggers.at(NOW), triggers.at(NOW), True),
+        (triggers.at(NOW), triggers.at(NOW + timedelta(seconds=1)), False),
+        (cron(start_date=NOW), cron(), False),
+    ],
+)
+def test_two_triggers_are_the_same_when_they_fire_alike(old, new, same):
+    assert triggers.same(triggers.dumps(old), triggers.dumps(new)) is same
+
+
+def test_a_trigger_that_cannot_be_read_is_not_the_same():
+    assert not triggers.same(b"\x80", triggers.dumps(triggers.interval(5)))
+
+
+def test_a_calendar_trigger_counts_from_the_date_in_its_own_zone():
+    trigger = CalendarIntervalTrigger(days=1, minute=30, start_date=date(2026, 1, 2), timezone=BERLIN)
+    stored = fire_times(trigger, count=1)[0].astimezone(UTC)
+
+    assert trigger.get_next_fire_time(stored, NOW) == stored, "APScheduler would fire it twice"
+    assert trigger.get_next_fire_time(triggers.local(trigger, stored), NOW) == stored + timedelta(days=1)
+
+
+def test_a_trigger_without_a_zone_leaves_a_moment_as_it_is():
+    assert triggers.local(triggers.at(NOW), NOW) is NOW
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        (triggers.at(datetime(2026, 11, 24, 3, 30, tzinfo=UTC)), "once at 2026-11-24 03:30 UTC"),
+        (triggers.at(datetime(2026, 11, 24, 3, 30, 7, tzinfo=BERLIN)), "once at 2026-11-24 03:30:07 (Europe/Berlin)"),
+        (triggers.at(NOW.astimezone(timezone(timedelta(hours=-2)))), "once at 2026-11-24 02:00 (-02:00)"),
+        (triggers.at(NOW.astimezone(Nameless())), "once at 2026-11-24 05:00 (+01:00)"),
+        (triggers.interval(1800), "every 30 minutes"),
+        (triggers.interval(86400), "every day"),
+        (triggers.interval(5400), "every 1 hour 30 minutes"),
+        (triggers.interval(1), "every second"),
+        (triggers.interval(0.5), "every 0.5 seconds"),
+        (triggers.interval(90061.25), "every 1 day 1 hour 1 minute 1.25 seconds"),
+        (triggers.interval(14 * 86400), "every 2 weeks"),
+        (triggers.interval(10 * 86400), "every 10 days"),
+        (IntervalTrigger(hours=1, timezone=BERLIN, end_date=NOW, jitter=5),
+         "every hour, until 2026-11-24 04:00 UTC, up to 5 seconds later"),
+        (triggers.crontab("30 3 * * 1-5"), "at 03:30 on Monday to Friday"),
+        (triggers.crontab("30 3 * * 1-5", BERLIN), "at 03:30 on Monday to Friday (Europe/Berlin)"),
+        (triggers.crontab("30 3 * * *", "+02:00"), "at 03:30 every day (+02:00)"),
+        (triggers.crontab("0 9,17 * * sat,sun"), "at 09:00 and 17:00 on Saturday and Sunday"),
+        (triggers.crontab("*/5 * * * *"), "every 5 minutes"),
+        (triggers.crontab("* * * * *"), "every minute"),
+        (triggers.crontab("*/5 * * * mon"), "every 5 minutes on Monday"),
+        (triggers.crontab("*/30 * * * *"), "every 30 minutes"),
+        (triggers.crontab("*/7 * * * *"), "cron */7 * * * *"),
+        (triggers.crontab("15 * * * *"), "at minute 15 of every hour"),
+        (triggers.crontab("15 * * * sun"), "at minute 15 of every hour on Sunday"),
+        (triggers.crontab("@hourly"), "every hour"),
+        (triggers.crontab("0 */2 * * *"), "every 2 hours"),
+        (triggers.crontab("10 */2 * * *"), "every 2 hours at minute 10"),
+        (triggers.crontab("@monthly"), "at 00:00 on day 1 of the month"),
+        (triggers.crontab("@yearly"), "at 00:00 on day 1 of January"),
+        (triggers.crontab("0 0 1,2,3,15 * *"), "at 00:00 on days 1 to 3 and 15 of the month"),
+        (triggers.crontab("0 0 * 6-8 *"), "at 00:00 in June to August"),
+        (triggers.crontab("0 0 * 6 mon"), "at 00:00 on Monday in June"),
+        (triggers.crontab("0 3 1 * mon"), "at 03:00 on day 1 of the month or at 03:00 on Monday"),
+        (triggers.crontab("15,45 9-17 * * 1-5"), "cron 15,45 9-17 * * mon-fri"),
+        (cron(day="last", hour=3), "cron 0 3 last * *"),
+        (cron(day=13, day_of_week="fri"), "cron 0 0 13 * fri"),
+        (cron(hour=3, second=5), "cron [hour='3', second='5']"),
+        (cron(week=1, hour=3), "cron [week='1', hour='3']"),
+        (CalendarIntervalTrigger(months=2, start_date=date(2026, 1, 1), hour=3, minute=30, timezone=UTC),
+         "every 2 months on day 1 at 03:30"),
+        (CalendarIntervalTrigger(years=1, start_date=date(2026, 5, 9), second=7, timezone=BERLIN),
+         "every year on 9 May at 00:00:07 (Europe/Berlin)"),
+        (CalendarIntervalTrigger(weeks=2, start_date=date(2026, 11, 24), hour=3, timezone=UTC),
+         "every 2 weeks on Tuesday at 03:00"),
+        (CalendarIntervalTrigger(days=3, start_date=NOW.date(), end_date=date(2027, 1, 1), timezone=UTC),
+         "every 3 days at 00:00, until 2027-01-01"),
+        (AndTrigger([cron(hour=3), triggers.interval(60)]), "at 03:00 every day and every minute"),
+    ],
+)  # fmt: skip
+def test_a_trigger_is_described_in_words(trigger, words):
+    assert triggers.describe(trigger) == words
+
+
+def test_a_trigger_of_another_class_describes_itself():
+    class Never(BaseTrigger):
+        def get_next_fire_time(self, previous_fire_time, now):
+            return None
+
+        def __str__(self):
+            return "never"
+
+    assert triggers.describe(Never()) == "never"

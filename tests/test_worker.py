@@ -1,0 +1,504 @@
+import sys
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import DataError, OperationalError, connection, transaction
+from django.utils import timezone
+
+from django_jobs import Retry, queue, wakeup
+from django_jobs.exceptions import JobCancelled, JobFailed
+from django_jobs.models import Run, Worker
+from tests.probes.models import Mark
+
+
+def test_a_job_is_executed_and_its_result_kept(serve, manager, probes):
+    serve()
+
+    job_id = manager.add_immediate_job(probes.add, 1, b=5, c=7)
+
+    assert manager.wait(job_id, 10) == 13
+    run = Run.objects.get()
+    assert (run.status, run.attempt, run.error) == ("SUCCESSFUL", 1, "")
+    assert run.enqueued_at <= run.finished_at
+
+
+def test_a_job_starts_within_milliseconds_of_its_commit(serve, manager, probes, until):
+    serve()
+    manager.wait(manager.add_immediate_job(probes.nothing), 10)
+
+    job_id = manager.add_immediate_job(probes.wait_for_go)
+    committed = time.monotonic()
+
+    assert probes.began.wait(2)
+    # A bound on failure: a poll would take seconds, a wake-up takes milliseconds.
+    assert time.monotonic() - committed < 1
+    probes.go_on.set()
+    manager.wait(job_id, 10)
+
+
+def test_a_job_of_a_rolled_back_transaction_never_was(serve, manager, probes):
+    serve()
+
+    with transaction.atomic():
+        manager.add_immediate_job(probes.mark)
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        manager.add_immediate_job(probes.mark, "committed", job_id="c")
+        assert not probes.began.is_set()
+
+    manager.wait("c", 10)
+    assert [run.job_id for run in Run.objects.all()] == ["c"]
+    assert [mark.text for mark in Mark.objects.all()] == ["committed"]
+
+
+def test_a_failing_job_keeps_its_error_and_traceback(serve, manager, probes):
+    serve()
+
+    job_id = manager.add_immediate_job(probes.fail, "no paper")
+    with pytest.raises(JobFailed) as raised:
+        manager.wait(job_id, 10)
+
+    assert raised.value.error == "ValueError: no paper"
+    assert "raise ValueError(message)" in raised.value.traceback
+    run = Run.objects.get()
+    assert (run.status, run.error) == ("FAILED", "ValueError: no paper")
+    assert run.errors[0]["worker_id"] == run.worker_id
+
+
+def test_async_functions_are_jobs_like_any_other(serve, manager, probes):
+    serve()
+
+    assert manager.wait(manager.add_immediate_job(probes.mark_async, "a"), 10) == "a"
+    with pytest.raises(JobFailed, match="LookupError: async went wrong"):
+        manager.wait(manager.add_immediate_job(probes.fail_async), 10)
+    assert Mark.objects.get().text == "a"
+
+
+def test_many_async_jobs_wait_at_the_same_time(serve, manager, probes):
+    serve(threads=2)
+    began = time.monotonic()
+
+    ids = manager.add_many([(probes.rest, [0.5]) for _ in range(50)])
+    for job_id in ids:
+        manager.wait(job_id, 20)
+
+    # One after the other on two threads they would take over twelve seconds.
+    assert time.monotonic() - began < 6
+
+
+def test_a_retry_runs_again_and_says_which_attempt_it_is(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(retry=Retry(max_attempts=3, delay=0)).add_immediate_job(probes.fail_until, 3)
+
+    assert manager.wait(job_id, 15) == 3
+    run = Run.objects.get()
+    assert [entry["error"] for entry in run.errors] == ["ValueError: attempt 1", "ValueError: attempt 2"]
+    assert run.attempt == 3
+
+
+def test_a_retry_ends_when_its_attempts_are_used_up(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(retry=Retry(max_attempts=2, delay=0)).add_immediate_job(probes.fail)
+
+    with pytest.raises(JobFailed):
+        manager.wait(job_id, 15)
+    assert Run.objects.get().attempt == 2
+
+
+def test_a_run_can_say_and_ask_about_itself(serve, manager, probes):
+    serve()
+
+    result = manager.wait(
+        manager.using(queue_name="letters").add_immediate_job(probes.report, job_id="r"), 10
+    )
+
+    assert result == {"job_id": "r", "attempt": 1, "queue": "letters"}
+    run = Run.objects.get()
+    assert run.progress == {"done": 1, "total": 4, "message": "first quarter"}
+    assert run.log.endswith("began with this")
+
+
+def test_progress_shows_while_the_job_runs(serve, manager, probes, until):
+    serve()
+
+    job_id = manager.add_immediate_job("tests.probes.jobs:wait_for_go")
+    assert probes.began.wait(10)
+    (execution,) = manager._service.worker.executions()
+    execution.context.set_progress(3, 9, "going")
+
+    until(lambda: Run.objects.get().progress == {"done": 3, "total": 9, "message": "going"})
+    probes.go_on.set()
+    manager.wait(job_id, 10)
+
+
+def test_a_result_that_cannot_be_stored_fails_its_run_and_nothing_else(serve, manager, probes):
+    serve()
+
+    with pytest.raises(JobFailed, match="object"):
+        manager.wait(manager.add_immediate_job(probes.unstorable), 10)
+
+    assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
+
+
+def test_a_result_over_the_limit_fails_its_run(serve, manager, probes, settings):
+    settings.DJANGO_JOBS = {"MAX_RESULT_BYTES": 1000}
+    serve()
+
+    with pytest.raises(JobFailed, match="MAX_RESULT_BYTES"):
+        manager.wait(manager.add_immediate_job("tests.probes.jobs:make_text", 2000), 10)
+
+
+def test_a_waiting_run_is_cancelled_before_it_begins(serve, manager, probes):
+    serve(threads=1)
+    first = manager.add_immediate_job(probes.wait_for_go)
+    assert probes.began.wait(10)
+    second = manager.add_immediate_job(probes.mark)
+
+    assert manager.cancel_job(second)
+
+    with pytest.raises(JobCancelled):
+        manager.wait(second, 10)
+    probes.go_on.set()
+    manager.wait(first, 10)
+    assert not Mark.objects.exists()
+
+
+def test_a_running_function_hears_that_it_is_cancelled(serve, manager, probes):
+    serve()
+    job_id = manager.add_immediate_job(probes.wait_until_told)
+    assert probes.began.wait(10)
+
+    assert manager.cancel_job(job_id)
+
+    with pytest.raises(JobCancelled):
+        manager.wait(job_id, 10)
+
+
+def test_an_async_function_is_cancelled_where_it_awaits(serve, manager, probes, until):
+    serve()
+    job_id = manager.add_immediate_job(probes.rest, 60)
+    until(lambda: Run.objects.get().status == "RUNNING")
+
+    manager.cancel_job(job_id)
+
+    with pytest.raises(JobCancelled):
+        manager.wait(job_id, 10)
+
+
+def test_a_function_hears_that_its_time_is_over(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(timeout=0.2).add_immediate_job(probes.raise_when_told)
+
+    with pytest.raises(JobFailed, match=r"RunTimeout: longer than its limit of 0.2 s"):
+        manager.wait(job_id, 10)
+
+
+def test_an_async_function_is_ended_when_its_time_is_over(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(timeout=0.2).add_immediate_job(probes.rest, 60)
+
+    with pytest.raises(JobFailed, match="RunTimeout"):
+        manager.wait(job_id, 10)
+
+
+def test_work_that_expired_is_skipped(serve, manager, probes):
+    job_id = manager.using(expires=0.01).add_immediate_job(probes.mark)
+    time.sleep(0.05)
+
+    serve()
+
+    with pytest.raises(JobFailed, match="Expired"):
+        manager.wait(job_id, 10)
+    assert Run.objects.get().status == "SKIPPED"
+    assert not Mark.objects.exists()
+
+
+def test_a_function_that_was_renamed_fails_its_run_with_the_way_out(serve, manager, make_run):
+    make_run(func="tests.probes.jobs:was_here", job_id="x")
+    serve()
+
+    with pytest.raises(JobFailed, match=r"has no was_here.*MOVED"):
+        manager.wait("x", 10)
+
+
+def test_a_function_outside_the_allowed_modules_is_never_imported(serve, manager, make_run):
+    make_run(func="antigravity:geohash", job_id="x")
+    serve()
+
+    with pytest.raises(JobFailed, match="may not be called"):
+        manager.wait("x", 10)
+
+    assert "antigravity" not in sys.modules
+
+
+def test_a_run_signed_with_another_key_waits_as_broken_and_runs_when_mended(
+    serve, manager, make_run, until, settings
+):
+    settings.SECRET_KEY = "the key of another machine"
+    made = make_run(func="tests.probes.jobs:mark", job_id="x")
+    settings.SECRET_KEY = "the key of this machine"
+    serve()
+
+    until(lambda: Run.objects.held().exists())
+    snapshot = manager.get_job("x")
+    assert snapshot["status"] == "broken"
+    assert "SECRET_KEY" in snapshot["reason"]
+    assert not Mark.objects.exists()
+
+    settings.SECRET_KEY_FALLBACKS = ["the key of another machine"]
+    assert manager.resume_job("x")
+
+    assert manager.wait("x", 10) == "called"
+    made.refresh_from_db()
+    assert made.status == "SUCCESSFUL"
+
+
+def test_a_tampered_payload_is_never_called(serve, manager, make_run, until):
+    made = make_run(func="tests.probes.jobs:mark", job_id="x")
+    Run.objects.filter(pk=made.pk).update(func="tests.probes.jobs:kill_process")
+
+    serve()
+
+    until(lambda: Run.objects.held().exists())
+    assert manager.get_job("x")["status"] == "broken"
+
+
+def test_only_its_own_queues_are_served(serve, manager, probes, until):
+    serve(queues=["mine"])
+
+    other = manager.using(queue_name="other").add_immediate_job(probes.mark, "other")
+    mine = manager.using(queue_name="mine").add_immediate_job(probes.mark, "mine")
+
+    manager.wait(mine, 10)
+    assert manager.get_job(other)["status"] == "queued"
+
+
+def test_a_paused_queue_is_left_alone_from_then_on(serve, manager, probes, until):
+    service = serve()
+    manager.pause_queue("stopped")
+    # By a notice: the next heartbeat is seconds away.
+    until(lambda: service.worker.paused == ("stopped",), timeout=3)
+
+    stopped = manager.using(queue_name="stopped").add_immediate_job(probes.mark)
+    manager.wait(manager.add_immediate_job(probes.nothing), 10)
+    assert manager.get_job(stopped)["status"] == "queued"
+
+    assert manager.resume_queue("stopped")
+    assert manager.wait(stopped, 3) == "called"
+
+
+def test_a_deferred_run_starts_when_it_is_due_without_waiting_for_a_poll(serve, manager, probes, make_run):
+    serve()
+    make_run(func="tests.probes.jobs:mark", job_id="x", run_after=timezone.now() + timedelta(seconds=0.5))
+    wakeup.tell_here(wakeup.RUNS)
+    began = time.monotonic()
+
+    manager.wait("x", 10)
+
+    assert time.monotonic() - began < 3
+
+
+def test_threads_that_execute_reuse_their_connection(serve, manager, probes):
+    serve(threads=1)
+
+    seen = {manager.wait(manager.add_immediate_job(probes.connection_id), 10) for _ in range(5)}
+
+    assert len(seen) == 1
+
+
+def test_a_transaction_left_open_does_not_swallow_the_next_jobs_work(serve, manager, probes):
+    serve(threads=1)
+    manager.wait(manager.add_immediate_job(probes.leave_transaction_open), 10)
+
+    manager.wait(manager.add_immediate_job(probes.mark, "kept"), 10)
+
+    assert [mark.text for mark in Mark.objects.all()] == ["kept"]
+
+
+def test_shutdown_lets_running_work_finish(serve, manager, probes):
+    serve()
+    job_id = manager.add_immediate_job(probes.wait_for_go)
+    assert probes.began.wait(10)
+    threading.Timer(0.3, probes.go_on.set).start()
+
+    manager.shutdown()
+
+    assert manager.get_job(job_id)["status"] == "successful"
+    assert Worker.objects.get().stopped_at is not None
+    assert not Worker.objects.get().was_lost
+
+
+def test_shutdown_hands_back_what_no_thread_has_begun(serve, manager, probes):
+    service = serve(threads=1)
+    service.worker._seconds_per_run = 0.001
+    manager.add_immediate_job(probes.wait_for_go)
+    assert probes.began.wait(10)
+    waiting = [manager.add_immediate_job(probes.mark, str(n)) for n in range(5)]
+    threading.Timer(0.3, probes.go_on.set).start()
+
+    manager.shutdown()
+
+    runs = Run.objects.filter(job_id__in=waiting)
+    assert {(run.status, run.attempt) for run in runs} == {("READY", 0)}
+    assert not Mark.objects.exists()
+
+
+def test_shutdown_tells_functions_at_its_limit_and_hands_their_runs_back(serve, manager, probes, settings):
+    settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0.2}
+    serve()
+    manager.add_immediate_job(probes.raise_when_told)
+    assert probes.began.wait(10)
+
+    manager.shutdown()
+
+    run = Run.objects.get()
+    assert (run.status, run.attempt, run.worker_id) == ("READY", 0, "")
+
+
+def test_a_function_that_does_not_listen_is_handed_back_and_its_result_refused(
+    serve, manager, probes, settings, until
+):
+    settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0.1}
+    serve()
+    manager.add_immediate_job(probes.wait_for_go, 20)
+    assert probes.began.wait(10)
+
+    manager.shutdown()
+
+    assert Run.objects.get().status == "READY"
+    probes.go_on.set()
+    assert Run.objects.get().status == "READY"
+
+
+def test_shutdown_may_be_called_twice_and_before_start(manager, transactional_db):
+    manager.shutdown()
+    manager.start()
+    manager.start()
+    manager.shutdown()
+    manager.shutdown()
+
+
+def test_start_and_shutdown_leak_neither_threads_nor_rows(manager, transactional_db):
+    def ours():
+        return {t for t in threading.enumerate() if t.name.startswith(("django_jobs", "APScheduler"))}
+
+    before = ours()
+    for _ in range(20):
+        manager.start()
+        assert manager._service.wait_started(10)
+        manager.shutdown()
+
+    assert ours() <= before
+    assert not Worker.objects.filter(stopped_at__isnull=True).exists()
+
+
+def test_a_worker_taken_for_dead_goes_on_under_a_new_name(serve, manager, probes, settings, until):
+    settings.DJANGO_JOBS = {"HEARTBEAT_SECONDS": 0.05}
+    service = serve()
+    old = service.worker.id
+    job_id = manager.add_immediate_job(probes.wait_for_go)
+    assert probes.began.wait(10)
+    (execution,) = service.worker.executions()
+
+    Worker.objects.filter(pk=old).update(stopped_at=timezone.now(), was_lost=True)
+
+    until(lambda: execution.context.is_lost)
+    until(lambda: Worker.objects.filter(stopped_at__isnull=True).count() == 1)
+    probes.go_on.set()
+    assert manager.wait(job_id, 10) == "gone on"
+    run = Run.objects.get()
+    assert run.worker_id != old
+    assert run.rescues == 1
+
+
+def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_run, make_worker):
+    dead = make_worker(id="dead")
+    make_run(func="tests.probes.jobs:mark", job_id="x")
+    assert queue.claim("dead", limit=1, using="default")
+    dead.lease_expires_at = timezone.now() - timedelta(seconds=1)
+    dead.save()
+
+    serve()
+
+    assert manager.wait("x", 10) == "called"
+    assert Run.objects.get().rescues == 1
+
+
+def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monkeypatch):
+    serve()
+    real, calls = queue.finish, []
+
+    def away(*args, **kwargs):
+        calls.append(args)
+        if len(calls) < 4:
+            raise OperationalError("gone away")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(queue, "finish", away)
+    job_id = manager.add_immediate_job(probes.give, 42)
+
+    assert manager.wait(job_id, 15) == 42
+    assert len(calls) == 4
+
+
+def test_claiming_goes_on_after_the_database_was_away_and_says_so_once(
+    serve, manager, probes, monkeypatch, caplog, until
+):
+    service = serve()
+    real, calls = queue.claim, []
+
+    def away(*args, **kwargs):
+        calls.append(args)
+        if len(calls) < 4:
+            raise OperationalError("gone away")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(queue, "claim", away)
+    caplog.set_level("WARNING", "django_jobs")
+    job_id = manager.add_immediate_job(probes.give, 42)
+    service.worker.wake()
+
+    assert manager.wait(job_id, 15) == 42
+
+    def about():
+        return [record.message for record in caplog.records if record.message.startswith("worker:")]
+
+    until(lambda: len(about()) == 2)
+    about = about()
+    assert "does not answer" in about[0]
+    assert "answers again" in about[1]
+
+
+def test_one_outcome_that_the_database_refuses_does_not_keep_others_from_being_written(
+    serve, manager, probes, monkeypatch
+):
+    serve()
+    real = queue.finish
+
+    def picky(outcomes, **more):
+        if any(run.job_id == "bad" and outcome.status == "SUCCESSFUL" for run, outcome in outcomes):
+            raise DataError("cannot store this")
+        return real(outcomes, **more)
+
+    monkeypatch.setattr(queue, "finish", picky)
+    manager.add_immediate_job(probes.give, 1, job_id="bad")
+    good = manager.add_immediate_job(probes.give, 2)
+
+    assert manager.wait(good, 10) == 2
+    with pytest.raises(JobFailed, match="refused the outcome"):
+        manager.wait("bad", 10)
+
+
+def test_queued_jobs_survive_until_a_worker_comes(manager, probes, serve):
+    ids = [manager.add_immediate_job(probes.mark, str(n)) for n in range(20)]
+    connection.close()
+
+    serve()
+
+    assert sorted(manager.wait(job_id, 10) for job_id in ids) == sorted(str(n) for n in range(20))
