@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, router
-from django.db.models.expressions import RawSQL
+from django.db.models.lookups import Lookup
 from django.utils.translation import gettext_lazy as _
 from django_apscheduler.models import DjangoJob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    _Lookup = Lookup[bool]
+else:
+    # Django's cannot be subscripted when the program runs.
+    _Lookup = Lookup
 
 MAX_ID_LENGTH = 255
 DEFAULT_QUEUE_NAME = "default"
@@ -159,23 +164,28 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
         return "scheduled" if self.next_run_time else "paused"
 
 
-def in_status(*statuses: Status) -> RawSQL:
-    """Return the condition that runs are in one of some states, for `filter()`.
+class InStatus(_Lookup):
+    """The condition that runs are in one of some states, for `filter()`.
 
     With the states as literals: SQLite does not use a partial index for a status that it is only
-    told when the statement runs.
+    told when the statement runs. A lookup, because MariaDB uses no index for other conditions of
+    Django 5.2's, which it is given as `(...) = TRUE`.
+
+    Args:
+        statuses: One state or several.
     """
-    column = '"django_jobs_run"."status"'
-    quoted = ", ".join(f"'{Status(status).value}'" for status in statuses)
-    return _QuotedSQL(f"{column} = {quoted}" if len(statuses) == 1 else f"{column} IN ({quoted})")
 
+    lookup_name = "in_status"
+    prepare_rhs = False
 
-class _QuotedSQL(RawSQL):
-    def __init__(self, sql: str) -> None:
-        super().__init__(sql, (), output_field=models.BooleanField())
+    def __init__(self, *statuses: Status) -> None:
+        super().__init__(models.F("status"), tuple(Status(status).value for status in statuses))
 
-    def as_mysql(self, compiler: Any, connection: Any, **_: Any) -> tuple[str, tuple[Any, ...]]:
-        return f"({self.sql.replace(chr(34), '`')})", ()
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+        """Return the condition."""
+        column, params = self.process_lhs(compiler, connection)
+        quoted = [f"'{status}'" for status in self.rhs]
+        return f"{column} = {quoted[0]}" if len(quoted) == 1 else f"{column} IN ({', '.join(quoted)})", params
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -183,15 +193,15 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def ready(self) -> RunQuerySet:
         """Runs that wait: due, deferred or held."""
-        return self.filter(in_status(Status.READY))
+        return self.filter(InStatus(Status.READY))
 
     def running(self) -> RunQuerySet:
         """Runs that a worker holds."""
-        return self.filter(in_status(Status.RUNNING))
+        return self.filter(InStatus(Status.RUNNING))
 
     def unfinished(self) -> RunQuerySet:
         """Runs that wait or execute."""
-        return self.filter(in_status(*UNFINISHED))
+        return self.filter(InStatus(*UNFINISHED))
 
     def finished(self) -> RunQuerySet:
         """Runs that are history."""

@@ -3,7 +3,7 @@ from django.db import connection
 from django.utils import timezone
 
 from django_jobs import queue, sql
-from django_jobs.models import Run, Status, in_status
+from django_jobs.models import InStatus, Run, Status
 
 pytestmark = pytest.mark.django_db
 
@@ -93,7 +93,7 @@ def test_states_as_literals_select_as_parameters_would(make_run):
     for status in Status:
         make_run(status=status)
 
-    assert [run.status for run in Run.objects.filter(in_status(Status.FAILED))] == ["FAILED"]
+    assert [run.status for run in Run.objects.filter(InStatus(Status.FAILED))] == ["FAILED"]
     assert Run.objects.ready().count() == 1
     assert Run.objects.unfinished().count() == 2
     assert Run.objects.finished().count() == 4

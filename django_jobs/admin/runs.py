@@ -23,13 +23,13 @@ from django_jobs.models import (
     DEFAULT_QUEUE_NAME,
     FINISHED,
     UNFINISHED,
+    InStatus,
     Job,
     Kind,
     Queue,
     Run,
     Status,
     Worker,
-    in_status,
     jobs_database,
 )
 
@@ -63,8 +63,8 @@ class StatusFilter(admin.SimpleListFilter):
             return queryset
         status = Status(value)
         if status in UNSUCCESSFUL:
-            queryset = queryset.filter(in_status(*UNSUCCESSFUL))
-        return queryset.filter(in_status(status))
+            queryset = queryset.filter(InStatus(*UNSUCCESSFUL))
+        return queryset.filter(InStatus(status))
 
 
 class KindFilter(admin.SimpleListFilter):
