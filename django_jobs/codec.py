@@ -208,6 +208,14 @@ def verify(func: str, payload: str, signature: str) -> None:
 # Text
 
 
+def storable(text: str) -> str:
+    r"""Return a text that every database takes: a NUL as `\x00`, half a surrogate pair as `\udc80`."""
+    if "\x00" in text:
+        # The one character that PostgreSQL does not store.
+        text = text.replace("\x00", "\\x00")
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+
+
 _to_json = json.JSONEncoder(
     separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
 ).encode

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from django_jobs import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +49,12 @@ class RunContext:
         self._stopped = threading.Event()
         self._lost = False
         self._was_told = False
+        self._is_listening = False
 
     @property
     def is_cancelled(self) -> bool:
         """Whether the function should end soon: cancelled, out of time, shut down, or lost."""
+        self._is_listening = True
         if self._stopped.is_set():
             self._was_told = True
         return self._was_told
@@ -58,6 +63,11 @@ class RunContext:
     def was_told(self) -> bool:
         """Whether the function asked, and heard that it should end."""
         return self._was_told
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether the function ever asked: it is then given time to end by itself."""
+        return self._is_listening
 
     @property
     def stop_reason(self) -> str:
@@ -75,6 +85,7 @@ class RunContext:
         Returns:
             `is_cancelled`.
         """
+        self._is_listening = True
         self._stopped.wait(seconds)
         return self.is_cancelled
 
@@ -85,15 +96,22 @@ class RunContext:
             done: Units of work done, in whatever unit the function counts.
             total: Units in all; None when nobody knows.
             message: A few words; at most 200 characters are kept.
+
+        Raises:
+            ValueError: `done` or `total` is not a finite number.
         """
-        self.progress = {"done": done, "total": total, "message": message[:200]}
+        self.progress = {
+            "done": _number("done", done),
+            "total": None if total is None else _number("total", total),
+            "message": codec.storable(str(message)[:200]),
+        }
         if self._report is not None:
             self._report()
 
     def log(self, message: str, *args: object) -> None:
         """Add a line to the run's own log, with its time; `%s` style as in `logging`."""
         text = message % args if args else message
-        line = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}"
+        line = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {codec.storable(str(text))}"
         if self._log_bytes > self._max_log_bytes:
             return
         self._log_bytes += len(line.encode()) + 1
@@ -117,6 +135,13 @@ class RunContext:
     def must_stop(self) -> bool:
         """Whether it was told to end, asked by anybody but the function."""
         return self._stopped.is_set()
+
+
+def _number(name: str, value: float) -> float:
+    number = value if isinstance(value, int) else float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number, not {value!r}")
+    return number
 
 
 def current_run() -> RunContext | None:
