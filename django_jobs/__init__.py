@@ -8,18 +8,27 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from django_jobs.context import RunContext, current_run
-    from django_jobs.exceptions import ConflictingIdError, JobCancelled, JobFailed, JobLookupError
+    from django_jobs.exceptions import (
+        ConflictingIdError,
+        GiveUp,
+        JobCancelled,
+        JobFailed,
+        JobLookupError,
+        RetryLater,
+    )
     from django_jobs.functions import job
     from django_jobs.manager import JobManager, get_job_manager
     from django_jobs.retry import Retry
 
 __all__ = [
     "ConflictingIdError",
+    "GiveUp",
     "JobCancelled",
     "JobFailed",
     "JobLookupError",
     "JobManager",
     "Retry",
+    "RetryLater",
     "RunContext",
     "current_run",
     "get_job_manager",
@@ -28,11 +37,13 @@ __all__ = [
 
 _HOMES = {
     "ConflictingIdError": "exceptions",
+    "GiveUp": "exceptions",
     "JobCancelled": "exceptions",
     "JobFailed": "exceptions",
     "JobLookupError": "exceptions",
     "JobManager": "manager",
     "Retry": "retry",
+    "RetryLater": "exceptions",
     "RunContext": "context",
     "current_run": "context",
     "get_job_manager": "manager",

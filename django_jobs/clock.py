@@ -17,6 +17,8 @@ from apscheduler.jobstores.base import ConflictingIdError, JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import STATE_STOPPED
 from django.db import DatabaseError, IntegrityError, InterfaceError, connections, transaction
+from django.db.models import DateTimeField
+from django.db.models.expressions import RawSQL
 from django_apscheduler.jobstores import DjangoJobStore
 
 from django_jobs import codec, queue, signals, sql, triggers, wakeup
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from apscheduler.triggers.base import BaseTrigger
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +45,29 @@ ENTRY = "django_jobs.clock:fired_elsewhere"
 def fired_elsewhere() -> None:
     """Stand in, in APScheduler's eyes, for the user's function, which it never imports."""
     raise RuntimeError("a django_jobs job is executed by a worker, never by APScheduler")
+
+
+class _DueJob(APJob):  # type: ignore[misc]
+    """A due job as APScheduler sees it, with its firings worked out by the database's time.
+
+    APScheduler would go by the host's; hosts may disagree, and one whose clock is ahead would fire
+    early. Its `trigger` is one that knows only the firing after these.
+    """
+
+    __slots__ = ("run_times",)
+
+    def _get_run_times(self, now: datetime) -> list[datetime]:
+        return self.run_times
+
+
+class _Then:
+    """Stands in for a trigger whose next firing is known."""
+
+    def __init__(self, next_run_time: datetime | None) -> None:
+        self._next_run_time = next_run_time
+
+    def get_next_fire_time(self, previous_fire_time: datetime, now: datetime) -> datetime | None:
+        return self._next_run_time
 
 
 class JobStore(DjangoJobStore):  # type: ignore[misc]
@@ -61,6 +87,8 @@ class JobStore(DjangoJobStore):  # type: ignore[misc]
         self.moved: list[tuple[str, datetime]] = []
         self.ended: list[str] = []
         self.broken: list[tuple[str, str]] = []
+        # By the database's clock.
+        self.now = datetime.now(UTC)
         # APScheduler logs what `get_due_jobs` raises and goes on; the transaction must not.
         self.error: Exception | None = None
 
@@ -93,34 +121,53 @@ class JobStore(DjangoJobStore):  # type: ignore[misc]
             raise
 
     def _due_jobs(self, now: datetime) -> list[APJob]:
-        features = connections[self._using].features
+        connection = connections[self._using]
+        db_now = _now(connection)
         due = (
             Job.objects.using(self._using)
             .active()
-            .filter(next_run_time__lte=now)
+            .filter(next_run_time__lte=db_now)
+            .annotate(db_now=db_now)
             .order_by("next_run_time")
-            .select_for_update(skip_locked=bool(features.has_select_for_update_skip_locked))
+            .select_for_update(skip_locked=bool(connection.features.has_select_for_update_skip_locked))
         )
         jobs = []
         for row in due[:BATCH]:
+            self.now = row.db_now
             job = self._read(row)
-            if job is not None:
+            if job is not None and self._work_out(job):
                 jobs.append(job)
                 self.rows[row.id] = row
         if jobs:
-            connection = connections[self._using]
             with connection.cursor() as cursor:
                 cursor.execute(*sql.dialect(connection).unfinished_runs(list(self.rows)))
                 self.unfinished = dict(cursor.fetchall())
         return jobs
 
+    def _work_out(self, job: APJob) -> bool:
+        """Note which firings of a job are due, and the one after; return whether that can be known."""
+        try:
+            job.run_times, next_run_time = triggers.due(
+                job.trigger, job.next_run_time, self.now, coalesce=job.coalesce
+            )
+        except Exception as error:  # noqa: BLE001 - one job's trigger must not keep all others from firing
+            self.broken.append((job.id, f"its trigger raised {type(error).__name__}: {error}"))
+            return False
+        job.trigger = _Then(next_run_time)
+        return True
+
     def get_next_run_time(self) -> datetime | None:
         """Return when the next job is due, past or future; None when none is."""
-        due: datetime | None = (
+        waiting = self.next_due()
+        return None if waiting is None else waiting[0]
+
+    def next_due(self) -> tuple[datetime, datetime] | None:
+        """Return when the next job is due, and the time now, both by the database's clock."""
+        due: tuple[datetime, datetime] | None = (
             Job.objects.using(self._using)
             .active()
             .order_by("next_run_time")
-            .values_list("next_run_time", flat=True)
+            .values_list("next_run_time", _now(connections[self._using]))
             .first()
         )
         return due
@@ -138,7 +185,7 @@ class JobStore(DjangoJobStore):  # type: ignore[misc]
         except (UnknownTrigger, BadPayload) as error:
             self.broken.append((row.id, str(error)))
             return None
-        job = APJob.__new__(APJob)
+        job = _DueJob.__new__(_DueJob)
         job._scheduler = self._scheduler
         job._jobstore_alias = self._alias
         job.id = row.id
@@ -198,7 +245,7 @@ class RunExecutor(BaseExecutor):  # type: ignore[misc]
     def submit_job(self, job: APJob, run_times: Sequence[datetime]) -> None:
         """Make a run of each firing, or a SKIPPED one that says why not."""
         row = self._store.rows[job.id]
-        now = datetime.now(UTC)
+        now = self._store.now
         unfinished = self._store.unfinished.get(job.id, 0)
         for scheduled_at in run_times:
             late = now - scheduled_at
@@ -217,6 +264,10 @@ class RunExecutor(BaseExecutor):  # type: ignore[misc]
 
     def _do_submit_job(self, job: APJob, run_times: Sequence[datetime]) -> None:
         raise NotImplementedError  # submit_job does it all
+
+
+def _now(connection: BaseDatabaseWrapper) -> RawSQL:
+    return RawSQL(sql.dialect(connection).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
 
 
 def firing(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun:
@@ -276,6 +327,7 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
             self._recheck_broken()
             super()._main_loop()
         finally:
+            self._outage.close()
             give_back()
 
     def _recheck_broken(self) -> None:
@@ -312,8 +364,11 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
 
     def seconds_until_due(self) -> float | None:
         """Return how long until the next job is due, negative when it is late; None without one."""
-        due = self._store.get_next_run_time()
-        return None if due is None else (due - datetime.now(UTC)).total_seconds()
+        waiting = self._store.next_due()
+        if waiting is None:
+            return None
+        due, now = waiting
+        return (due - now).total_seconds()
 
     def fire_due(self) -> int:
         """Fire one batch of due jobs, in one transaction.

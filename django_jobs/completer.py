@@ -6,8 +6,6 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, InterfaceError
-
 from django_jobs import connections, signals
 from django_jobs import queue as durable_queue
 from django_jobs.connections import Outage
@@ -35,6 +33,7 @@ class Completer:
         self._on_written = on_written
         self._outcomes: queue.SimpleQueue[tuple[ClaimedRun, Outcome] | None] = queue.SimpleQueue()
         self._give_up = threading.Event()
+        self._outage = Outage("completer", using)
         self._thread = threading.Thread(target=self._serve, name="django_jobs-completer", daemon=True)
 
     def start(self) -> None:
@@ -81,33 +80,34 @@ class Completer:
                     break
             if batch:
                 self._write(batch)
+        self._outage.close()
         connections.give_back()
 
     def _write(self, batch: list[tuple[ClaimedRun, Outcome]]) -> None:
-        outage = Outage("completer", self._using)
         is_cut_down = False
         while True:
             try:
                 written = durable_queue.finish(batch, using=self._using)
-            except (DatabaseError, InterfaceError) as error:
-                if len(batch) > 1 and outage.is_about_data(error):
+            except Exception as error:  # noqa: BLE001 - no outcome may end the thread that writes all others
+                is_about_data = self._outage.is_about_data(error)
+                if is_about_data and len(batch) > 1:
                     # One row that the database will not take must not keep the others from being written.
                     for one in batch:
                         self._write([one])
                     return
-                if outage.is_about_data(error) and not is_cut_down:
+                if is_about_data and not is_cut_down:
                     batch = [_unstorable(*batch[0], error)]
                     is_cut_down = True
                     continue
-                if self._give_up.wait(outage.failed(error)):
+                if self._give_up.wait(self._outage.failed(error)):
                     return
             else:
-                outage.worked()
+                self._outage.worked()
                 break
         self._on_written(batch)
         for run, outcome in batch:
             if (run.id, run.attempt) in written:
-                if outcome.status == "READY" and outcome.run_after is None:
+                if outcome.status == "READY" and outcome.retry_in is None:
                     signals.emit(signals.run_held, run=run, reason=outcome.error)
                 else:
                     signals.emit(signals.run_finished, run=run, outcome=outcome)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, DataError, IntegrityError, connections
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
 
 from django_jobs import signals
 
@@ -84,8 +85,40 @@ def give_back() -> None:
             discard(connection)
 
 
+class _Absence:
+    """Which threads of this process wait for a database: the first to and the last are events."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[Outage] = set()
+        self._since = 0.0
+
+    def begin(self, outage: Outage, error: Exception) -> None:
+        with self._lock:
+            is_first = not self._waiting
+            self._waiting.add(outage)
+            if is_first:
+                self._since = time.monotonic()
+        if is_first:
+            signals.emit(signals.database_lost, who=outage.who, error=error)
+
+    def end(self, outage: Outage, *, is_back: bool) -> None:
+        with self._lock:
+            was_last = self._waiting == {outage}
+            self._waiting.discard(outage)
+            seconds = time.monotonic() - self._since
+        if was_last and is_back:
+            signals.emit(signals.database_back, who=outage.who, seconds=seconds)
+
+
+_absences: dict[str, _Absence] = {}
+
+
 class Outage:
     """One thread's view of a database that may be away: backs off, and says so once.
+
+    Once per process: `database_lost` when the first of its threads has to wait, `database_back` when
+    the last one no longer has to.
 
     Args:
         who: What the thread does, for the log.
@@ -96,15 +129,18 @@ class Outage:
     LONGEST_DELAY = 5.0
 
     def __init__(self, who: str, using: str) -> None:
-        self._who = who
+        self.who = who
         self._using = using
-        self._since: float | None = None
-        self._delay = self.FIRST_DELAY
+        self._absence = _absences.setdefault(using, _Absence())
+        # Before the next attempt; None while the database answers.
+        self._delay: float | None = None
 
     @staticmethod
     def is_about_data(error: Exception) -> bool:
-        """Whether the database answered, and refused what it was given."""
-        return isinstance(error, DataError | IntegrityError)
+        """Whether the database answered and refused what it was given, or its driver did."""
+        return isinstance(error, DataError | IntegrityError) or not isinstance(
+            error, DatabaseError | InterfaceError
+        )
 
     def failed(self, error: Exception) -> float:
         """Note a failure, and drop the connection.
@@ -113,17 +149,22 @@ class Outage:
             Seconds to wait before the next attempt: growing, and never the same twice.
         """
         discard(connections[self._using])
-        if self._since is None:
-            self._since = time.monotonic()
+        if self._delay is None:
             self._delay = self.FIRST_DELAY
-            signals.emit(signals.database_lost, who=self._who, error=error)
+            self._absence.begin(self, error)
         else:
             self._delay = min(self.LONGEST_DELAY, self._delay * 2)
         return self._delay * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
 
     def worked(self) -> None:
         """Note a success."""
-        if self._since is not None:
-            seconds = time.monotonic() - self._since
-            self._since = None
-            signals.emit(signals.database_back, who=self._who, seconds=seconds)
+        self._end(is_back=True)
+
+    def close(self) -> None:
+        """Note that this thread no longer waits, whatever the database does."""
+        self._end(is_back=False)
+
+    def _end(self, *, is_back: bool) -> None:
+        if self._delay is not None:
+            self._delay = None
+            self._absence.end(self, is_back=is_back)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from datetime import timedelta
+
 from apscheduler.jobstores.base import ConflictingIdError, JobLookupError
 
 __all__ = [
@@ -9,11 +12,14 @@ __all__ = [
     "ConflictingIdError",
     "FunctionNotAllowed",
     "FunctionNotFound",
+    "GiveUp",
     "InvalidArgument",
     "JobCancelled",
     "JobFailed",
     "JobLookupError",
     "ObjectGone",
+    "RetryLater",
+    "RunInterrupted",
     "UnknownTrigger",
 ]
 
@@ -40,6 +46,46 @@ class FunctionNotFound(Exception):
 
 class FunctionNotAllowed(Exception):
     """A stored `module:qualname` outside the modules that may be called."""
+
+
+class RetryLater(Exception):
+    """Raised by a job to be tried again, with or without a retry policy.
+
+    The attempt counts. Where the job has a policy, its `max_attempts` still holds; without one the
+    job decides alone how often.
+
+    Args:
+        delay: Seconds, or a timedelta, until the next attempt; None for what the policy says, or 10 s.
+        reason: Kept as the attempt's error.
+
+    Raises:
+        ValueError: The delay is negative or not a number.
+    """
+
+    def __init__(self, delay: float | timedelta | None = None, reason: str = "") -> None:
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        if seconds is not None and not 0 <= seconds < math.inf:
+            raise ValueError(f"delay must be a timedelta or seconds, 0 or more, not {delay!r}")
+        super().__init__(reason or ("again later" if seconds is None else f"again in {seconds:g} s"))
+        self.delay = seconds
+
+
+class GiveUp(Exception):
+    """Raised by a job to be FAILED at once, whatever its retry policy says.
+
+    Args:
+        reason: Kept as the run's error.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "the job gave up")
+
+
+class RunInterrupted(BaseException):
+    """Raised into a plain function that was cancelled, or is out of time, and did not ask about it.
+
+    Not an `Exception`: code that catches those to go on must not go on here.
+    """
 
 
 class JobFailed(Exception):

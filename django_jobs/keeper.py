@@ -6,6 +6,7 @@ Heartbeat, rescue of dead workers' runs, time limits, cancel requests, progress.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ from django_jobs.connections import Outage
 from django_jobs.models import Worker as WorkerRow
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from django_jobs.runner import Execution
     from django_jobs.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -47,6 +51,9 @@ class Keeper:
         self._next_heartbeat = 0.0
         self._next_progress = 0.0
         self._next_cancels = 0.0
+        # The database's time less this host's monotonic time, at the last heartbeat.
+        self._offset: float | None = None
+        self._unsteady_until = 0.0
         self._thread = threading.Thread(target=self._serve, name="django_jobs-keeper", daemon=True)
 
     def start(self) -> None:
@@ -82,38 +89,67 @@ class Keeper:
                 logger.exception("worker=%s: keeping failed", self._worker.id)
                 self._stopping.wait(self._heartbeat_seconds)
             self._attention.clear()
+        outage.close()
         connections.give_back()
 
     def _look(self) -> float:
         """Do what is due; return the seconds until something else is."""
         executions = self._worker.executions()
         now = time.monotonic()
-        # Woken by nothing else it still looks, in memory, whether something runs that could be cancelled.
-        wait = CANCEL_SECONDS
-        for execution in executions:
-            if execution.deadline is None or execution.context.must_stop:
-                continue
-            if execution.deadline <= now:
-                self._worker.stop_run(execution.run.id, "timeout")
-            else:
-                wait = min(wait, execution.deadline - now)
         if now >= self._next_heartbeat:
             self._beat()
             self._next_heartbeat = time.monotonic() + self._heartbeat_seconds
         elif self._queues.is_set():
             self._look_at_queues()
+        # Woken by nothing else it still looks, in memory, whether something runs that could be cancelled.
+        wait = CANCEL_SECONDS
         if executions:
-            wait = min(wait, PROGRESS_SECONDS)
             self._see_to(now)
+            wait = min(PROGRESS_SECONDS, self._stop_late(executions, now))
         return max(0.0, min(wait, self._next_heartbeat - time.monotonic()))
+
+    def _stop_late(self, executions: list[Execution], now: float) -> float:
+        """Tell those to end whose time is over, and interrupt those told; return the seconds until the next."""
+        wait = math.inf
+        for execution in executions:
+            if execution.deadline is not None and not execution.context.must_stop:
+                if execution.deadline > now:
+                    wait = min(wait, execution.deadline - now)
+                    continue
+                self._worker.stop_run(execution.run.id, "timeout")
+            if execution.interrupt_at is not None:
+                if execution.interrupt_at > time.monotonic():
+                    wait = min(wait, execution.interrupt_at - now)
+                else:
+                    execution.interrupt()
+        return wait
 
     def _beat(self) -> None:
         worker = self._worker
         if not queue.heartbeat(worker.id, lease_seconds=self._lease_seconds, using=self._using):
             worker.lose()
         self._look_at_queues()
-        rescue_dead(using=self._using, max_rescues=self._max_rescues)
+        now = queue.database_now(self._using)
+        rescue_dead(now, using=self._using, max_rescues=self._max_rescues, leases=self._is_steady(now))
         worker.hand_back_stuck()
+
+    def _is_steady(self, now: datetime) -> bool:
+        """Return whether leases can be read by the database's clock.
+
+        Not when that was set, or this host slept: until everybody alive has had the time for another
+        heartbeat, leases seem to have ended, or not to, that say nothing.
+        """
+        monotonic = time.monotonic()
+        offset = now.timestamp() - monotonic
+        # Seconds are not a clock that was set, but a database that was slow to answer.
+        if self._offset is not None and abs(offset - self._offset) > max(1.0, self._heartbeat_seconds):
+            self._unsteady_until = monotonic + self._lease_seconds
+            logger.warning(
+                "worker=%s: the clock jumped by %.0f s; nobody is taken for dead for %.0f s",
+                self._worker.id, offset - self._offset, self._lease_seconds,
+            )  # fmt: skip
+        self._offset = offset
+        return monotonic >= self._unsteady_until
 
     def _look_at_queues(self) -> None:
         self._queues.clear()
@@ -134,11 +170,18 @@ class Keeper:
                 self._worker.stop_run(run_id, "cancelled")
 
 
-def rescue_dead(*, using: str, max_rescues: int) -> None:
-    """Take the runs of dead workers from them: of ended leases, and of ended processes of this machine."""
+def rescue_dead(now: datetime, *, using: str, max_rescues: int, leases: bool = True) -> None:
+    """Take the runs of dead workers from them: of ended leases, and of ended processes of this machine.
+
+    Args:
+        now: By the database's clock.
+        using: Alias of the database.
+        max_rescues: A run whose workers died more often than this is FAILED.
+        leases: Whether to go by leases at all; without, only by what this machine can prove.
+    """
     here = WorkerRow.objects.using(using).filter(host=processes.host(), stopped_at__isnull=True)
     gone = [row.pk for row in here.only("process_key") if processes.is_gone(row.process_key)]
-    rescued = queue.rescue(max_rescues=max_rescues, gone=gone, using=using)
+    rescued = queue.rescue(now, max_rescues=max_rescues, gone=gone, leases=leases, using=using)
     for one in rescued:
         signals.emit(
             signals.run_rescued,

@@ -75,7 +75,8 @@ class ClaimedRun:
 class Outcome:
     """What one attempt came to.
 
-    A status of READY means: again at `run_after`, or without one only when somebody releases it.
+    A status of READY means: again `retry_in` seconds after it is written, by the database's clock;
+    or without that only when somebody releases it.
     """
 
     status: str
@@ -84,7 +85,7 @@ class Outcome:
     result: str | None = None
     error: str = ""
     traceback: str = ""
-    run_after: datetime | None = None
+    retry_in: float | None = None
     log: str = ""
     progress: dict[str, Any] | None = None
 
@@ -269,7 +270,7 @@ def _finished(dialect: sql.Dialect, run: ClaimedRun, outcome: Outcome) -> tuple[
         run.attempt,
         run.worker_id,
         str(outcome.status),
-        dialect.time(outcome.run_after),
+        dialect.delay(outcome.retry_in),
         dialect.time(outcome.started_at),
         None if outcome.status == Status.READY else dialect.time(outcome.finished_at),
         outcome.result,
@@ -447,7 +448,14 @@ def heartbeat(worker_id: str, *, lease_seconds: float, using: str) -> bool:
         return bool(cursor.rowcount)
 
 
-def rescue(*, max_rescues: int, gone: Collection[str] = (), using: str) -> list[Rescued]:
+def rescue(
+    now: datetime | None = None,
+    *,
+    max_rescues: int,
+    gone: Collection[str] = (),
+    leases: bool = True,
+    using: str,
+) -> list[Rescued]:
     """Take their runs from workers that died, and decide what becomes of each.
 
     A worker is dead when its lease ended by the database's clock, or when the caller knows it
@@ -455,19 +463,22 @@ def rescue(*, max_rescues: int, gone: Collection[str] = (), using: str) -> list[
     learns at its next heartbeat that it lost them.
 
     Args:
+        now: The time by the database's clock, where the caller has it already.
         max_rescues: A run whose workers died more often than this is FAILED.
         gone: Ids of workers whose process provably ended.
+        leases: Whether an ended lease is a death; False where the clock cannot be trusted.
         using: Alias of the database.
     """
+    now = now or database_now(using)
     live = Worker.objects.using(using).filter(pk=OuterRef("worker_id"), stopped_at__isnull=True)
+    ended = Q(lease_expires_at__lt=now) if leases else Q(pk__in=[])
     held = Run.objects.using(using).running()
-    now = database_now(using)
-    if not gone and not held.filter(~Exists(live.filter(lease_expires_at__gte=now))).exists():
+    if not gone and not held.filter(~Exists(live.exclude(ended))).exists():
         return []
     with write_transaction(using):
-        Worker.objects.using(using).filter(
-            Q(lease_expires_at__lt=now) | Q(pk__in=list(gone)), stopped_at__isnull=True
-        ).update(stopped_at=now, was_lost=True)
+        Worker.objects.using(using).filter(ended | Q(pk__in=list(gone)), stopped_at__isnull=True).update(
+            stopped_at=now, was_lost=True
+        )
         lost = list(held.filter(~Exists(live)).select_for_update(skip_locked=_skips_locked(using)))
         return [_rescue(run, now, max_rescues, using) for run in lost]
 

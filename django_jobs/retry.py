@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound, GiveUp, RetryLater
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -94,6 +96,29 @@ def should_retry(policy: Retry, attempt: int, error: BaseException) -> bool:
         return False
     names = {_name(kind) for kind in type(error).__mro__}
     return names.isdisjoint(policy.give_up_on) and not names.isdisjoint(policy.on)
+
+
+def decide(
+    policy: Retry | None, attempt: int, error: BaseException, *, random: Callable[[], float]
+) -> float | None:
+    """Return the seconds until the attempt that follows one that raised an error, or None for none.
+
+    Args:
+        policy: The job's; None when it has none.
+        attempt: The attempt that failed, counted from 1.
+        error: What it raised. `RetryLater` and `GiveUp` speak for the job itself.
+        random: Returns a number from 0 to 1, as `random.random` does.
+    """
+    if isinstance(error, GiveUp | FunctionNotFound | FunctionNotAllowed):
+        return None
+    if isinstance(error, RetryLater):
+        if policy is not None and attempt >= policy.max_attempts:
+            return None
+        chosen = policy or Retry(backoff="fixed")
+        return next_delay(chosen, attempt, random=random) if error.delay is None else error.delay
+    if policy is None or not should_retry(policy, attempt, error):
+        return None
+    return next_delay(policy, attempt, random=random)
 
 
 def to_json(policy: Retry) -> dict[str, Any]:

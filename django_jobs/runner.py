@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import codec, context, functions, retry
+from django_jobs import codec, connections, context, functions, retry
 from django_jobs.conf import jobs_settings
-from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound
+from django_jobs.exceptions import BadPayload, RunInterrupted
+from django_jobs.interruption import Interruptible
 from django_jobs.models import Status
 from django_jobs.queue import ClaimedRun, Outcome
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 CUT_MARK = "\n... cut at {} bytes ...\n"
+# A function that asks `current_run()` whether it should end gets this long to do so.
+GRACE_SECONDS = 5.0
 
 
 class Execution:
@@ -53,6 +56,9 @@ class Execution:
         self.is_interrupted = False
         # Monotonic time at which the attempt is out of time; None before it starts or without limit.
         self.deadline: float | None = None
+        # Monotonic time at which a plain function that was told to end is interrupted.
+        self.interrupt_at: float | None = None
+        self._interruptible = Interruptible()
         self._begun = 0.0
         self._task: asyncio.Task[Any] | None = None
         self._lock = threading.Lock()
@@ -87,7 +93,7 @@ class Execution:
                 return lambda: self._await(function, args, kwargs)
             context.enter(self.context)
             try:
-                result = function(*args, **kwargs)
+                result = self._interruptible.call(lambda: function(*args, **kwargs))
             finally:
                 context.leave()
             if inspect.iscoroutine(result):
@@ -97,7 +103,9 @@ class Execution:
         except BadPayload as error:
             # Not this run's failure: it waits, unchanged, until the key or the row is mended.
             return self._outcome(Status.READY, error=_one_line(error))
-        except (KeyboardInterrupt, SystemExit) as error:
+        except RunInterrupted as error:
+            # It may have been in the middle of a driver's conversation with its database.
+            connections.give_back()
             return self._failed(error)
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
             return self._failed(error)
@@ -128,6 +136,9 @@ class Execution:
     def stop(self, reason: str, call_soon: Callable[[Callable[[], object]], None] | None = None) -> None:
         """Tell the function to end: through its context, and by cancelling its task if it has one.
 
+        A plain function that is cancelled or out of time is also due to be interrupted: at once, or
+        after `GRACE_SECONDS` if it listens.
+
         Args:
             reason: "cancelled", "timeout", "shutdown" or "lost".
             call_soon: Calls something on the event loop's thread.
@@ -135,8 +146,16 @@ class Execution:
         self.context.stop(reason)
         with self._lock:
             task = self._task
-        if task is not None and call_soon is not None:
-            call_soon(task.cancel)
+        if task is not None:
+            if call_soon is not None:
+                call_soon(task.cancel)
+        elif reason in {"cancelled", "timeout"} and self.interrupt_at is None:
+            grace = GRACE_SECONDS if self.context.is_listening else 0.0
+            self.interrupt_at = time.monotonic() + grace
+
+    def interrupt(self) -> None:
+        """End a plain function with an exception, if it is still under way."""
+        self._interruptible.interrupt()
 
     def _expired(self) -> str:
         expires_at = self.run.options.get("expires_at")
@@ -179,16 +198,13 @@ class Execution:
         return self._retried(error, text, trace)
 
     def _retried(self, error: BaseException, text: str, trace: str) -> Outcome:
-        policy = self.run.options.get("retry")
-        if policy is not None and not isinstance(error, FunctionNotFound | FunctionNotAllowed):
-            chosen = retry.from_json(policy)
-            # Attempts that ended with their worker are bounded by MAX_RESCUES, not by the policy.
-            tried = self.run.attempt - self.run.rescues
-            if retry.should_retry(chosen, tried, error):
-                delay = retry.next_delay(chosen, tried, random=random.random)
-                again = timezone.now() + timedelta(seconds=delay)
-                return self._outcome(Status.READY, error=text, traceback=trace, run_after=again)
-        return self._outcome(Status.FAILED, error=text, traceback=trace)
+        stored = self.run.options.get("retry")
+        policy = None if stored is None else retry.from_json(stored)
+        # Attempts that ended with their worker are bounded by MAX_RESCUES, not by the policy.
+        tried = self.run.attempt - self.run.rescues
+        delay = retry.decide(policy, tried, error, random=random.random)
+        status = Status.FAILED if delay is None else Status.READY
+        return self._outcome(status, error=text, traceback=trace, retry_in=delay)
 
     def _outcome(self, status: str, **values: Any) -> Outcome:
         started_at = self.started_at or timezone.now()
@@ -205,14 +221,16 @@ class Execution:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception as mistake:  # noqa: BLE001 - an exception class of the project's may fail to describe itself
+        text = f"its text cannot be had: {type(mistake).__qualname__}"
     name = type(error).__qualname__
-    return (f"{name}: {text}" if text else name)[:1000]
+    return codec.storable((f"{name}: {text}" if text else name)[:1000])
 
 
 def _cut(text: str, limit: int) -> str:
-    # NUL is the one character that PostgreSQL does not store.
-    raw = text.replace("\x00", "\\x00").encode(errors="backslashreplace")
+    raw = codec.storable(text).encode()
     if len(raw) <= limit:
         return raw.decode()
     # The beginning says what was called, the end what was raised.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs import connections, wakeup
+from django_jobs import connections, queue, wakeup
 from django_jobs.clock import Clock
 from django_jobs.conf import jobs_settings
 from django_jobs.keeper import Keeper, rescue_dead
@@ -100,7 +100,7 @@ class Service:
     def _start_all(self, using: str) -> None:
         settings = jobs_settings()
         # Before anything is claimed: what this host's last process left goes first.
-        rescue_dead(using=using, max_rescues=settings.MAX_RESCUES)
+        rescue_dead(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
         if self._wants_worker:
             worker = Worker(
                 using=using, queues=self._queues, threads=self._threads, has_clock=self._wants_clock

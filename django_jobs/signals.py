@@ -39,8 +39,8 @@ worker_stopped = Signal()
 # Its lease ended before it could extend it; its runs belong to others now: worker_id.
 worker_lost = Signal()
 
-# The database stopped answering one of our threads, and answers again: who (the thread's task),
-# error or seconds.
+# The database stopped answering this process, and answers all its threads again: who (the first
+# or last thread's task), error or seconds.
 database_lost = Signal()
 database_back = Signal()
 
@@ -63,7 +63,7 @@ def _log_run_finished(*, run: Any, outcome: Any, **_: Any) -> None:
     if outcome.error:
         more = f" error={outcome.error}"
     if outcome.status == "READY":
-        more = f" retry_at={outcome.run_after}{more}"
+        more = f" retry_in={outcome.retry_in or 0:.1f}s{more}"
     log.log(
         level,
         "job=%s run=%s status=%s attempt=%s func=%s seconds=%.3f%s",
@@ -119,11 +119,11 @@ def _log_worker_lost(*, worker_id: str, **_: Any) -> None:
 
 
 def _log_database_lost(*, who: str, error: BaseException, **_: Any) -> None:
-    _loggers["worker"].error("%s: the database does not answer, waiting for it: %s", who, error)
+    _loggers["worker"].error("the database does not answer, waiting for it (%s): %s", who, error)
 
 
 def _log_database_back(*, who: str, seconds: float, **_: Any) -> None:
-    _loggers["worker"].warning("%s: the database answers again after %.1f s", who, seconds)
+    _loggers["worker"].warning("the database answers again after %.1f s (%s)", seconds, who)
 
 
 def write_to_log() -> None:

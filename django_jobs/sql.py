@@ -33,7 +33,7 @@ INSERTED_COLUMNS = (
 # Names and SQL types of rows that update statements join; the types are PostgreSQL's words.
 FINISHED_COLUMNS = (
     ("id", "bigint"), ("attempt", "int"), ("worker_id", "text"), ("status", "text"),
-    ("run_after", "timestamptz"), ("started_at", "timestamptz"), ("finished_at", "timestamptz"),
+    ("retry_in", "float8"), ("started_at", "timestamptz"), ("finished_at", "timestamptz"),
     ("result", "text"), ("error", "text"), ("errors", "jsonb"), ("log", "text"), ("progress", "jsonb"),
 )  # fmt: skip
 _PLAIN_COLUMNS = ("status", "started_at", "finished_at", "result", "error", "errors", "log")
@@ -58,6 +58,14 @@ class Dialect:
 
     def later(self, seconds: float) -> Statement:
         """Now and some seconds, by the database's clock."""
+        raise NotImplementedError
+
+    def delay(self, seconds: float | None) -> Any:
+        """Return what a row's `retry_in` holds for a delay; None for none."""
+        return seconds
+
+    def after_delay(self) -> str:
+        """The time of a row's `v.retry_in` from now, by the database's clock; NULL for none."""
         raise NotImplementedError
 
     def time(self, moment: datetime | None) -> Any:
@@ -150,7 +158,7 @@ class Dialect:
         changes = [(name, f"v.{name}") for name in _PLAIN_COLUMNS]
         changes += [
             ("progress", f"COALESCE(v.progress, {run}.progress)"),
-            ("run_after", f"CASE WHEN v.status = 'READY' THEN v.run_after ELSE {run}.run_after END"),
+            ("run_after", f"CASE WHEN v.status = 'READY' THEN {self.after_delay()} ELSE {run}.run_after END"),
             # An id is free for the next job once this one has ended; a firing is taken for ever.
             (
                 "unique_key",
@@ -211,6 +219,10 @@ class PostgreSQL(Dialect):
         """See `Dialect`."""
         return f"{self.now} + %s * INTERVAL '1 second'", [seconds]
 
+    def after_delay(self) -> str:
+        """See `Dialect`."""
+        return f"{self.now} + v.retry_in * INTERVAL '1 second'"
+
     def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
         """See `Dialect`."""
         pick, params = self.pick(worker_id, queues, paused, limit)
@@ -246,6 +258,14 @@ class SQLite(Dialect):
         """See `Dialect`."""
         return "%s", [self.time(datetime.now(UTC) + timedelta(seconds=seconds))]
 
+    def delay(self, seconds: float | None) -> Any:
+        """See `Dialect`; the time itself, since SQLite's own arithmetic stops at milliseconds."""
+        return None if seconds is None else self.time(datetime.now(UTC) + timedelta(seconds=seconds))
+
+    def after_delay(self) -> str:
+        """See `Dialect`."""
+        return "v.retry_in"
+
     def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
         """See `Dialect`."""
         pick, params = self.pick(worker_id, queues, paused, limit)
@@ -276,6 +296,10 @@ class MariaDB(Dialect):
     def later(self, seconds: float) -> Statement:
         """See `Dialect`."""
         return f"{self.now} + INTERVAL %s MICROSECOND", [int(seconds * 1_000_000)]
+
+    def after_delay(self) -> str:
+        """See `Dialect`."""
+        return f"{self.now} + INTERVAL ROUND(v.retry_in * 1000000) MICROSECOND"
 
     def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
         """Select and lock what `take` then takes, in the same transaction."""

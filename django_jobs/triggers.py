@@ -229,6 +229,50 @@ def first(trigger: BaseTrigger, now: datetime) -> datetime | None:
     return time
 
 
+def due(
+    trigger: BaseTrigger, next_run_time: datetime, now: datetime, *, coalesce: bool
+) -> tuple[list[datetime], datetime | None]:
+    """Return the firings from a job's next one until now, and the first after now.
+
+    Args:
+        trigger: The job's.
+        next_run_time: In the trigger's own zone.
+        now: The time, aware.
+        coalesce: Return the last of them alone, found without going through those before it, of
+            which a year of minutes has half a million.
+    """
+    times: list[datetime] = []
+    moment: datetime | None = _last_known(trigger, next_run_time, now) if coalesce else next_run_time
+    while moment is not None and _in_utc(moment) <= _in_utc(now):
+        times = [moment] if coalesce else [*times, moment]
+        moment = trigger.get_next_fire_time(moment, now)
+    return times, moment
+
+
+def _last_known(trigger: BaseTrigger, next_run_time: datetime, now: datetime) -> datetime:
+    """Return a firing not before `next_run_time`, and few firings before now."""
+    if isinstance(trigger, IntervalTrigger) and not trigger.jitter:
+        until = now if trigger.end_date is None else min(now, trigger.end_date)
+        missed = (_in_utc(until) - _in_utc(next_run_time)) // trigger.interval
+        return next_run_time + trigger.interval * max(0, missed - 1)
+    if not _looks_only_at_the_clock(trigger):
+        return next_run_time
+    back = timedelta(seconds=1)
+    while (moment := now - back) > next_run_time:
+        found: datetime | None = trigger.get_next_fire_time(local(trigger, moment), now)
+        if found is not None and _in_utc(found) <= _in_utc(now):
+            return found
+        back *= 4
+    return next_run_time
+
+
+def _looks_only_at_the_clock(trigger: BaseTrigger) -> bool:
+    """Return whether its next firing after some moment is the same whatever fired before."""
+    if isinstance(trigger, OrTrigger):
+        return not trigger.jitter and all(map(_looks_only_at_the_clock, trigger.triggers))
+    return isinstance(trigger, CronTrigger) and not trigger.jitter
+
+
 def is_once(trigger: BaseTrigger) -> bool:
     """Return whether the trigger is for one moment."""
     return isinstance(trigger, DateTrigger)

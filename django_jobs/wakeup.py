@@ -218,6 +218,7 @@ class Ears:
                 self._listen(outage)
             except Exception as error:  # noqa: BLE001 - drivers raise errors of their own from a cut connection
                 self._stopping.wait(outage.failed(error))
+        outage.close()
         give_back()
 
     def _listen(self, outage: Outage) -> None:

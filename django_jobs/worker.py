@@ -274,6 +274,7 @@ class Worker:
             except Exception:  # a mistake of ours must not end the loop that everything hangs on
                 logger.exception("worker=%s: claiming failed", self.id)
                 wait = self._poll_seconds
+        outage.close()
         connections.give_back()
 
     def _claim(self) -> float | None:

@@ -200,10 +200,7 @@ def test_a_firing_keeps_its_key_when_it_has_finished(make_run):
 def test_every_failed_attempt_is_kept(make_run):
     make_run()
     (first,) = claim("w1")
-    again = timezone.now() - timedelta(seconds=1)
-    queue.finish(
-        [(first, outcome("READY", error="E: one", traceback="tb1", run_after=again))], using="default"
-    )
+    queue.finish([(first, outcome("READY", error="E: one", traceback="tb1", retry_in=0))], using="default")
     (second,) = claim("w2")
 
     queue.finish([(second, outcome("FAILED", error="E: two", traceback="tb2"))], using="default")
@@ -220,9 +217,9 @@ def test_every_failed_attempt_is_kept(make_run):
 def test_a_retry_is_ready_again_later_and_not_finished(make_run):
     make_run(unique_key="i:x")
     (run,) = claim()
-    later = timezone.now() + timedelta(minutes=5)
+    later = queue.database_now("default") + timedelta(minutes=5)
 
-    queue.finish([(run, outcome("READY", error="E", run_after=later))], using="default")
+    queue.finish([(run, outcome("READY", error="E", retry_in=300))], using="default")
 
     row = Run.objects.get(pk=run.id)
     assert (row.status, row.finished_at, row.unique_key) == (Status.READY, None, "i:x")
@@ -245,7 +242,7 @@ def test_a_stale_worker_cannot_finish_a_rescued_run(make_run):
 def test_an_earlier_attempt_of_the_same_worker_cannot_finish_a_later_one(make_run):
     make_run()
     (first,) = claim("w")
-    queue.finish([(first, outcome("READY", error="E", run_after=timezone.now()))], using="default")
+    queue.finish([(first, outcome("READY", error="E", retry_in=0))], using="default")
     (second,) = claim("w")
 
     assert queue.finish([(first, outcome())], using="default") == set()
@@ -255,7 +252,7 @@ def test_an_earlier_attempt_of_the_same_worker_cannot_finish_a_later_one(make_ru
 def test_of_two_attempts_written_together_only_the_present_one_counts(make_run):
     make_run()
     (first,) = claim("w")
-    queue.finish([(first, outcome("READY", error="E", run_after=timezone.now()))], using="default")
+    queue.finish([(first, outcome("READY", error="E", retry_in=0))], using="default")
     (second,) = claim("w")
 
     written = queue.finish([(first, outcome("FAILED")), (second, outcome())], using="default")

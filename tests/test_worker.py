@@ -207,6 +207,132 @@ def test_an_async_function_is_ended_when_its_time_is_over(serve, manager, probes
         manager.wait(job_id, 10)
 
 
+def test_a_plain_function_that_never_asks_is_interrupted_when_its_time_is_over(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(timeout=0.2).add_immediate_job(probes.work_without_asking)
+
+    with pytest.raises(JobFailed, match=r"RunTimeout: longer than its limit of 0.2 s") as raised:
+        manager.wait(job_id, 10)
+    assert "in work_without_asking" in raised.value.traceback
+
+
+def test_a_plain_function_that_never_asks_is_interrupted_when_it_is_cancelled(serve, manager, probes):
+    serve()
+    job_id = manager.add_immediate_job(probes.work_without_asking)
+    assert probes.began.wait(10)
+
+    assert manager.cancel_job(job_id)
+
+    with pytest.raises(JobCancelled):
+        manager.wait(job_id, 10)
+
+
+def test_an_interrupted_thread_goes_on_with_a_fresh_connection(serve, manager, probes):
+    serve(threads=1)
+    before = manager.wait(manager.add_immediate_job(probes.connection_id), 10)
+
+    with pytest.raises(JobFailed, match="RunTimeout"):
+        manager.wait(manager.using(timeout=0.1).add_immediate_job(probes.work_without_asking), 10)
+
+    assert manager.wait(manager.add_immediate_job(probes.connection_id), 10) != before
+
+
+def test_a_function_that_listens_is_given_time_to_end_by_itself(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(timeout=0.2).add_immediate_job(probes.tidy_up_when_told)
+
+    with pytest.raises(JobFailed, match="RunTimeout"):
+        manager.wait(job_id, 10)
+    assert [mark.text for mark in Mark.objects.all()] == ["tidied up"]
+
+
+def test_a_function_that_listens_and_goes_on_is_interrupted_after_its_grace(
+    serve, manager, probes, monkeypatch
+):
+    monkeypatch.setattr("django_jobs.runner.GRACE_SECONDS", 0.3)
+    serve()
+
+    job_id = manager.using(timeout=0.1).add_immediate_job(probes.hear_and_go_on)
+
+    with pytest.raises(JobFailed, match="RunTimeout"):
+        manager.wait(job_id, 10)
+
+
+def test_a_job_may_say_when_it_wants_to_be_tried_again(serve, manager, probes):
+    serve()
+
+    job_id = manager.add_immediate_job(probes.ask_for_another_try, 3)
+
+    assert manager.wait(job_id, 15) == 3
+    errors = [entry["error"] for entry in Run.objects.get().errors]
+    assert errors == ["RetryLater: try 1", "RetryLater: try 2"]
+
+
+def test_retry_later_ends_with_the_attempts_of_the_policy(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(retry=Retry(max_attempts=2)).add_immediate_job(probes.ask_for_another_try, 9)
+
+    with pytest.raises(JobFailed, match="RetryLater: try 2"):
+        manager.wait(job_id, 15)
+
+
+def test_a_job_may_give_up_whatever_its_policy_says(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(retry=Retry(max_attempts=9, delay=0)).add_immediate_job(probes.give_up)
+
+    with pytest.raises(JobFailed, match="GiveUp: no such customer"):
+        manager.wait(job_id, 15)
+    assert Run.objects.get().attempt == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x00b", "caf\udce9.txt", "x" * 10_000_000], ids=["NUL", "surrogate", "10 MB"]
+)
+def test_an_error_of_any_text_is_kept_and_ends_only_its_run(serve, manager, probes, text):
+    serve()
+
+    with pytest.raises(JobFailed, match="ValueError"):
+        manager.wait(manager.add_immediate_job(probes.fail_with, repr(text[:100]), len(text)), 10)
+
+    run = Run.objects.get()
+    assert run.status == "FAILED"
+    assert "fail_with" in run.errors[0]["traceback"]
+    assert len(run.errors[0]["traceback"]) < 60_000
+    assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
+
+
+def test_a_log_of_any_text_is_kept(serve, manager, probes):
+    serve()
+
+    manager.wait(manager.add_immediate_job(probes.log_anything), 10)
+
+    log = Run.objects.get().log
+    assert "a\\x00b" in log
+    assert "caf\\udce9" in log
+
+
+def test_an_outcome_that_cannot_even_be_sent_fails_its_run_and_no_other(serve, manager, probes, monkeypatch):
+    serve()
+    real = queue._finished
+
+    def refuse(dialect, run, outcome):
+        if outcome.result == '"bad"':
+            raise TypeError("not to be encoded")
+        return real(dialect, run, outcome)
+
+    monkeypatch.setattr(queue, "_finished", refuse)
+    bad = manager.add_immediate_job(probes.give, "bad")
+    good = manager.add_immediate_job(probes.give, "good")
+
+    assert manager.wait(good, 10) == "good"
+    with pytest.raises(JobFailed, match="not to be encoded"):
+        manager.wait(bad, 10)
+
+
 def test_work_that_expired_is_skipped(serve, manager, probes):
     job_id = manager.using(expires=0.01).add_immediate_job(probes.mark)
     time.sleep(0.05)
@@ -467,7 +593,7 @@ def test_claiming_goes_on_after_the_database_was_away_and_says_so_once(
     assert manager.wait(job_id, 15) == 42
 
     def about():
-        return [record.message for record in caplog.records if record.message.startswith("worker:")]
+        return [record.message for record in caplog.records if "the database" in record.message]
 
     until(lambda: len(about()) == 2)
     about = about()

@@ -1,5 +1,6 @@
 """Functions to call as jobs."""
 
+import ast
 import asyncio
 import os
 import threading
@@ -7,7 +8,7 @@ import time
 
 from django.db import connection, transaction
 
-from django_jobs import current_run, get_job_manager, job
+from django_jobs import GiveUp, RetryLater, current_run, get_job_manager, job
 from tests.probes.models import Mark
 
 # Set and waited for by tests that run in the same process.
@@ -48,6 +49,47 @@ def wait_for_go(seconds=10):
     began.set()
     assert go_on.wait(seconds)
     return "gone on"
+
+
+def work_without_asking():
+    began.set()
+    while True:
+        time.sleep(0.01)
+
+
+def tidy_up_when_told():
+    run = current_run()
+    while not run.is_cancelled:
+        time.sleep(0.01)
+    Mark.objects.create(text="tidied up")
+
+
+def hear_and_go_on():
+    run = current_run()
+    while True:
+        run.wait(0.01)
+        time.sleep(0.01)
+
+
+def ask_for_another_try(last):
+    run = current_run()
+    if run.attempt < last:
+        raise RetryLater(0, f"try {run.attempt}")
+    return run.attempt
+
+
+def give_up():
+    raise GiveUp("no such customer")
+
+
+def fail_with(literal, length):
+    text = ast.literal_eval(literal)
+    raise ValueError(text + "x" * (length - len(text)))
+
+
+def log_anything():
+    current_run().log("a\x00b")
+    current_run().log("caf\udce9")
 
 
 def wait_until_told():
