@@ -55,6 +55,7 @@ class _DueJob(APJob):  # type: ignore[misc]
     """
 
     __slots__ = ("run_times",)
+    run_times: list[datetime]
 
     def _get_run_times(self, now: datetime) -> list[datetime]:
         return self.run_times

@@ -9,12 +9,15 @@ them back when it has been idle.
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
+from django.db.backends.signals import connection_created
 
 from django_jobs import signals
 
@@ -83,6 +86,29 @@ def give_back() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
             discard(connection)
+
+
+# MySQL's driver says goodbye to the server when it frees a connection, in a forked child too, where
+# it would end the parent's. So connections that exist when a process forks are never freed there.
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
+_kept: list[Any] = []
+
+
+def _note(*, connection: BaseDatabaseWrapper, **_: object) -> None:
+    if connection.vendor == "mysql":
+        _open.add(connection.connection)
+
+
+connection_created.connect(_note)
+
+
+def _forget_parent() -> None:
+    _absences.clear()
+
+
+os.register_at_fork(
+    before=lambda: _kept.extend(_open), after_in_parent=_kept.clear, after_in_child=_forget_parent
+)
 
 
 class _Absence:

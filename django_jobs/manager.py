@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
@@ -101,6 +103,10 @@ def _helper() -> ThreadEngine:
         return _helper_engine
 
 
+# Every manager that a service may be started on; a child that is forked must forget those.
+_roots: weakref.WeakSet[JobManager] = weakref.WeakSet()
+
+
 class JobManager:
     """Adds jobs, looks at them and steers them; starts and stops the process's own worker.
 
@@ -114,6 +120,7 @@ class JobManager:
         self._root = self
         self._lock = threading.RLock()
         self._service: Service | None = None
+        _roots.add(self)
 
     # Start and stop
 
@@ -878,6 +885,21 @@ def _wait(job_id: str, timeout: float | None, using: str) -> Any:
 
 _manager: JobManager | None = None
 _manager_lock = threading.Lock()
+
+
+def _forget_parent() -> None:
+    """Make a forked child's managers as those of a fresh process: no thread of the parent's is here.
+
+    What the parent claimed stays the parent's: a child that ends must not hand it back.
+    """
+    global _manager_lock, _helper_lock, _helper_engine
+    _manager_lock, _helper_lock, _helper_engine = threading.Lock(), threading.Lock(), None
+    for manager in _roots:
+        manager._lock = threading.RLock()
+        manager._service = None
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 def get_job_manager() -> JobManager:

@@ -181,11 +181,12 @@ class InStatus(_Lookup):
     def __init__(self, *statuses: Status) -> None:
         super().__init__(models.F("status"), tuple(Status(status).value for status in statuses))
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         """Return the condition."""
         column, params = self.process_lhs(compiler, connection)
         quoted = [f"'{status}'" for status in self.rhs]
-        return f"{column} = {quoted[0]}" if len(quoted) == 1 else f"{column} IN ({', '.join(quoted)})", params
+        states = f"= {quoted[0]}" if len(quoted) == 1 else f"IN ({', '.join(quoted)})"
+        return f"{column} {states}", tuple(params)
 
 
 class RunQuerySet(models.QuerySet["Run"]):

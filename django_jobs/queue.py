@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
@@ -18,6 +18,7 @@ from django.db.models.functions import Concat
 from django.utils import timezone
 
 from django_jobs import sql, wakeup
+from django_jobs.conf import jobs_settings
 from django_jobs.models import DEFAULT_QUEUE_NAME, Kind, Queue, Run, Status, Worker, jobs_database
 
 if TYPE_CHECKING:
@@ -25,8 +26,15 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+T = TypeVar("T")
+
 # Rows of one INSERT or UPDATE: enough that the statement's own cost no longer shows.
 BATCH = 300
+# And their text in characters: MariaDB's default refuses statements of more than 16 MiB.
+BATCH_SIZE = 3_000_000
+# Attempts that a run remembers, and how many times MAX_ERROR_BYTES their tracebacks may have:
+# what a job that is tried for ever adds to its row has an end.
+MOST_ERRORS, MOST_TRACEBACKS = 200, 20
 
 
 @dataclass(slots=True)
@@ -57,8 +65,9 @@ class ClaimedRun:
     id: int
     job_id: str
     func: str
-    payload: str
-    signature: str
+    # Not shown: it may hold secrets, and receivers of signals write runs to logs.
+    payload: str = field(repr=False)
+    signature: str = field(repr=False)
     queue_name: str
     priority: int
     options: dict[str, Any]
@@ -148,8 +157,7 @@ def enqueue(runs: Sequence[NewRun], *, using: str | None = None) -> list[int]:
     connection = connections[using or jobs_database()]
     dialect = sql.dialect(connection)
     ids: list[int] = []
-    for start in range(0, len(runs), BATCH):
-        batch = runs[start : start + BATCH]
+    for batch in _batches(runs, [len(run.payload) for run in runs]):
         rows = [
             (
                 run.job_id, run.name, run.func, run.payload, run.signature, run.queue_name, run.priority,
@@ -244,8 +252,9 @@ def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set
     connection = connections[using]
     dialect = sql.dialect(connection)
     written: set[tuple[int, int]] = set()
-    for start in range(0, len(outcomes), BATCH):
-        rows = [_finished(dialect, run, outcome) for run, outcome in outcomes[start : start + BATCH]]
+    all_rows = [_finished(dialect, run, outcome) for run, outcome in outcomes]
+    sizes = [sum(len(value) for value in row[7:] if value) for row in all_rows]
+    for rows in _batches(all_rows, sizes):
         if isinstance(dialect, sql.MariaDB):
             with transaction.atomic(using=using), connection.cursor() as cursor:
                 cursor.execute(*dialect.fence([row[0] for row in rows]))
@@ -261,10 +270,22 @@ def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set
     return written
 
 
+def _batches(rows: Sequence[T], sizes: Sequence[int]) -> Iterator[Sequence[T]]:
+    """Cut rows into the parts of one statement each, by their number and their characters."""
+    start = size = 0
+    for index, more in enumerate(sizes):
+        if index > start and (index - start >= BATCH or size + more > BATCH_SIZE):
+            yield rows[start:index]
+            start, size = index, 0
+        size += more
+    if start < len(rows):
+        yield rows[start:]
+
+
 def _finished(dialect: sql.Dialect, run: ClaimedRun, outcome: Outcome) -> tuple[Any, ...]:
     errors = run.errors
     if outcome.error:
-        errors = [*errors, error_entry(run.attempt, run.worker_id, outcome)]
+        errors = with_error(errors, error_entry(run.attempt, run.worker_id, outcome))
     return (
         run.id,
         run.attempt,
@@ -279,6 +300,19 @@ def _finished(dialect: sql.Dialect, run: ClaimedRun, outcome: Outcome) -> tuple[
         outcome.log,
         json.dumps(outcome.progress) if outcome.progress else None,
     )
+
+
+def with_error(errors: Sequence[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a run's errors with another one; of very many, the first and the last are kept whole."""
+    kept = [*errors, entry]
+    if len(kept) > MOST_ERRORS:
+        del kept[1]
+    room = MOST_TRACEBACKS * jobs_settings().MAX_ERROR_BYTES
+    for index in range(len(kept) - 1, 0, -1):
+        room -= len(kept[index]["traceback"])
+        if room < 0:
+            kept[index] = {**kept[index], "traceback": ""}
+    return kept
 
 
 def error_entry(attempt: int, worker_id: str, outcome: Outcome) -> dict[str, Any]:
@@ -499,7 +533,7 @@ def _rescue(run: Run, now: datetime, max_rescues: int, using: str) -> Rescued:
         status, reason = Status.FAILED, f"its worker died {rescues} times"
     outcome = Outcome(status, run.started_at or now, now, error=f"WorkerDied: {reason}")
     is_over = status != Status.READY
-    run.errors = [*(run.errors or []), error_entry(run.attempt, run.worker_id, outcome)]
+    run.errors = with_error(run.errors or [], error_entry(run.attempt, run.worker_id, outcome))
     run.status, run.error, run.rescues = status, outcome.error, rescues
     run.finished_at = now if is_over else None
     run.run_after = run.run_after if is_over else now

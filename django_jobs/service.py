@@ -145,6 +145,7 @@ class Service:
                 # The keeper goes on beating while running work finishes.
                 has_finished = self.worker.stop(limit)
                 self._keeper.stop()
+                self.worker.say_goodbye()
                 self.worker = None
         if self._starter.ident is not None and threading.current_thread() is not self._starter:
             self._starter.join(5)

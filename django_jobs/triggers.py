@@ -254,7 +254,8 @@ def _last_known(trigger: BaseTrigger, next_run_time: datetime, now: datetime) ->
     if isinstance(trigger, IntervalTrigger) and not trigger.jitter:
         until = now if trigger.end_date is None else min(now, trigger.end_date)
         missed = (_in_utc(until) - _in_utc(next_run_time)) // trigger.interval
-        return next_run_time + trigger.interval * max(0, missed - 1)
+        last: datetime = next_run_time + trigger.interval * max(0, missed - 1)
+        return last
     if not _looks_only_at_the_clock(trigger):
         return next_run_time
     back = timedelta(seconds=1)

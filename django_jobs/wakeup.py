@@ -8,6 +8,7 @@ and who hears none looks every POLL_SECONDS all the same.
 from __future__ import annotations
 
 import logging
+import os
 import select
 import socket
 import threading
@@ -49,6 +50,16 @@ def unsubscribe(hearer: Hearer) -> None:
     """Undo `subscribe`."""
     with _lock:
         _hearers.discard(hearer)
+
+
+def _forget_parent() -> None:
+    """Drop what the threads of a forked child's parent wanted to hear."""
+    global _lock
+    _lock = threading.Lock()
+    _hearers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 def tell_here(topic: str) -> None:

@@ -135,7 +135,7 @@ class Worker:
         self.hand_back_waiting()
 
     def stop(self, timeout: float) -> bool:
-        """Stop claiming, let running work finish, hand back the rest, and close the row.
+        """Stop claiming, let running work finish, and hand back the rest; `say_goodbye` comes next.
 
         Args:
             timeout: Seconds that running work may take; then it is told to stop and handed back
@@ -156,6 +156,10 @@ class Worker:
         self._engine.shutdown(wait=False, cancel_futures=True)
         self._loop.shutdown(wait=ended)
         is_written = self._completer.stop(max(1.0, timeout))
+        return ended and is_written
+
+    def say_goodbye(self) -> None:
+        """Close the row, once nothing extends its lease any more: a closed row is one of the dead."""
         try:
             WorkerRow.objects.using(self.using).filter(pk=self.id, stopped_at__isnull=True).update(
                 stopped_at=queue.database_now(self.using)
@@ -163,7 +167,6 @@ class Worker:
         except (DatabaseError, InterfaceError) as error:
             logger.warning("worker=%s could not say that it stopped, its lease will: %s", self.id, error)
         signals.emit(signals.worker_stopped, worker_id=self.id)
-        return ended and is_written
 
     # What it holds
 

@@ -7,6 +7,7 @@ import threading
 import time
 
 from django.db import connection, transaction
+from django.db.backends.signals import connection_created
 
 from django_jobs import GiveUp, RetryLater, current_run, get_job_manager, job
 from tests.probes.models import Mark
@@ -117,9 +118,19 @@ def leave_transaction_open():
     Mark.objects.create(text="never committed")
 
 
-def connection_id():
+_opened = threading.local()
+
+
+def _count(**_):
+    _opened.count = getattr(_opened, "count", 0) + 1
+
+
+connection_created.connect(_count)
+
+
+def connections_opened():
     connection.ensure_connection()
-    return id(connection.connection)
+    return _opened.count
 
 
 def kill_process():

@@ -121,10 +121,18 @@ def _log_to_stderr(verbosity: int) -> None:
 def _stop_on_signals(stopped: threading.Event) -> dict[signal.Signals, Any]:
     """Set the event at a signal, and end the process at the next; return the handlers until now."""
 
+    pid = os.getpid()
+
     def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != pid:
+            # A child that some job forked: it ends by signals as it would anywhere.
+            signal.signal(number, before[signal.Signals(number)])
+            signal.raise_signal(number)
+            return
         if stopped.is_set():
             # A second signal: now. What runs is rescued when the lease ends.
             os._exit(128 + number)
         stopped.set()
 
-    return {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    return before
