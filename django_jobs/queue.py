@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, transaction
@@ -32,6 +32,8 @@ T = TypeVar("T")
 BATCH = 300
 # And their text in characters: MariaDB's default refuses statements of more than 16 MiB.
 BATCH_SIZE = 3_000_000
+# How far ahead of the database's clock a heartbeat by that same clock cannot be.
+FUTURE = timedelta(seconds=60)
 # Attempts that a run remembers, and how many times MAX_ERROR_BYTES their tracebacks may have:
 # what a job that is tried for ever adds to its row has an end.
 MOST_ERRORS, MOST_TRACEBACKS = 200, 20
@@ -500,12 +502,13 @@ def rescue(
         now: The time by the database's clock, where the caller has it already.
         max_rescues: A run whose workers died more often than this is FAILED.
         gone: Ids of workers whose process provably ended.
-        leases: Whether an ended lease is a death; False where the clock cannot be trusted.
+        leases: Whether an ended lease is a death; False where the clock cannot be trusted. So is a
+            heartbeat from the future: the clock was set back, and who lives has said so since.
         using: Alias of the database.
     """
     now = now or database_now(using)
     live = Worker.objects.using(using).filter(pk=OuterRef("worker_id"), stopped_at__isnull=True)
-    ended = Q(lease_expires_at__lt=now) if leases else Q(pk__in=[])
+    ended = Q(lease_expires_at__lt=now) | Q(heartbeat_at__gt=now + FUTURE) if leases else Q(pk__in=[])
     held = Run.objects.using(using).running()
     if not gone and not held.filter(~Exists(live.exclude(ended))).exists():
         return []

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from django.utils import timezone
 
 ROOT = Path(__file__).parent.parent
@@ -157,6 +158,33 @@ def run_async():
         return asyncio.run(main())
 
     return run
+
+
+@pytest.fixture
+def set_clock(monkeypatch):
+    """Return a function that sets the database's clock by some time, once; SQLite's is the host's."""
+    from django.db import connection
+
+    from django_jobs import sql
+
+    travellers = []
+
+    def by(**delta):
+        seconds = timedelta(**delta).total_seconds()
+        if connection.vendor == "sqlite":
+            travellers.append(time_machine.travel(timezone.now() + timedelta(**delta), tick=True))
+            travellers[-1].start()
+            return
+        dialect = type(sql.dialect(connection))
+        real = dialect.now.fget
+        later = {"postgresql": f"+ INTERVAL '{seconds} second'", "mysql": f"+ INTERVAL {seconds} SECOND"}
+        text = later[connection.vendor]
+        monkeypatch.setattr(dialect, "now", property(lambda self: f"({real(self)} {text})"))
+
+    yield by
+
+    for traveller in reversed(travellers):
+        traveller.stop()
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+import time_machine
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_jobs import triggers
+from django_jobs import queue, triggers
 from django_jobs.clock import Clock, mend_broken
 from django_jobs.models import Job, Run
 from django_jobs.service import Service
@@ -83,6 +84,83 @@ def test_without_coalescing_each_missed_firing_is_a_run_of_its_own(clock, make_j
     times = scheduled_times()
     assert len(times) == 10
     assert {later - earlier for earlier, later in pairwise(times)} == {timedelta(minutes=1)}
+
+
+def test_a_clock_that_was_off_for_a_day_catches_up_with_one_run(clock, make_job):
+    make_job(id="often", trigger=triggers.interval(1), next_run_time=ago(days=1))
+    make_job(id="cron", trigger=triggers.crontab("* * * * *"), next_run_time=ago(days=1))
+
+    clock.fire_due()
+
+    assert sorted(run.job_id for run in Run.objects.all()) == ["cron", "often"]
+    for run in Run.objects.all():
+        assert run.scheduled_at > ago(minutes=2)
+    assert not Job.objects.filter(next_run_time__lte=timezone.now() - timedelta(seconds=1)).exists()
+
+
+def test_a_clock_that_was_off_for_a_day_makes_up_for_each_firing_without_coalescing(clock, make_job):
+    first = ago(days=1)
+    make_job(next_run_time=first, coalesce=False, max_instances=2000)
+
+    clock.fire_due()
+
+    times = scheduled_times()
+    assert times == [first + timedelta(minutes=number) for number in range(1441)]
+
+
+def test_a_clock_set_forward_fires_the_hour_between_as_one_run_and_goes_on(clock, make_job, set_clock):
+    make_job(id="j", next_run_time=ago(seconds=1))
+    clock.fire_due()
+
+    set_clock(hours=1)
+    clock.fire_due()
+
+    assert len(scheduled_times()) == 2
+    due = Job.objects.get().next_run_time
+    assert timedelta(0) <= due - queue.database_now("default") <= timedelta(minutes=1)
+
+
+def test_a_clock_set_back_fires_nothing_twice(clock, make_job, set_clock):
+    make_job(id="interval", next_run_time=ago(seconds=1))
+    make_job(id="cron", trigger=triggers.crontab("* * * * *"), next_run_time=ago(seconds=1))
+    clock.fire_due()
+    before = dict(Job.objects.values_list("id", "next_run_time"))
+
+    set_clock(hours=-1)
+
+    assert clock.fire_due() == 0
+    assert dict(Job.objects.values_list("id", "next_run_time")) == before
+    set_clock(hours=1, minutes=1)
+    assert clock.fire_due() == 2
+    assert Run.objects.count() == 4
+    assert len(set(Run.objects.values_list("unique_key", flat=True))) == 4
+
+
+def test_the_databases_clock_decides_what_is_due_and_not_the_hosts(clock, make_job):
+    make_job(next_run_time=timezone.now() + timedelta(minutes=30), trigger=triggers.interval(3600))
+
+    with time_machine.travel(timezone.now() + timedelta(hours=1), tick=True):
+        fired = clock.fire_due()
+
+    # SQLite has no clock but the host's.
+    assert fired == (1 if connection.vendor == "sqlite" else 0)
+
+
+def test_a_trigger_that_raises_is_set_aside_and_keeps_nobody_from_firing(clock, make_job, monkeypatch):
+    make_job(id="bad", next_run_time=ago(seconds=2), misfire_grace_time=77)
+    make_job(id="good", next_run_time=ago(seconds=1))
+    real = triggers.due
+
+    def due(trigger, next_run_time, now, *, coalesce):
+        if now - next_run_time > timedelta(seconds=1.9):
+            raise OverflowError("date value out of range")
+        return real(trigger, next_run_time, now, coalesce=coalesce)
+
+    monkeypatch.setattr(triggers, "due", due)
+    clock.fire_due()
+
+    assert [run.job_id for run in Run.objects.all()] == ["good"]
+    assert "OverflowError: date value out of range" in Job.objects.get(pk="bad").broken_reason
 
 
 def test_late_work_runs_late_unless_a_grace_is_set(clock, make_job):

@@ -214,6 +214,46 @@ def test_every_failed_attempt_is_kept(make_run):
     ]
 
 
+def test_a_run_that_is_tried_for_ever_keeps_its_row_within_bounds(settings):
+    settings.DJANGO_JOBS = {"MAX_ERROR_BYTES": 1000}
+    errors = []
+
+    for attempt in range(1, 501):
+        entry = {"attempt": attempt, "error": "E", "traceback": "x" * 1000}
+        errors = queue.with_error(errors, entry)
+
+    assert [errors[0]["attempt"], errors[-1]["attempt"]] == [1, 500]
+    assert len(errors) == queue.MOST_ERRORS
+    assert errors[0]["traceback"]
+    assert [len(entry["traceback"]) for entry in errors[-20:]] == [1000] * 20
+    assert not any(entry["traceback"] for entry in errors[1:-20])
+
+
+def test_large_rows_are_written_in_several_statements(make_run, django_assert_num_queries, monkeypatch):
+    # Together they would be more than MariaDB takes in one statement.
+    runs = [new_run(f"large-{number}") for number in range(30)]
+    for run in runs:
+        run.payload = run.payload + " " * 900_000
+
+    ids = queue.enqueue(runs)
+
+    assert len(ids) == len(set(ids)) == 30
+    claimed = claim(limit=30)
+    result = '"' + "x" * 900_000 + '"'
+    written = queue.finish([(run, outcome(result=result)) for run in claimed], using="default")
+    assert len(written) == 30
+    assert Run.objects.filter(status="SUCCESSFUL").count() == 30
+
+
+def test_what_a_run_prints_of_itself_has_no_arguments(make_run):
+    make_run(payload=codec.dump_arguments(("a secret",), {}))
+
+    (run,) = claim()
+
+    assert "a secret" in run.payload
+    assert "a secret" not in repr(run)
+
+
 def test_a_retry_is_ready_again_later_and_not_finished(make_run):
     make_run(unique_key="i:x")
     (run,) = claim()

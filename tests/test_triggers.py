@@ -483,6 +483,83 @@ def test_a_time_that_the_clocks_repeat_fires_twice():
     ]
 
 
+# Catching up
+
+
+def one_by_one(trigger, moment, now):
+    times = []
+    while moment is not None and moment.astimezone(UTC) <= now.astimezone(UTC):
+        times.append(moment)
+        moment = trigger.get_next_fire_time(moment, now)
+    return times, moment
+
+
+@pytest.mark.parametrize("zone", ZONES, ids=str)
+@pytest.mark.parametrize("start", STARTS, ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda zone: triggers.interval(1800),
+        lambda zone: triggers.interval(0.7 * 3600),
+        lambda zone: IntervalTrigger(hours=1, timezone=zone),
+        lambda zone: IntervalTrigger(
+            hours=1, start_date=STARTS[0], end_date=datetime(2026, 10, 25, 3, tzinfo=UTC), timezone=zone
+        ),
+        lambda zone: triggers.crontab("*/20 * * * *", zone),
+        lambda zone: triggers.crontab("30 1 * * *", zone),
+        lambda zone: triggers.crontab("30 2 * * *", zone),
+        lambda zone: triggers.crontab("0 12 28-31 * fri", zone),
+        lambda zone: triggers.crontab("15 0 29 2 *", zone),
+        lambda zone: CalendarIntervalTrigger(days=1, hour=2, minute=30, timezone=zone),
+        lambda zone: triggers.check(OrTrigger([CronTrigger(hour=2, timezone=zone), CronTrigger(minute=7)])),
+    ],
+    ids=[
+        "half-hourly",
+        "42 min",
+        "hourly",
+        "ended",
+        "20 min",
+        "1:30",
+        "2:30",
+        "fridays",
+        "leap day",
+        "days",
+        "or",
+    ],
+)
+def test_the_last_of_many_missed_firings_is_found_as_if_one_went_through_all(make, start, zone):
+    trigger = make(zone)
+    first = triggers.first(trigger, start)
+    if first is None:
+        assert start > datetime(2026, 10, 25, 3, tzinfo=UTC)
+        return
+    first = triggers.local(trigger, first.astimezone(UTC))
+    for hours in (0, 0.5, 1, 13, 26, 50, 24 * 31):
+        now = first.astimezone(UTC) + timedelta(hours=hours)
+        times, following = one_by_one(trigger, first, now)
+
+        assert triggers.due(trigger, first, now, coalesce=False) == (times, following)
+        assert triggers.due(trigger, first, now, coalesce=True) == (times[-1:], following)
+
+
+def test_a_year_of_missed_minutes_is_caught_up_with_in_few_steps():
+    calls = []
+
+    class Counting(CronTrigger):
+        def get_next_fire_time(self, previous_fire_time, now):
+            calls.append(previous_fire_time)
+            return super().get_next_fire_time(previous_fire_time, now)
+
+    trigger = Counting(minute="*", timezone=BERLIN)
+
+    (last,), following = triggers.due(
+        trigger, NOW.astimezone(BERLIN), NOW + timedelta(days=365), coalesce=True
+    )
+
+    assert (last, following) == (NOW + timedelta(days=365), NOW + timedelta(days=365, minutes=1))
+    assert len(calls) < 10
+
+
 # Combining
 
 

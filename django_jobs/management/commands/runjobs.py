@@ -120,7 +120,6 @@ def _log_to_stderr(verbosity: int) -> None:
 
 def _stop_on_signals(stopped: threading.Event) -> dict[signal.Signals, Any]:
     """Set the event at a signal, and end the process at the next; return the handlers until now."""
-
     pid = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
