@@ -255,7 +255,7 @@ def _last_known(trigger: BaseTrigger, next_run_time: datetime, now: datetime) ->
         until = now if trigger.end_date is None else min(now, trigger.end_date)
         missed = (_in_utc(until) - _in_utc(next_run_time)) // trigger.interval
         # In UTC: an hour is not always an hour of the wall clock.
-        last = _in_utc(next_run_time) + trigger.interval * max(0, missed - 1)
+        last: datetime = _in_utc(next_run_time) + trigger.interval * max(0, missed - 1)
         return last.astimezone(next_run_time.tzinfo)
     if not _looks_only_at_the_clock(trigger):
         return next_run_time
