@@ -13,6 +13,8 @@ from django_jobs import codec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Of all contexts: each is held for an instant.
+_lock = threading.Lock()
 _current: ContextVar[RunContext | None] = ContextVar("django_jobs_run", default=None)
 
 
@@ -46,7 +48,9 @@ class RunContext:
         self._log: list[str] = []
         self._log_bytes = 0
         self._stop_reason = ""
-        self._stopped = threading.Event()
+        # Made when somebody waits: few runs do, and it costs more than the rest of this object.
+        self._stopped: threading.Event | None = None
+        self._must_stop = False
         self._lost = False
         self._was_told = False
         self._is_listening = False
@@ -55,7 +59,7 @@ class RunContext:
     def is_cancelled(self) -> bool:
         """Whether the function should end soon: cancelled, out of time, shut down, or lost."""
         self._is_listening = True
-        if self._stopped.is_set():
+        if self._must_stop:
             self._was_told = True
         return self._was_told
 
@@ -86,6 +90,11 @@ class RunContext:
             `is_cancelled`.
         """
         self._is_listening = True
+        with _lock:
+            if self._stopped is None:
+                self._stopped = threading.Event()
+                if self._must_stop:
+                    self._stopped.set()
         self._stopped.wait(seconds)
         return self.is_cancelled
 
@@ -122,19 +131,22 @@ class RunContext:
     @property
     def log_text(self) -> str:
         """All lines so far."""
-        return "\n".join(self._log)
+        return "\n".join(self._log) if self._log else ""
 
     def stop(self, reason: str) -> None:
         """Tell the function to end; the first reason stays. Called by the worker."""
         if not self._stop_reason:
             self._stop_reason = reason
         self._lost = self._lost or reason == "lost"
-        self._stopped.set()
+        with _lock:
+            self._must_stop = True
+            if self._stopped is not None:
+                self._stopped.set()
 
     @property
     def must_stop(self) -> bool:
         """Whether it was told to end, asked by anybody but the function."""
-        return self._stopped.is_set()
+        return self._must_stop
 
 
 def _number(name: str, value: float) -> float:

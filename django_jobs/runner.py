@@ -8,7 +8,7 @@ import random
 import threading
 import time
 import traceback as traceback_module
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
@@ -22,7 +22,9 @@ from django_jobs.queue import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from datetime import datetime
+
+# Of all executions: each holds it for an assignment.
+_task_lock = threading.Lock()
 
 CUT_MARK = "\n... cut at {} bytes ...\n"
 # A function that asks `current_run()` whether it should end gets this long to do so.
@@ -61,7 +63,6 @@ class Execution:
         self._interruptible = Interruptible()
         self._begun = 0.0
         self._task: asyncio.Task[Any] | None = None
-        self._lock = threading.Lock()
 
     @property
     def is_started(self) -> bool:
@@ -70,7 +71,7 @@ class Execution:
 
     def start_clock(self) -> None:
         """Note that the attempt starts now; its time limit counts from here."""
-        self.started_at = timezone.now()
+        self.started_at = datetime.now(UTC)
         self._begun = time.monotonic()
         timeout = self.run.options.get("timeout")
         if timeout is not None:
@@ -113,7 +114,7 @@ class Execution:
     async def _await(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Outcome:
-        with self._lock:
+        with _task_lock:
             self._task = asyncio.current_task()
         context.enter(self.context)
         try:
@@ -130,7 +131,7 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
             return self._failed(error)
         finally:
-            with self._lock:
+            with _task_lock:
                 self._task = None
 
     def stop(self, reason: str, call_soon: Callable[[Callable[[], object]], None] | None = None) -> None:
@@ -144,7 +145,7 @@ class Execution:
             call_soon: Calls something on the event loop's thread.
         """
         self.context.stop(reason)
-        with self._lock:
+        with _task_lock:
             task = self._task
         if task is not None:
             if call_soon is not None:
@@ -158,6 +159,8 @@ class Execution:
         self._interruptible.interrupt()
 
     def _expired(self) -> str:
+        if not self.run.options:
+            return ""
         expires_at = self.run.options.get("expires_at")
         if expires_at is None or self.started_at is None or self.started_at.timestamp() < expires_at:
             return ""
@@ -165,13 +168,7 @@ class Execution:
         return f"Expired: not begun in time, {late} too late"
 
     def _succeeded(self, result: object) -> Outcome:
-        text = None if result is None else codec.dumps(result, path="the result")
-        limit = jobs_settings().MAX_RESULT_BYTES
-        if text is not None and len(text) * 4 > limit and len(text.encode()) > limit:
-            raise ValueError(
-                f"the result has {len(text.encode())} bytes as JSON, more than MAX_RESULT_BYTES ({limit}): "
-                "store it elsewhere and return where"
-            )
+        text = None if result is None else _stored(result)
         if self.context.was_told:
             # It heard that it should end, and ended: its work is not what was asked for.
             return self._stopped(f"stopped when told ({self.context.stop_reason})", "", result=text)
@@ -211,13 +208,24 @@ class Execution:
         # From the monotonic clock: the host's may be set while the function runs.
         finished_at = started_at + timedelta(seconds=time.monotonic() - self._begun)
         return Outcome(
-            str(status),
+            getattr(status, "value", status),
             started_at,
             finished_at,
             log=self.context.log_text,
             progress=self.context.progress,
             **values,
         )
+
+
+def _stored(result: object) -> str:
+    text = codec.dumps(result, path="the result")
+    limit = jobs_settings().MAX_RESULT_BYTES
+    if len(text) * 4 > limit and len(text.encode()) > limit:
+        raise ValueError(
+            f"the result has {len(text.encode())} bytes as JSON, more than MAX_RESULT_BYTES ({limit}): "
+            "store it elsewhere and return where"
+        )
+    return text
 
 
 def _one_line(error: BaseException) -> str:

@@ -5,7 +5,6 @@ Literal states instead of parameters: only then do SQLite and PostgreSQL use the
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -50,6 +49,8 @@ class Dialect:
     connection: BaseDatabaseWrapper
 
     json: ClassVar[str] = "%s"
+    # Put before a column that the planner should not look for an index of.
+    unindexed: ClassVar[str] = ""
 
     @property
     def now(self) -> str:
@@ -167,7 +168,7 @@ class Dialect:
             ),
         ]
         fence = (
-            f"{run}.id = v.id AND {run}.status = 'RUNNING' AND {run}.worker_id = v.worker_id "
+            f"{run}.id = v.id AND {self.unindexed}{run}.status = 'RUNNING' AND {run}.worker_id = v.worker_id "
             f"AND {run}.attempt = v.attempt"
         )
         written = f"{run}.id, {run}.attempt"
@@ -247,12 +248,22 @@ class PostgreSQL(Dialect):
 
 
 class SQLite(Dialect):
-    """SQLite: one writer at a time, so the UPDATE is its own lock; outcomes as one JSON array."""
+    """SQLite: one writer at a time, so the UPDATE is its own lock; outcomes as VALUES."""
+
+    # Or it would scan all outcomes once for every RUNNING run of the table.
+    unindexed = "+"
 
     @property
     def now(self) -> str:
         """See `Dialect`; SQLite's own clock is this host's too, but stops at milliseconds."""
         return f"'{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}'"
+
+    def time(self, moment: datetime | None) -> Any:
+        """See `Dialect`."""
+        if moment is not None and moment.tzinfo is UTC and self.connection.timezone is UTC:
+            # What Django's conversion comes to, without its way there.
+            return str(moment.replace(tzinfo=None))
+        return super().time(moment)
 
     def later(self, seconds: float) -> Statement:
         """See `Dialect`."""
@@ -276,10 +287,12 @@ class SQLite(Dialect):
 
     def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
         """See `Dialect`."""
-        picked = ", ".join(
-            f"JSON_EXTRACT(value, '$[{index}]') AS {name}" for index, (name, _) in enumerate(columns)
+        names = ", ".join(f"column{index} AS {name}" for index, (name, _) in enumerate(columns, 1))
+        marks = f"({','.join(['%s'] * len(columns))})"
+        return (
+            f"SELECT {names} FROM (VALUES {','.join([marks] * len(rows))})",  # noqa: S608
+            [value for row in rows for value in row],
         )
-        return f"SELECT {picked} FROM JSON_EACH(%s)", [json.dumps([list(row) for row in rows])]  # noqa: S608
 
 
 class MariaDB(Dialect):

@@ -69,7 +69,8 @@ class Worker:
         self._lock = threading.Lock()
         # By run and attempt: a run that was lost may be here a second time.
         self._executions: dict[tuple[int, int], Execution] = {}
-        self._futures: dict[tuple[int, int], Future[None]] = {}
+        # Those of them that no thread has begun; whoever takes one out decides what becomes of it.
+        self._waiting: dict[tuple[int, int], Execution] = {}
         self._is_claiming = False
         # Runs that were ever claimed.
         self.claims = 0
@@ -194,13 +195,9 @@ class Worker:
     def stop_run(self, run_id: int, reason: str) -> None:
         """Tell one attempt to end; one that has not begun is ended here."""
         with self._lock:
-            found = [
-                (execution, self._futures.get(key))
-                for key, execution in self._executions.items()
-                if key[0] == run_id
-            ]
-        for execution, future in found:
-            if reason == "cancelled" and future is not None and future.cancel():
+            found = [(key, execution) for key, execution in self._executions.items() if key[0] == run_id]
+        for key, execution in found:
+            if reason == "cancelled" and self._waiting.pop(key, None) is not None:
                 self._ended(execution, _never_begun("CANCELLED", "cancelled before it began"))
                 self._release_thread()
             else:
@@ -208,21 +205,17 @@ class Worker:
 
     def hand_back_waiting(self) -> None:
         """Return the claimed runs that wait for a thread to the queue."""
-        unbegun: list[Execution] = []
-        with self._lock:
-            futures = list(self._futures.items())
-        for key, future in futures:
-            if future.cancel():
-                with self._lock:
-                    unbegun.append(self._executions[key])
-                self._release_thread()
-        self._hand_back([execution.run for execution in unbegun])
+        unbegun = [
+            execution.run for key in list(self._waiting) if (execution := self._waiting.pop(key, None))
+        ]
+        for _ in unbegun:
+            self._release_thread()
+        self._hand_back(unbegun)
 
     def hand_back_stuck(self, seconds: float = 1.0) -> None:
         """Return to the queue what was prefetched and has waited for a thread since."""
         now = time.monotonic()
-        with self._lock:
-            waiting = [self._executions[key] for key in self._futures if key in self._executions]
+        waiting = list(self._waiting.values())
         if any(now - execution.claimed_at > seconds for execution in waiting):
             # Runs here take longer than they used to: claim no more than there are threads.
             self._seconds_per_run = max(self._seconds_per_run, seconds)
@@ -240,7 +233,7 @@ class Worker:
         with self._idle:
             for run in runs:
                 self._executions.pop((run.id, run.attempt), None)
-                self._futures.pop((run.id, run.attempt), None)
+                self._waiting.pop((run.id, run.attempt), None)
             self._idle.notify_all()
         wakeup.tell_here(wakeup.RUNS)
 
@@ -315,20 +308,19 @@ class Worker:
         execution = Execution(run, report_progress=self._progressed)
         key = (run.id, run.attempt)
         with self._lock:
-            self._executions[key] = execution
+            self._executions[key] = self._waiting[key] = execution
             self._on_threads += 1
             self.claims += 1
-        future = self._engine.submit(self._begin, execution)
-        with self._lock:
-            if key in self._executions and not execution.is_started:
-                self._futures[key] = future
+        self._engine.call(self._begin, key)
 
     # Executing, on the engine's threads and the loop
 
-    def _begin(self, execution: Execution) -> None:
-        with self._lock:
-            execution.start_clock()
-            self._futures.pop((execution.run.id, execution.run.attempt), None)
+    def _begin(self, key: tuple[int, int]) -> None:
+        execution = self._waiting.pop(key, None)
+        if execution is None:
+            # Taken back before it began.
+            return
+        execution.start_clock()
         began = time.monotonic()
         signals.emit(signals.run_started, run=execution.run)
         if execution.deadline is not None and self.on_attention is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -13,8 +14,11 @@ from django_jobs import connections
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
-_Work = tuple["Future[Any]", "Callable[..., Any]", tuple[Any, ...], dict[str, Any]]
+# Without a future for calls that nobody waits for.
+_Work = tuple["Future[Any] | None", "Callable[..., Any]", tuple[Any, ...], dict[str, Any]]
 
 
 class ThreadEngine(Executor):
@@ -43,17 +47,24 @@ class ThreadEngine(Executor):
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """See `concurrent.futures.Executor.submit`."""
         future: Future[T] = Future()
+        self._put((future, fn, args, kwargs))
+        return future
+
+    def call(self, fn: Callable[..., object], /, *args: Any) -> None:
+        """Call a function that raises nothing, on a thread; nobody waits for it."""
+        self._put((None, fn, args, {}))
+
+    def _put(self, work: _Work) -> None:
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot submit to an engine that was shut down")
-            self._work.put((future, fn, args, kwargs))
+            self._work.put(work)
             if self._idle < self._work.qsize() and len(self._threads) < self._max_workers:
                 thread = threading.Thread(
                     target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True
                 )
                 self._threads.append(thread)
                 thread.start()
-        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See `concurrent.futures.Executor.shutdown`."""
@@ -73,13 +84,21 @@ class ThreadEngine(Executor):
                 work = self._work.get_nowait()
             except queue.Empty:
                 return
-            if work is not None:
+            if work is not None and work[0] is not None:
                 work[0].cancel()
 
     def _serve(self) -> None:
         while (work := self._next()) is not None:
             future, fn, args, kwargs = work
             del work
+            if future is None:
+                try:
+                    fn(*args)
+                except Exception:  # a mistake of ours must not end the thread
+                    logger.exception("a call on %s failed", threading.current_thread().name)
+                connections.end_transactions()
+                del fn, args, kwargs
+                continue
             if not future.set_running_or_notify_cancel():
                 continue
             try:
