@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
+ENGINE_NAMES = ("threads", "processes")
 AUTOSTART_VARIABLE = "DJANGO_JOBS_AUTOSTART"
 
 
@@ -33,6 +34,10 @@ class JobsSettings:
     QUEUES: tuple[str, ...] = ()
     # Runs of plain functions that execute at once in one process.
     THREADS: int = 10
+    # Queues whose runs are executed by another engine than threads: {"name": "processes"}.
+    ENGINES: Mapping[str, str] = field(default_factory=dict)
+    # Runs of those queues that execute at once in one process, each in a child process.
+    PROCESSES: int = 2
     # Runs of `async def` functions that are awaited at once in one process.
     ASYNC_RUNS: int = 1000
     # Longest time until a process sees work that nobody told it of.
@@ -65,6 +70,7 @@ KEYS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields
 
 _AT_LEAST: dict[str, float] = {
     "THREADS": 1,
+    "PROCESSES": 1,
     "ASYNC_RUNS": 1,
     "POLL_SECONDS": 0.01,
     "HEARTBEAT_SECONDS": 0.01,
@@ -123,6 +129,11 @@ def _value_problem(key: str, value: object) -> str:
             return "expected a dict of old to new names."
         wrong = [n for pair in value.items() for n in pair if not isinstance(n, str) or n.count(":") != 1]
         return f"{wrong[0]!r} is not of the form module:qualname." if wrong else ""
+    if key == "ENGINES":
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            return "expected a dict of names of queues to names of engines."
+        wrong = [engine for engine in value.values() if engine not in ENGINE_NAMES]
+        return f"no such engine as {wrong[0]!r}; they are {', '.join(ENGINE_NAMES)}." if wrong else ""
     if key == "DATABASE":
         if value is None or value in settings.DATABASES:
             return ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs import connections, processes, queue, signals, wakeup
+from django_jobs import connections, processes, queue, wakeup
 from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage
 from django_jobs.models import Worker as WorkerRow
@@ -182,14 +182,4 @@ def rescue_dead(now: datetime, *, using: str, max_rescues: int, leases: bool = T
     here = WorkerRow.objects.using(using).filter(host=processes.host(), stopped_at__isnull=True)
     gone = [row.pk for row in here.only("process_key") if processes.is_gone(row.process_key)]
     rescued = queue.rescue(now, max_rescues=max_rescues, gone=gone, leases=leases, using=using)
-    for one in rescued:
-        signals.emit(
-            signals.run_rescued,
-            job_id=one.job_id,
-            run_id=one.run_id,
-            worker_id=one.worker_id,
-            status=one.status,
-            reason=one.reason,
-        )
-    if rescued:
-        wakeup.tell(wakeup.RUNS, using=using)
+    queue.tell_of_rescues(rescued, using=using)

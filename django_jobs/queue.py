@@ -17,7 +17,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from django_jobs import sql, wakeup
+from django_jobs import signals, sql, wakeup
 from django_jobs.conf import jobs_settings
 from django_jobs.models import DEFAULT_QUEUE_NAME, Kind, Queue, Run, Status, Worker, jobs_database
 
@@ -520,20 +520,57 @@ def rescue(
         return [_rescue(run, now, max_rescues, using) for run in lost]
 
 
+def rescue_one(run: ClaimedRun, reason: str, *, max_rescues: int, using: str) -> Rescued | None:
+    """Take a run from the process of its worker that died while executing it.
+
+    Args:
+        run: As claimed.
+        reason: How the process ended.
+        max_rescues: As for `rescue`.
+        using: Alias of the database.
+
+    Returns:
+        What became of it; None when it is another worker's by now.
+    """
+    with write_transaction(using):
+        held = (
+            Run.objects.using(using).running().filter(pk=run.id, worker_id=run.worker_id, attempt=run.attempt)
+        )
+        row = held.select_for_update().first()
+        return None if row is None else _rescue(row, database_now(using), max_rescues, using, reason)
+
+
+def tell_of_rescues(rescued: Sequence[Rescued], *, using: str) -> None:
+    """Say what became of runs whose worker died."""
+    for one in rescued:
+        signals.emit(
+            signals.run_rescued,
+            job_id=one.job_id,
+            run_id=one.run_id,
+            worker_id=one.worker_id,
+            status=one.status,
+            reason=one.reason,
+        )
+    if rescued:
+        wakeup.tell(wakeup.RUNS, using=using)
+
+
 def _skips_locked(using: str) -> bool:
     return bool(connections[using].features.has_select_for_update_skip_locked)
 
 
-def _rescue(run: Run, now: datetime, max_rescues: int, using: str) -> Rescued:
-    reason = "its worker died"
+def _rescue(
+    run: Run, now: datetime, max_rescues: int, using: str, reason: str = "its worker died"
+) -> Rescued:
     rescues = run.rescues + 1
     status = Status.READY
     if run.cancel_requested:
-        status, reason = Status.CANCELLED, "cancelled; its worker died before it could stop"
+        status, reason = Status.CANCELLED, f"cancelled; {reason} before it could stop"
     elif (run.options or {}).get("at_most_once"):
-        status, reason = Status.FAILED, "its worker died, and at_most_once forbids another attempt"
+        status, reason = Status.FAILED, f"{reason}, and at_most_once forbids another attempt"
     elif rescues > max_rescues:
-        status, reason = Status.FAILED, f"its worker died {rescues} times"
+        more = "" if reason == "its worker died" else f": {reason}"
+        status, reason = Status.FAILED, f"its worker died {rescues} times{more}"
     outcome = Outcome(status, run.started_at or now, now, error=f"WorkerDied: {reason}")
     is_over = status != Status.READY
     run.errors = with_error(run.errors or [], error_entry(run.attempt, run.worker_id, outcome))

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback as traceback_module
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.utils import timezone
 
@@ -31,6 +31,16 @@ CUT_MARK = "\n... cut at {} bytes ...\n"
 GRACE_SECONDS = 5.0
 
 
+class Remote(Protocol):
+    """Another process that executes a run."""
+
+    def stop(self, reason: str) -> None:
+        """Tell the run to end."""
+
+    def kill(self) -> None:
+        """End the process."""
+
+
 class Execution:
     """One attempt of one run, from its claim to its outcome.
 
@@ -44,6 +54,7 @@ class Execution:
     ) -> None:
         limits = jobs_settings()
         self.run = run
+        self._report_progress = report_progress
         self.context = context.RunContext(
             job_id=run.job_id,
             run_id=run.id,
@@ -61,6 +72,8 @@ class Execution:
         # Monotonic time at which a plain function that was told to end is interrupted.
         self.interrupt_at: float | None = None
         self._interruptible = Interruptible()
+        # Where it is executed, if not in this process.
+        self.remote: Remote | None = None
         self._begun = 0.0
         self._task: asyncio.Task[Any] | None = None
 
@@ -147,16 +160,32 @@ class Execution:
         self.context.stop(reason)
         with _task_lock:
             task = self._task
+        remote = self.remote
+        if remote is not None:
+            remote.stop(reason)
         if task is not None:
             if call_soon is not None:
                 call_soon(task.cancel)
         elif reason in {"cancelled", "timeout"} and self.interrupt_at is None:
-            grace = GRACE_SECONDS if self.context.is_listening else 0.0
+            grace = GRACE_SECONDS if self.context.is_listening or remote is not None else 0.0
             self.interrupt_at = time.monotonic() + grace
 
     def interrupt(self) -> None:
-        """End a plain function with an exception, if it is still under way."""
-        self._interruptible.interrupt()
+        """End a plain function with an exception, or its process, if it is still under way."""
+        if self.remote is not None:
+            self.remote.kill()
+        else:
+            self._interruptible.interrupt()
+
+    def take_progress(self, progress: dict[str, Any]) -> None:
+        """Note how far the function has come that is executed elsewhere."""
+        self.context.progress = progress
+        if self._report_progress is not None:
+            self._report_progress(self)
+
+    def killed(self, error: str) -> Outcome | None:
+        """Return the outcome of a run whose process has ended; None when nobody wanted it to."""
+        return self._stopped(f"ProcessDied: {error}", "") if self.context.must_stop else None
 
     def _expired(self) -> str:
         if not self.run.options:

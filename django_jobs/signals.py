@@ -63,7 +63,7 @@ def _log_run_finished(*, run: Any, outcome: Any, **_: Any) -> None:
     if outcome.error:
         more = f" error={outcome.error}"
     if outcome.status == "READY":
-        more = f" retry_in={outcome.retry_in or 0:.1f}s{more}"
+        more = f" retry_in={outcome.retry_in or 0:.1f}{more}"
     log.log(
         level,
         "job=%s run=%s status=%s attempt=%s func=%s seconds=%.3f%s",

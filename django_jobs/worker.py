@@ -17,7 +17,8 @@ from django_jobs.completer import Completer
 from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage
 from django_jobs.engines.loop import LoopEngine
-from django_jobs.engines.threads import ThreadEngine
+from django_jobs.engines.processes import ProcessDied
+from django_jobs.lanes import lanes
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from concurrent.futures import Future
 
-logger = logging.getLogger(__name__)
+    from django_jobs.engines.processes import ProcessPool
+    from django_jobs.lanes import Lane
 
-# Claimed runs that wait in this process for a thread: about this much work, so that short runs
-# need few claims and long ones never wait here while another process is idle.
-PREFETCH_SECONDS = 0.02
-MOST_PREFETCHED = 200
+logger = logging.getLogger(__name__)
 
 
 class Worker:
@@ -63,7 +62,10 @@ class Worker:
         self.paused: tuple[str, ...] = ()
         self._async_runs = settings.ASYNC_RUNS if async_runs is None else async_runs
         self._poll_seconds = settings.POLL_SECONDS
-        self._engine = ThreadEngine(self.threads, name="django_jobs-run")
+        self.lanes = lanes(
+            queues=self.queues, engines=settings.ENGINES, threads=self.threads, processes=settings.PROCESSES
+        )
+        self._max_rescues = settings.MAX_RESCUES
         self._loop = LoopEngine()
         self._completer = Completer(using=using, on_written=self._written)
         self._lock = threading.Lock()
@@ -74,11 +76,9 @@ class Worker:
         self._is_claiming = False
         # Runs that were ever claimed.
         self.claims = 0
-        # Runs in the hands of threads, on the loop, and not yet written.
-        self._on_threads = 0
+        # Runs on the loop, and not yet written.
         self._on_loop = 0
         self._unwritten = 0
-        self._seconds_per_run = 1.0
         self._wake = threading.Event()
         self._idle = threading.Condition(self._lock)
         self._progress: set[Execution] = set()
@@ -154,7 +154,8 @@ class Worker:
             # A moment for those that listen.
             self.wait_idle(min(1.0, timeout / 10))
             self._hand_back([execution.run for execution in self.executions()])
-        self._engine.shutdown(wait=False, cancel_futures=True)
+        for lane in self.lanes:
+            lane.shutdown()
         self._loop.shutdown(wait=ended)
         is_written = self._completer.stop(max(1.0, timeout))
         return ended and is_written
@@ -199,7 +200,7 @@ class Worker:
         for key, execution in found:
             if reason == "cancelled" and self._waiting.pop(key, None) is not None:
                 self._ended(execution, _never_begun("CANCELLED", "cancelled before it began"))
-                self._release_thread()
+                self._release(self._lane_of(execution.run))
             else:
                 execution.stop(reason, self._loop.call_soon)
 
@@ -208,17 +209,20 @@ class Worker:
         unbegun = [
             execution.run for key in list(self._waiting) if (execution := self._waiting.pop(key, None))
         ]
-        for _ in unbegun:
-            self._release_thread()
+        for run in unbegun:
+            self._release(self._lane_of(run))
         self._hand_back(unbegun)
 
     def hand_back_stuck(self, seconds: float = 1.0) -> None:
         """Return to the queue what was prefetched and has waited for a thread since."""
         now = time.monotonic()
         waiting = list(self._waiting.values())
-        if any(now - execution.claimed_at > seconds for execution in waiting):
+        stuck = [execution for execution in waiting if now - execution.claimed_at > seconds]
+        for execution in stuck:
             # Runs here take longer than they used to: claim no more than there are threads.
-            self._seconds_per_run = max(self._seconds_per_run, seconds)
+            lane = self._lane_of(execution.run)
+            lane.seconds_per_run = max(lane.seconds_per_run, seconds)
+        if stuck:
             self.hand_back_waiting()
 
     def _hand_back(self, runs: list[ClaimedRun]) -> None:
@@ -230,6 +234,9 @@ class Worker:
             logger.warning(
                 "worker=%s could not hand back %s runs, its lease will: %s", self.id, len(runs), error
             )
+        self._forget(runs)
+
+    def _forget(self, runs: list[ClaimedRun]) -> None:
         with self._idle:
             for run in runs:
                 self._executions.pop((run.id, run.attempt), None)
@@ -275,16 +282,19 @@ class Worker:
 
     def _claim(self) -> float | None:
         """Claim while there are free slots; return how long to wait then, None for until woken."""
+        waits = [wait for lane in self.lanes if (wait := self._claim_for(lane)) is not None]
+        return min(waits) if waits else None
+
+    def _claim_for(self, lane: Lane) -> float | None:
+        paused = (*self.paused, *lane.others)
         while not self._stopping.is_set():
-            free = self.free_slots()
+            free = self.free_slots(lane)
             if free < 1:
                 return None
             with self._lock:
                 self._is_claiming = True
             try:
-                runs = queue.claim(
-                    self.id, limit=free, queues=self.queues, paused=self.paused, using=self.using
-                )
+                runs = queue.claim(self.id, limit=free, queues=lane.queues, paused=paused, using=self.using)
                 for run in runs:
                     self.execute(run)
             finally:
@@ -292,30 +302,32 @@ class Worker:
                     self._is_claiming = False
             if len(runs) < free:
                 break
-        due = queue.seconds_until_ready(queues=self.queues, paused=self.paused, using=self.using)
+        due = queue.seconds_until_ready(queues=lane.queues, paused=paused, using=self.using)
         return self._poll_seconds if due is None else min(self._poll_seconds, due + 0.001)
 
-    def free_slots(self) -> int:
-        """Return how many runs may be claimed now."""
+    def free_slots(self, lane: Lane) -> int:
+        """Return how many runs may be claimed for a lane now."""
         with self._lock:
-            if self._on_loop >= self._async_runs:
-                return 0
-            prefetch = min(MOST_PREFETCHED, int(self.threads * PREFETCH_SECONDS / self._seconds_per_run))
-            return self.threads + prefetch - self._on_threads
+            return 0 if self._on_loop >= self._async_runs else lane.free
+
+    def _lane_of(self, run: ClaimedRun) -> Lane:
+        # The first has the queues that nobody named, or is the only one.
+        return next((lane for lane in self.lanes if run.queue_name in lane.queues), self.lanes[0])
 
     def execute(self, run: ClaimedRun) -> None:
         """Hand a claimed run to the engine."""
         execution = Execution(run, report_progress=self._progressed)
         key = (run.id, run.attempt)
+        lane = self._lane_of(run)
         with self._lock:
             self._executions[key] = self._waiting[key] = execution
-            self._on_threads += 1
+            lane.taken += 1
             self.claims += 1
-        self._engine.call(self._begin, key)
+        lane.engine.call(self._begin, key, lane)
 
     # Executing, on the engine's threads and the loop
 
-    def _begin(self, key: tuple[int, int]) -> None:
+    def _begin(self, key: tuple[int, int], lane: Lane) -> None:
         execution = self._waiting.pop(key, None)
         if execution is None:
             # Taken back before it began.
@@ -325,12 +337,39 @@ class Worker:
         signals.emit(signals.run_started, run=execution.run)
         if execution.deadline is not None and self.on_attention is not None:
             self.on_attention()
-        outcome = execution.begin()
+        outcome = execution.begin() if lane.pool is None else self._begin_remotely(execution, lane.pool)
         if isinstance(outcome, Outcome):
             self._ended(execution, outcome)
-        else:
+        elif outcome is not None:
             self._detach(execution, outcome)
-        self._release_thread(time.monotonic() - began)
+        self._release(lane, time.monotonic() - began)
+
+    def _begin_remotely(self, execution: Execution, pool: ProcessPool) -> Outcome | None:
+        """Have a run executed by another process; return None when that died, and this is written."""
+        try:
+            return pool.execute(execution)
+        except ProcessDied as death:
+            outcome = execution.killed(str(death))
+            if outcome is None:
+                self._write_death(execution.run, str(death))
+                self._forget([execution.run])
+            return outcome
+
+    def _write_death(self, run: ClaimedRun, reason: str) -> None:
+        outage = Outage("engine", self.using)
+        while True:
+            try:
+                rescued = queue.rescue_one(run, reason, max_rescues=self._max_rescues, using=self.using)
+            except (DatabaseError, InterfaceError) as error:
+                if self._stopping.wait(outage.failed(error)):
+                    # Its lease does the rest.
+                    outage.close()
+                    return
+            else:
+                outage.worked()
+                if rescued is not None:
+                    queue.tell_of_rescues([rescued], using=self.using)
+                return
 
     def _detach(self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]]) -> None:
         with self._lock:
@@ -353,13 +392,12 @@ class Worker:
         if was_full:
             self._wake.set()
 
-    def _release_thread(self, seconds: float | None = None) -> None:
+    def _release(self, lane: Lane, seconds: float | None = None) -> None:
         with self._lock:
-            self._on_threads -= 1
+            lane.taken -= 1
             if seconds is not None:
-                self._seconds_per_run += (max(seconds, 1e-5) - self._seconds_per_run) * 0.1
-            # Claims are worth making when many slots are free, or when a thread would rest.
-            is_hungry = self._on_threads <= self.threads
+                lane.note(seconds)
+            is_hungry = lane.is_hungry
         if is_hungry:
             self._wake.set()
 

@@ -1,6 +1,12 @@
 """The example project's settings, and an app of functions that tests have called as jobs."""
 
+import json
+import os
+
 from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.probes"]
+
+# What a test asks of the processes that it starts.
+DJANGO_JOBS = json.loads(os.environ.get("TESTS_DJANGO_JOBS") or "{}")

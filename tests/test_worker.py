@@ -463,7 +463,7 @@ def test_shutdown_lets_running_work_finish(serve, manager, probes):
 
 def test_shutdown_hands_back_what_no_thread_has_begun(serve, manager, probes):
     service = serve(threads=1)
-    service.worker._seconds_per_run = 0.001
+    service.worker.lanes[0].seconds_per_run = 0.001
     manager.add_immediate_job(probes.wait_for_go)
     assert probes.began.wait(10)
     waiting = [manager.add_immediate_job(probes.mark, str(n)) for n in range(5)]

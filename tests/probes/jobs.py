@@ -34,6 +34,16 @@ def add(a, b=2, *, c=0):
     return a + b + c
 
 
+def process_id():
+    return os.getpid()
+
+
+def print_json():
+    print('["outcome", {}]', flush=True)  # noqa: T201 - what a careless job does
+    os.system("echo and so does what it starts")
+    return "printed"
+
+
 def fail(message="it went wrong"):
     raise ValueError(message)
 
