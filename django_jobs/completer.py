@@ -6,6 +6,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING
 
+from django.db import DatabaseError, InterfaceError
+
 from django_jobs import connections, signals
 from django_jobs import queue as durable_queue
 from django_jobs.connections import Outage
@@ -84,7 +86,7 @@ class Completer:
         connections.give_back()
 
     def _write(self, batch: list[tuple[ClaimedRun, Outcome]]) -> None:
-        is_cut_down = False
+        is_cut_down = has_failed = False
         while True:
             try:
                 written = durable_queue.finish(batch, using=self._using)
@@ -99,11 +101,14 @@ class Completer:
                     batch = [_unstorable(*batch[0], error)]
                     is_cut_down = True
                     continue
+                has_failed = True
                 if self._give_up.wait(self._outage.failed(error)):
                     return
             else:
                 self._outage.worked()
                 break
+        if has_failed:
+            written |= self._written_before(batch, written)
         self._on_written(batch)
         for run, outcome in batch:
             if (run.id, run.attempt) in written:
@@ -113,6 +118,21 @@ class Completer:
                     signals.emit(signals.run_finished, run=run, outcome=outcome)
             else:
                 signals.emit(signals.run_refused, run=run)
+
+    def _written_before(
+        self, batch: list[tuple[ClaimedRun, Outcome]], written: set[tuple[int, int]]
+    ) -> set[tuple[int, int]]:
+        """Return what an earlier try had written already, whose answer was lost with its connection."""
+        rest = [(run, outcome) for run, outcome in batch if (run.id, run.attempt) not in written]
+        try:
+            return {
+                (run.id, run.attempt)
+                for run, outcome in rest
+                if durable_queue.is_written(run, outcome, using=self._using)
+            }
+        except (DatabaseError, InterfaceError):
+            # Only what is said of it is at stake: "refused" instead of "finished".
+            return set()
 
 
 def _unstorable(run: ClaimedRun, outcome: Outcome, error: Exception) -> tuple[ClaimedRun, Outcome]:

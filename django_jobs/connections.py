@@ -143,8 +143,8 @@ _absences: dict[str, _Absence] = {}
 class Outage:
     """One thread's view of a database that may be away: backs off, and says so once.
 
-    Once per process: `database_lost` when the first of its threads has to wait, `database_back` when
-    the last one no longer has to.
+    Once per process: `database_lost` when the first of its threads failed on a fresh connection too,
+    `database_back` when the last one of those that did has it back.
 
     Args:
         who: What the thread does, for the log.
@@ -160,6 +160,7 @@ class Outage:
         self._absence = _absences.setdefault(using, _Absence())
         # Before the next attempt; None while the database answers.
         self._delay: float | None = None
+        self._is_announced = False
 
     @staticmethod
     def is_about_data(error: Exception) -> bool:
@@ -176,10 +177,13 @@ class Outage:
         """
         discard(connections[self._using])
         if self._delay is None:
+            # Perhaps only this connection was cut, or is left from before an outage that is over.
             self._delay = self.FIRST_DELAY
-            self._absence.begin(self, error)
         else:
             self._delay = min(self.LONGEST_DELAY, self._delay * 2)
+            if not self._is_announced:
+                self._is_announced = True
+                self._absence.begin(self, error)
         return self._delay * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
 
     def worked(self) -> None:
@@ -191,6 +195,7 @@ class Outage:
         self._end(is_back=False)
 
     def _end(self, *, is_back: bool) -> None:
-        if self._delay is not None:
-            self._delay = None
+        self._delay = None
+        if self._is_announced:
+            self._is_announced = False
             self._absence.end(self, is_back=is_back)

@@ -233,7 +233,7 @@ class Run(Call):
     )
     # A firing (job id and time) for ever, or the id of an unfinished immediate job: the second
     # guard against running anything twice. Empty where nothing can collide.
-    unique_key = models.CharField(max_length=300, null=True, unique=True)  # noqa: DJ001 - many rows have none
+    unique_key = models.CharField(max_length=255, null=True, unique=True)  # noqa: DJ001 - many rows have none
     cancel_requested = models.BooleanField(_("cancel requested"), default=False)
     worker_id = models.CharField(_("worker"), max_length=64, blank=True, default="")
     enqueued_at = models.DateTimeField(_("enqueued at"))

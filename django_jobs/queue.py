@@ -6,6 +6,7 @@ it starts from. A worker's late word about a run that it lost therefore changes 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
-from django.db.models.functions import Concat
 from django.utils import timezone
 
 from django_jobs import signals, sql, wakeup
@@ -112,14 +112,19 @@ class Rescued:
     reason: str
 
 
+def _short(job_id: str) -> str:
+    # A key of 255 characters is the longest that MariaDB is sure to take, and an id may be as long.
+    return job_id if len(job_id) <= 200 else f"sha256:{hashlib.sha256(job_id.encode()).hexdigest()}"
+
+
 def immediate_key(job_id: str) -> str:
     """Return the unique key that an unfinished immediate job holds."""
-    return f"i:{job_id}"
+    return f"i:{_short(job_id)}"
 
 
 def firing_key(job_id: str, scheduled_at: datetime) -> str:
     """Return the unique key of one firing: one scheduled time of one job makes one run, ever."""
-    return f"f:{job_id}@{int(scheduled_at.timestamp() * 1_000_000)}"
+    return f"f:{_short(job_id)}@{int(scheduled_at.timestamp() * 1_000_000)}"
 
 
 @contextmanager
@@ -329,6 +334,18 @@ def error_entry(attempt: int, worker_id: str, outcome: Outcome) -> dict[str, Any
     }
 
 
+def held(worker_id: str, *, using: str) -> list[ClaimedRun]:
+    """Return the runs that are RUNNING by a worker, as the database has it."""
+    rows = Run.objects.using(using).running().filter(worker_id=worker_id)
+    return [_claimed(row) for row in rows.values_list(*sql.CLAIMED_COLUMNS)]
+
+
+def is_written(run: ClaimedRun, outcome: Outcome, *, using: str) -> bool:
+    """Return whether a run's row has the outcome of this attempt, whose answer was lost."""
+    row = Run.objects.using(using).filter(pk=run.id, attempt=run.attempt, worker_id=run.worker_id)
+    return row.filter(status=outcome.status, started_at=outcome.started_at).exists()
+
+
 def hand_back(runs: Collection[ClaimedRun], *, using: str) -> int:
     """Return claimed runs that did not finish, as if they had never been claimed.
 
@@ -425,13 +442,11 @@ def retry(run_id: int, *, using: str) -> bool:
     ended = Run.objects.using(using).filter(
         pk=run_id, status__in=[Status.FAILED, Status.CANCELLED, Status.SKIPPED]
     )
+    job_id, options = ended.values_list("job_id", "options").first() or ("", None)
     key = Case(
-        When(
-            kind=Kind.IMMEDIATE, scheduled_at__isnull=True, then=Concat(Value(immediate_key("")), F("job_id"))
-        ),
+        When(kind=Kind.IMMEDIATE, scheduled_at__isnull=True, then=Value(immediate_key(job_id))),
         default=F("unique_key"),
     )
-    options = ended.values_list("options", flat=True).first()
     changes: dict[str, Any] = {"options": renewed(options)} if options and "expires_at" in options else {}
     return bool(
         ended.update(

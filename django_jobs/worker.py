@@ -18,7 +18,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage
 from django_jobs.engines.loop import LoopEngine
 from django_jobs.engines.processes import ProcessDied
-from django_jobs.lanes import lanes
+from django_jobs.lanes import Lane, lanes
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from django_jobs.engines.processes import ProcessPool
-    from django_jobs.lanes import Lane
 
 logger = logging.getLogger(__name__)
+
+
+# Deaths of their workers after which runs are executed in child processes.
+SUSPECT_AFTER = 2
 
 
 class Worker:
@@ -65,6 +68,12 @@ class Worker:
         self.lanes = lanes(
             queues=self.queues, engines=settings.ENGINES, threads=self.threads, processes=settings.PROCESSES
         )
+        # For runs that may have killed their processes, whatever their queue: one that does it again
+        # ends a child process, and neither this one nor the other runs in it.
+        self._apart = next(
+            (lane for lane in self.lanes if lane.pool is not None),
+            Lane(slots=settings.PROCESSES, processes=True),
+        )
         self._max_rescues = settings.MAX_RESCUES
         self._loop = LoopEngine()
         self._completer = Completer(using=using, on_written=self._written)
@@ -78,7 +87,9 @@ class Worker:
         self.claims = 0
         # Runs on the loop, and not yet written.
         self._on_loop = 0
-        self._unwritten = 0
+        self._unwritten: set[tuple[int, int]] = set()
+        # A claim may have been made whose answer was lost.
+        self._may_hold_unknown = False
         self._wake = threading.Event()
         self._idle = threading.Condition(self._lock)
         self._progress: set[Execution] = set()
@@ -154,7 +165,7 @@ class Worker:
             # A moment for those that listen.
             self.wait_idle(min(1.0, timeout / 10))
             self._hand_back([execution.run for execution in self.executions()])
-        for lane in self.lanes:
+        for lane in {*self.lanes, self._apart}:
             lane.shutdown()
         self._loop.shutdown(wait=ended)
         is_written = self._completer.stop(max(1.0, timeout))
@@ -272,6 +283,7 @@ class Worker:
                 wait = self._claim()
                 outage.worked()
             except (DatabaseError, InterfaceError) as error:
+                self._may_hold_unknown = True
                 self._stopping.wait(outage.failed(error))
                 wait = 0.0
             except Exception:  # a mistake of ours must not end the loop that everything hangs on
@@ -282,8 +294,25 @@ class Worker:
 
     def _claim(self) -> float | None:
         """Claim while there are free slots; return how long to wait then, None for until woken."""
+        if self._may_hold_unknown:
+            self._hand_back_unknown()
+            self._may_hold_unknown = False
         waits = [wait for lane in self.lanes if (wait := self._claim_for(lane)) is not None]
         return min(waits) if waits else None
+
+    def _hand_back_unknown(self) -> None:
+        """Return to the queue what the database says this worker holds, and it knows nothing of.
+
+        A connection that breaks between the commit of a claim and its answer leaves such runs, and the
+        heartbeat would keep them for ever.
+        """
+        held = queue.held(self.id, using=self.using)
+        with self._lock:
+            unknown = [
+                run for run in held if (run.id, run.attempt) not in self._executions.keys() | self._unwritten
+            ]
+        if unknown:
+            queue.hand_back(unknown, using=self.using)
 
     def _claim_for(self, lane: Lane) -> float | None:
         paused = (*self.paused, *lane.others)
@@ -311,6 +340,8 @@ class Worker:
             return 0 if self._on_loop >= self._async_runs else lane.free
 
     def _lane_of(self, run: ClaimedRun) -> Lane:
+        if run.rescues >= min(SUSPECT_AFTER, self._max_rescues) > 0:
+            return self._apart
         # The first has the queues that nobody named, or is the only one.
         return next((lane for lane in self.lanes if run.queue_name in lane.queues), self.lanes[0])
 
@@ -409,7 +440,8 @@ class Worker:
             # Handed back meanwhile: somebody else executes it.
             is_ours = self._executions.pop((execution.run.id, execution.run.attempt), None) is not None
             self._progress.discard(execution)
-            self._unwritten += is_ours
+            if is_ours:
+                self._unwritten.add((execution.run.id, execution.run.attempt))
         if is_ours:
             self._completer.put(execution.run, outcome)
 
@@ -418,7 +450,7 @@ class Worker:
             # To be tried again: know when.
             self._wake.set()
         with self._idle:
-            self._unwritten -= len(batch)
+            self._unwritten.difference_update((run.id, run.attempt) for run, _ in batch)
             if not self._unwritten and not self._executions:
                 self._idle.notify_all()
         wakeup.tell_here(wakeup.FINISHED)

@@ -89,6 +89,51 @@ def test_an_open_transaction_is_rolled_back_with_its_locks(caplog):
     assert "left a transaction open" in caplog.text
 
 
+def test_a_connection_that_was_cut_once_is_no_outage():
+    events = []
+
+    def lost(**event):
+        events.append(event)
+
+    signals.database_lost.connect(lost)
+    signals.database_back.connect(lost)
+
+    def work():
+        outage = Outage("clock", "default")
+        delay = outage.failed(OperationalError("gone"))
+        outage.worked()
+        return delay
+
+    assert in_thread(work) <= 0.15
+    assert events == []
+
+
+def test_two_threads_make_one_outage_that_is_over_when_both_have_the_database_back():
+    events = []
+
+    def lost(**event):
+        events.append(("lost", event["who"]))
+
+    def back(**event):
+        events.append(("back", event["who"]))
+
+    signals.database_lost.connect(lost)
+    signals.database_back.connect(back)
+
+    def work():
+        outages = [Outage("clock", "default"), Outage("worker", "default")]
+        for _ in range(3):
+            for outage in outages:
+                outage.failed(OperationalError("gone"))
+        outages[0].worked()
+        events.append("one is back")
+        outages[1].worked()
+
+    in_thread(work)
+
+    assert events == [("lost", "clock"), "one is back", ("back", "worker")]
+
+
 def test_given_back_connections_are_closed():
     def work():
         connection.ensure_connection()

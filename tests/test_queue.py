@@ -229,6 +229,20 @@ def test_a_run_that_is_tried_for_ever_keeps_its_row_within_bounds(settings):
     assert not any(entry["traceback"] for entry in errors[1:-20])
 
 
+def test_keys_of_long_ids_fit_their_column_and_differ(make_run):
+    at = timezone.now()
+    ids = ["x" * 255, "x" * 254 + "y", "x" * 200, "é" * 255]
+
+    keys = {
+        make(job_id) for job_id in ids for make in (queue.immediate_key, lambda i: queue.firing_key(i, at))
+    }
+
+    assert len(keys) == 8
+    assert max(map(len, keys)) <= 255
+    for key in keys:
+        make_run(unique_key=key)
+
+
 def test_large_rows_are_written_in_several_statements(make_run, django_assert_num_queries, monkeypatch):
     # Together they would be more than MariaDB takes in one statement.
     runs = [new_run(f"large-{number}") for number in range(30)]

@@ -33,9 +33,12 @@ def hear():
 
 
 @pytest.fixture
-def ears():
+def ears(hear):
+    listening = hear(wakeup.ANYTHING)
     made = wakeup.Ears("default")
     made.start()
+    # Their first word is their own, when they begin to listen.
+    assert listening.wait(10)
     yield made
     made.stop()
 
@@ -64,9 +67,6 @@ def test_nobody_hears_of_a_transaction_before_it_commits_or_if_it_does_not(hear)
 
 def test_another_process_is_heard(hear, ears, child_env, until):
     heard = hear(wakeup.RUNS, wakeup.ANYTHING)
-    # The first word is the ears' own, when they begin to listen.
-    assert heard.wait(10)
-    heard.clear()
 
     code = (
         "import django; django.setup()\n"

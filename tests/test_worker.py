@@ -1,3 +1,4 @@
+import os
 import sys
 import threading
 import time
@@ -564,6 +565,59 @@ def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_r
 
     assert manager.wait("x", 10) == "called"
     assert Run.objects.get().rescues == 1
+
+
+def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, manager, probes, monkeypatch):
+    service = serve()
+    real, calls = queue.claim, []
+
+    def lose_the_answer(*args, **kwargs):
+        runs = real(*args, **kwargs)
+        if runs and not calls:
+            calls.append(runs)
+            raise OperationalError("server closed the connection unexpectedly")
+        return runs
+
+    monkeypatch.setattr(queue, "claim", lose_the_answer)
+    job_id = manager.add_immediate_job(probes.give, 42)
+    service.worker.wake()
+
+    assert manager.wait(job_id, 15) == 42
+    assert calls
+    assert Run.objects.get().attempt == 1
+
+
+def test_a_result_whose_answer_was_lost_is_finished_and_not_refused(
+    serve, manager, probes, monkeypatch, caplog
+):
+    serve()
+    real, calls = queue.finish, []
+
+    def lose_the_answer(*args, **kwargs):
+        written = real(*args, **kwargs)
+        calls.append(set(written))
+        if len(calls) == 1:
+            raise OperationalError("server closed the connection unexpectedly")
+        return written
+
+    monkeypatch.setattr(queue, "finish", lose_the_answer)
+    job_id = manager.add_immediate_job(probes.give, 42)
+
+    assert manager.wait(job_id, 15) == 42
+    manager.shutdown()
+    assert calls[1] == set()
+    assert "refused" not in caplog.text
+
+
+@pytest.mark.timeout(180)
+def test_a_run_whose_workers_died_twice_is_executed_where_it_harms_nobody(serve, manager, probes, make_run):
+    make_run(func="tests.probes.jobs:kill_process", job_id="culprit", rescues=2)
+    make_run(func="tests.probes.jobs:process_id", job_id="bystander", rescues=3)
+    serve()
+
+    assert manager.wait("bystander", 60) != os.getpid()
+    with pytest.raises(JobFailed, match="its worker died 4 times"):
+        manager.wait("culprit", 60)
 
 
 def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monkeypatch):

@@ -159,7 +159,7 @@ class Migration(migrations.Migration):
                         verbose_name="scheduled at",
                     ),
                 ),
-                ("unique_key", models.CharField(max_length=300, null=True, unique=True)),
+                ("unique_key", models.CharField(max_length=255, null=True, unique=True)),
                 ("cancel_requested", models.BooleanField(default=False, verbose_name="cancel requested")),
                 ("worker_id", models.CharField(blank=True, default="", max_length=64, verbose_name="worker")),
                 ("enqueued_at", models.DateTimeField(verbose_name="enqueued at")),
