@@ -242,6 +242,8 @@ class Worker:
         try:
             queue.hand_back(runs, using=self.using)
         except (DatabaseError, InterfaceError) as error:
+            # While this worker lives, it looks for them when the database is back.
+            self._may_hold_unknown = True
             logger.warning(
                 "worker=%s could not hand back %s runs, its lease will: %s", self.id, len(runs), error
             )

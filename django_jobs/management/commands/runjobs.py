@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError
 
 from django_jobs import signals
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 class Command(BaseCommand):
     """Execute jobs in this process until it is stopped."""
 
+    # Without those of models: they ask the database, which may be away, and then claim that it
+    # lacks what it has.
+    requires_system_checks = (Tags.compatibility,)
     help = "Execute jobs in this process until it is stopped (SIGTERM or Ctrl-C; twice: at once)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

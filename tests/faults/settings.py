@@ -1,0 +1,19 @@
+"""Settings of the processes that the fault tests start; what differs comes from the environment.
+
+FAULTS_DJANGO_JOBS: JSON of keys for DJANGO_JOBS.
+FAULTS_LOCK_SECONDS: how long SQLite waits for another writer. Defaults to the example project's.
+FAULTS_AT: where to stop or end the process, see `tests.faults.instants`.
+FAULTS_LEDGER: the file that the functions of `tests.probes.ledger` write to.
+"""
+
+import json
+import os
+
+from tests.settings import *  # noqa: F403
+from tests.settings import DATABASES, INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults"]
+DJANGO_JOBS = json.loads(os.environ.get("FAULTS_DJANGO_JOBS") or "{}")
+ROOT_URLCONF = "tests.faults.urls"
+if os.environ.get("FAULTS_LOCK_SECONDS"):
+    DATABASES["default"]["OPTIONS"]["timeout"] = float(os.environ["FAULTS_LOCK_SECONDS"])

@@ -1,0 +1,44 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from django_jobs.models import Run, Worker
+from tests.probes import ledger as probes
+
+
+@pytest.mark.parametrize("way", ["fork", "multiprocessing"])
+def test_a_forked_child_leaves_its_parents_work_alone_and_can_work_itself(
+    way, start, ledger, gate, transactional_db
+):
+    process = start(sys.executable, "-m", "tests.faults.forks", way)
+
+    assert process.wait(60) == 0, process.log.read_text()
+    log = process.log.read_text()
+    report = json.loads(Path(f"{gate.path}.report").read_text())
+    # The child.
+    assert report["code"] == 0, log
+    assert report["child"] == {"is_running": False, "added": "of the child", "is_started": True}
+    # The parent: its row, its run and its connections as if nothing had been.
+    assert report["before"] == report["after"]
+    assert report["before"][0][0][:2] == ["RUNNING", 1]
+    assert report["result"] == "held"
+    assert report["is_running"]
+    assert ledger.count("began", job="of the parent") == ledger.count("recorded", job="of the parent") == 1
+    assert "does not answer" not in log
+    assert not Worker.objects.filter(was_lost=True).exists()
+
+
+def test_gunicorn_with_preload_starts_a_manager_in_each_process_that_serves_and_none_in_the_arbiter(
+    web, ledger, manager, until, transactional_db
+):
+    process = web("--preload")
+    until(lambda: Worker.objects.filter(stopped_at__isnull=True).count() == 2, timeout=30)
+
+    jobs = [manager.add_immediate_job(probes.work, 0.1) for _ in range(30)]
+
+    until(lambda: Run.objects.filter(job_id__in=jobs, status="SUCCESSFUL").count() == 30)
+    pids = {line["pid"] for line in ledger.lines("began")}
+    assert process.pid not in pids
+    assert process.pid not in set(Worker.objects.values_list("pid", flat=True))

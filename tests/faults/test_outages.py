@@ -1,0 +1,193 @@
+import contextlib
+import os
+import re
+import resource
+import time
+import urllib.error
+
+import pytest
+from django.db import connection
+
+from django_jobs.models import Run
+from tests.faults.processes import get
+from tests.probes import ledger as probes
+
+GONE = "the database does not answer"
+BACK = "the database answers again"
+
+
+def is_sqlite():
+    return os.environ.get("TESTPROJECT_DATABASE", "sqlite") in {"", "sqlite"}
+
+
+def said(process, sentence):
+    return len(re.findall(sentence, process.log.read_text()))
+
+
+def goes_through(outage_begins, outage_ends, process, manager, ledger, gate, until, is_raised):
+    """Let runs end and a firing come due while the database is away, and see all of it done once afterwards."""
+    held = [manager.add_immediate_job(probes.hold, gate.path) for _ in range(4)]
+    manager.add_recurring_job(probes.note, 1, job_id="tick")
+    until(lambda: ledger.count("began", attempt=1, text=None) >= 4)
+
+    outage_begins()
+    try:
+        error, seconds = is_raised(manager.add_immediate_job, probes.note)
+        assert seconds < 5, error
+        until(lambda: said(process, GONE))
+        gate.open()
+        until(lambda: len({line["job"] for line in ledger.lines("ended")} & set(held)) == 4)
+        ticked = ledger.count("recorded", job="tick")
+    finally:
+        outage_ends()
+    until(lambda: said(process, BACK), timeout=30)
+
+    # By itself: nobody adds anything now.
+    until(lambda: ledger.count("recorded", job="tick") > ticked + 1, timeout=30)
+    until(lambda: Run.objects.filter(job_id__in=held, status="SUCCESSFUL").count() == 4, timeout=30)
+    assert set(Run.objects.filter(job_id__in=held).values_list("attempt", "rescues")) == {(1, 0)}
+    assert sum(line["job"] in held for line in ledger.lines("began")) == 4
+    assert sum(line["job"] in held for line in ledger.lines("recorded")) == 4
+    assert (said(process, GONE), said(process, BACK)) == (1, 1), process.log.read_text()
+    firings = list(Run.objects.filter(job_id="tick").values_list("scheduled_at", flat=True))
+    assert len(firings) == len(set(firings))
+
+
+@pytest.mark.skipif(is_sqlite(), reason="SQLite has no server; it is locked instead, below")
+def test_a_database_killed_and_restarted_while_runs_end(
+    database, worker, manager, ledger, gate, until, is_raised
+):
+    process = worker()
+
+    goes_through(database.kill, database.start, process, manager, ledger, gate, until, is_raised)
+
+
+@pytest.mark.skipif(not is_sqlite(), reason="only SQLite has one writer for the whole database")
+def test_sqlite_locked_longer_than_its_timeout_while_runs_end(
+    database, worker, manager, ledger, gate, until, is_raised
+):
+    process = worker()
+
+    goes_through(database.kill, database.start, process, manager, ledger, gate, until, is_raised)
+
+
+@pytest.mark.skipif(not is_sqlite(), reason="the disk of a database server is the server's business")
+def test_a_full_disk_while_runs_end(worker, manager, ledger, gate, until):
+    process = worker()
+    held = [manager.add_immediate_job(probes.hold, gate.path) for _ in range(4)]
+    until(lambda: ledger.count("began") == 4)
+    _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+
+    # No page of the database fits below this; what the process logs does.
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, hard))
+    gate.open()
+    until(lambda: said(process, GONE))
+    added = manager.add_immediate_job(probes.note)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+    until(lambda: said(process, BACK), timeout=30)
+    until(lambda: Run.objects.filter(status="SUCCESSFUL").count() == 5, timeout=30)
+    assert set(Run.objects.filter(job_id__in=held).values_list("attempt", "rescues")) == {(1, 0)}
+    assert ledger.count("recorded", job=added) == 1
+    assert (said(process, GONE), said(process, BACK)) == (1, 1), process.log.read_text()
+
+
+def cut_other_connections():
+    """End every connection to this test's database but our own, as a firewall or an operator may."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            return
+        cursor.execute(
+            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        )
+        for (number,) in cursor.fetchall():
+            # It may have gone by itself meanwhile.
+            with contextlib.suppress(Exception):
+                cursor.execute(f"KILL {number}")
+
+
+@pytest.mark.skipif(is_sqlite(), reason="SQLite has no connections to cut")
+def test_connections_cut_again_and_again_under_load(worker, manager, ledger, gate, clients, until):
+    process = worker()
+    held = manager.add_immediate_job(probes.hold, gate.path)
+    until(lambda: ledger.count("began", job=held))
+    client = clients(lambda: manager.add_immediate_job(probes.work, 0.02), rate=50)
+
+    for _ in range(5):
+        count = ledger.count("recorded")
+        until(lambda count=count: ledger.count("recorded") >= count + 10, timeout=30)
+        cut_other_connections()
+    accepted = client.stop()
+    gate.open()
+
+    until(lambda: not Run.objects.unfinished().exists(), timeout=40)
+    runs = dict(Run.objects.values_list("job_id", "status"))
+    assert {*accepted, held} <= set(runs)
+    assert set(runs.values()) == {"SUCCESSFUL"}
+    recorded = [line["run"] for line in ledger.lines("recorded")]
+    assert len(recorded) == len(set(recorded))
+    assert process.poll() is None
+
+
+@pytest.mark.skipif(is_sqlite(), reason="Django's own checks of a command wait for SQLite's lock")
+def test_a_process_started_while_the_database_is_away_waits_for_it(database, worker, manager, ledger, until):
+    manager.add_immediate_job(probes.note)
+    database.kill()
+    process = worker(wait=False)
+    until(lambda: "waiting for the database" in process.log.read_text(), timeout=30)
+
+    database.start()
+
+    until(lambda: ledger.count("recorded") == 1, timeout=30)
+    assert said(process, "waiting for the database") == 1
+
+
+def test_a_process_told_to_stop_while_the_database_is_away_ends_and_nothing_is_lost(
+    database, worker, manager, ledger, gate, until
+):
+    process = worker(jobs={"SHUTDOWN_SECONDS": 1})
+    manager.add_immediate_job(probes.hold, gate.path)
+    until(lambda: ledger.count("began"))
+    database.kill()
+    until(lambda: said(process, GONE), timeout=30)
+    gate.open()
+
+    process.terminate()
+    code = process.wait(30)
+    database.start()
+    worker()
+
+    assert code == 0, process.log.read_text()
+    until(lambda: Run.objects.get().status == "SUCCESSFUL", timeout=30)
+    until(lambda: ledger.count("recorded") == 1)
+
+
+def test_web_requests_fail_at_once_while_the_database_is_away_and_work_again_after(
+    database, web, ledger, until
+):
+    process = web()
+    get(process.port, "add/")
+    until(lambda: ledger.count("recorded") == 1, timeout=30)
+    database.kill()
+
+    began = time.monotonic()
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        get(process.port, "add/")
+    seconds = time.monotonic() - began
+    database.start()
+
+    assert raised.value.code == 503
+    assert seconds < 5
+    job_id = until(lambda: accepted(process.port), timeout=20)
+    until(lambda: ledger.count("recorded", job=job_id) == 1, timeout=30)
+
+
+def accepted(port):
+    try:
+        return get(port, "add/")
+    except OSError:
+        return None
