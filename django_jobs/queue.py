@@ -217,6 +217,10 @@ def claim(
         return runs
     with connection.cursor() as cursor:
         cursor.execute(*dialect.claim(worker_id, queues, paused, limit))
+        if isinstance(dialect, sql.PostgreSQL) and dialect.is_steered:
+            # The claim's own rows come last.
+            while cursor.nextset():
+                continue
         runs = [_claimed(row) for row in cursor.fetchall()]
     # RETURNING keeps no order. Due times are not returned: ids grow with them but for retries.
     runs.sort(key=lambda run: (-run.priority, run.id))

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m tests.benchmarks --help`. Not collected by the test command."""

@@ -1,0 +1,58 @@
+"""A process that has nothing to do: processor time and statements."""
+
+from __future__ import annotations
+
+import time
+
+from django.db import connection
+
+from tests.benchmarks import rows
+from tests.benchmarks.figures import Figure
+from tests.benchmarks.processes import WorkerProcess, precise_cpu_seconds
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    """Measure a process with clock and worker, and jobs that are not due."""
+    seconds, rounds = (10.0, 1) if quick else (30.0, 2)
+    rows.add_jobs(100)
+    cpu, sent, committed = [], [], []
+    statements: dict[str, int] = {}
+    with WorkerProcess(clock=True, count=True) as process:
+        process.start()
+        # Its first heartbeat, and what starting left to do.
+        time.sleep(6)
+        for _ in range(rounds):
+            before, used = process.statements(), precise_cpu_seconds(process.pid)
+            transactions = _transactions()
+            time.sleep(seconds)
+            cpu.append((precise_cpu_seconds(process.pid) - used) / seconds * 100)
+            after = process.statements()
+            statements = {text: count - before.get(text, 0) for text, count in after.items()}
+            sent.append(sum(statements.values()) / seconds * 5)
+            committed.append((_transactions() - transactions) / seconds * 5)
+    busiest = sorted(statements.items(), key=lambda pair: -pair[1])
+    note = "; ".join(f"{count} x {text[:60]}" for text, count in busiest if count)
+    figures = [
+        Figure(name="idle process, of one core", unit="%", values=cpu, at_most=0.3),
+        Figure(name="idle process, statements in 5 s", unit="", values=sent, at_most=1.0, note=note),
+    ]
+    if connection.vendor == "postgresql":
+        figures.append(
+            Figure(
+                name="idle process, transactions in 5 s as PostgreSQL counts them",
+                unit="",
+                values=committed,
+                note="with two of the measurement's own in each round",
+            )
+        )
+    return figures
+
+
+def _transactions() -> int:
+    if connection.vendor != "postgresql":
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+        )
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,26 @@
+"""huey on Redis."""
+
+from __future__ import annotations
+
+import os
+
+from huey import RedisHuey
+
+from tests.benchmarks.peers import functions
+
+huey = RedisHuey("bench", url=os.environ["BENCH_REDIS"])
+nothing = huey.task()(functions.nothing)
+note_time = huey.task()(functions.note_time)
+
+
+def enqueue_nothing() -> None:
+    """Enqueue one no-op."""
+    nothing()
+
+
+def enqueue_begin(path: str) -> None:
+    """Enqueue the first job."""
+    note_time(path)
+
+
+enqueue_end = enqueue_begin
