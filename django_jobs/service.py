@@ -88,6 +88,10 @@ class Service:
                     f"tables are missing ({', '.join(sorted(missing))}): run `manage.py migrate`"
                 )
                 level = logging.WARNING
+            except RuntimeError as error:
+                # Python 3.12 starts no thread while a process ends; `stop` ends what had begun.
+                logger.info("not quite started, for the process is ending: %s", error)
+                break
             except (DatabaseError, InterfaceError) as error:
                 problem, level = error, logging.ERROR
                 connections.give_back()
@@ -107,13 +111,16 @@ class Service:
             )
             worker.start()
             self.worker = worker
-            self._keeper = Keeper(worker)
-            self._keeper.start()
+            keeper = Keeper(worker)
+            keeper.start()
+            self._keeper = keeper
         if self._wants_clock:
-            self._clock = Clock(using)
-            self._clock.start()
-        self._ears = wakeup.Ears(using)
-        self._ears.start()
+            clock = Clock(using)
+            clock.start()
+            self._clock = clock
+        ears = wakeup.Ears(using)
+        ears.start()
+        self._ears = ears
         if self.worker is not None:
             self.worker.wake()
         self._started.set()
@@ -141,10 +148,12 @@ class Service:
             if self._ears is not None:
                 self._ears.stop()
                 self._ears = None
-            if self.worker is not None and self._keeper is not None:
+            if self.worker is not None:
                 # The keeper goes on beating while running work finishes.
                 has_finished = self.worker.stop(limit)
-                self._keeper.stop()
+                if self._keeper is not None:
+                    self._keeper.stop()
+                    self._keeper = None
                 self.worker.say_goodbye()
                 self.worker = None
         if self._starter.ident is not None and threading.current_thread() is not self._starter:

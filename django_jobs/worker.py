@@ -125,11 +125,17 @@ class Worker:
 
         Raises:
             DatabaseError: The row could not be written.
+        RuntimeError: No thread can be started.
         """
         self._register(self.id)
-        self._completer.start()
+        try:
+            self._completer.start()
+            self._thread.start()
+        except RuntimeError:
+            # No thread can be started: the process is ending.
+            self.say_goodbye()
+            raise
         wakeup.subscribe(self._heard)
-        self._thread.start()
         signals.emit(
             signals.worker_started,
             worker_id=self.id,

@@ -535,6 +535,29 @@ def test_a_thousand_starts_and_shutdowns_leak_neither_threads_nor_connections_no
     assert not Worker.objects.filter(stopped_at__isnull=True).exists()
 
 
+@pytest.mark.parametrize(
+    "unborn", ["worker.Worker._serve", "keeper.Keeper._serve", "clock.Clock._main_loop", "wakeup.Ears._serve"]
+)
+def test_a_process_that_ends_while_it_starts_leaves_no_row_behind(
+    manager, transactional_db, monkeypatch, until, unborn
+):
+    real = threading.Thread.start
+
+    def start(thread):
+        # As Python 3.12 does while a process ends.
+        if getattr(thread._target, "__qualname__", "") == unborn.partition(".")[2]:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    manager.start()
+    until(lambda: Worker.objects.exists() and not manager._service._starter.is_alive())
+
+    manager.shutdown()
+
+    assert not Worker.objects.filter(stopped_at__isnull=True).exists()
+
+
 def test_a_worker_taken_for_dead_goes_on_under_a_new_name(serve, manager, probes, settings, until):
     settings.DJANGO_JOBS = {"HEARTBEAT_SECONDS": 0.05}
     service = serve()

@@ -123,8 +123,9 @@ def test_a_server_that_is_told_to_stop_says_goodbye(kind, spawn, port, until):
     else:
         stop(process)
 
-    until(lambda: live() == 0, timeout=20)
-    assert not Worker.objects.filter(was_lost=True).exists(), process.log.read_text()
+    log = process.log.read_text()
+    assert live() == 0, log
+    assert not Worker.objects.filter(was_lost=True).exists(), log
 
 
 @pytest.mark.parametrize(
