@@ -30,6 +30,7 @@ def test_a_worker_killed_between_claim_and_start(worker, manager, ledger, until)
 
     until(lambda: succeeded(run))
     assert (run.attempt, run.rescues) == (2, 1)
+    until(lambda: ledger.count("recorded"))
     assert ledger.count("began") == ledger.count("recorded") == 1
 
 
@@ -50,6 +51,7 @@ def test_a_worker_killed_mid_run(worker, manager, ledger, gate, until):
     assert (run.attempt, run.rescues) == (2, 1)
     assert [entry["error"] for entry in run.errors] == ["WorkerDied: its worker died"]
     assert [line["attempt"] for line in ledger.lines("began")] == [1, 2]
+    until(lambda: ledger.count("recorded"))
     assert ledger.count("ended") == ledger.count("recorded") == 1
 
 
@@ -61,6 +63,7 @@ def test_a_worker_killed_between_the_functions_end_and_the_recorded_result(worke
 
     until(lambda: succeeded(run))
     # At least once: what had ended, unrecorded, is executed again.
+    until(lambda: ledger.count("recorded"))
     assert (run.attempt, ledger.count("ended"), ledger.count("recorded")) == (2, 2, 1)
 
 
@@ -118,6 +121,7 @@ def test_a_worker_killed_during_shutdown(worker, manager, ledger, gate, until):
 
     run = Run.objects.get()
     until(lambda: succeeded(run))
+    until(lambda: ledger.count("recorded"))
     assert (run.rescues, ledger.count("recorded")) == (1, 1)
 
 
@@ -234,6 +238,7 @@ def test_a_claim_whose_answer_was_lost_does_not_stay_with_a_worker_that_knows_no
 
     run = Run.objects.get()
     until(lambda: succeeded(run), timeout=20)
+    until(lambda: ledger.count("recorded"))
     assert ledger.count("recorded") == 1
 
 

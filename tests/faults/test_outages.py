@@ -47,6 +47,7 @@ def goes_through(outage_begins, outage_ends, process, manager, ledger, gate, unt
     until(lambda: Run.objects.filter(job_id__in=held, status="SUCCESSFUL").count() == 4, timeout=30)
     assert set(Run.objects.filter(job_id__in=held).values_list("attempt", "rescues")) == {(1, 0)}
     assert sum(line["job"] in held for line in ledger.lines("began")) == 4
+    until(lambda: sum(line["job"] in held for line in ledger.lines("recorded")) >= 4)
     assert sum(line["job"] in held for line in ledger.lines("recorded")) == 4
     assert (said(process, GONE), said(process, BACK)) == (1, 1), process.log.read_text()
     firings = list(Run.objects.filter(job_id="tick").values_list("scheduled_at", flat=True))
@@ -88,6 +89,7 @@ def test_a_full_disk_while_runs_end(worker, manager, ledger, gate, until):
     until(lambda: said(process, BACK), timeout=30)
     until(lambda: Run.objects.filter(status="SUCCESSFUL").count() == 5, timeout=30)
     assert set(Run.objects.filter(job_id__in=held).values_list("attempt", "rescues")) == {(1, 0)}
+    until(lambda: ledger.count("recorded", job=added))
     assert ledger.count("recorded", job=added) == 1
     assert (said(process, GONE), said(process, BACK)) == (1, 1), process.log.read_text()
 

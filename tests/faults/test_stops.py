@@ -23,6 +23,7 @@ def test_a_worker_stopped_past_its_lease_loses_its_run_and_its_late_result_is_re
     until(lambda: ledger.count("lost", reason="lost", pid=sleeper.pid) == 1)
     run = Run.objects.get()
     assert (run.attempt, run.rescues, run.result) == (2, 1, '"in time"')
+    until(lambda: ledger.count("recorded"))
     assert [(line["pid"], line["attempt"]) for line in ledger.lines("recorded")] == [(other.pid, 2)]
     # It goes on under a new id.
     until(lambda: Worker.objects.filter(pid=sleeper.pid, stopped_at__isnull=True).exists())
@@ -65,6 +66,7 @@ def test_a_worker_stopped_between_claim_and_start_past_its_lease(worker, manager
     # Its thread may begin before it learns that the run is another's; what comes of that is refused.
     until(lambda: Worker.objects.filter(pid=sleeper.pid, stopped_at__isnull=True).exists())
     until(lambda: ledger.count("ended", attempt=1) == ledger.count("refused"))
+    until(lambda: ledger.count("recorded"))
     assert [line["pid"] for line in ledger.lines("recorded")] == [other.pid]
     assert Run.objects.get().attempt == 2
 
@@ -83,6 +85,7 @@ def test_a_worker_stopped_between_the_functions_end_and_the_recorded_result_past
     thaw(sleeper)
 
     until(lambda: ledger.count("refused", pid=sleeper.pid) == 1)
+    until(lambda: ledger.count("recorded"))
     assert [line["pid"] for line in ledger.lines("recorded")] == [other.pid]
 
 
