@@ -8,6 +8,7 @@ them back when it has been idle.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import random
@@ -103,6 +104,9 @@ connection_created.connect(_note)
 
 
 def _forget_parent() -> None:
+    for raw in _kept:
+        # Not even when the interpreter ends, which clears `_kept` like any other global.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(raw))
     _absences.clear()
 
 
