@@ -303,8 +303,9 @@ class Worker:
     def _claim(self) -> float | None:
         """Claim while there are free slots; return how long to wait then, None for until woken."""
         if self._may_hold_unknown:
-            self._hand_back_unknown()
+            # Before, not after: another thread may find a reason to look again meanwhile.
             self._may_hold_unknown = False
+            self._hand_back_unknown()
         waits = [wait for lane in self.lanes if (wait := self._claim_for(lane)) is not None]
         return min(waits) if waits else None
 

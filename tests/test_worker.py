@@ -610,6 +610,28 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, m
     assert Run.objects.get().attempt == 1
 
 
+def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_again(
+    serve, manager, monkeypatch
+):
+    real, looks = queue.held, []
+
+    def look(*args, **kwargs):
+        looks.append(args)
+        if len(looks) == 1:
+            # As another thread's hand-back does that fails at this instant.
+            service.worker._may_hold_unknown = True
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(queue, "held", look)
+    service = serve()
+    service.worker._may_hold_unknown = True
+    service.worker.wake()
+    manager.wait(manager.add_immediate_job("tests.probes.jobs:nothing"), 10)
+    manager.wait(manager.add_immediate_job("tests.probes.jobs:nothing"), 10)
+
+    assert len(looks) >= 2
+
+
 def test_a_result_whose_answer_was_lost_is_finished_and_not_refused(
     serve, manager, probes, monkeypatch, caplog
 ):
