@@ -591,7 +591,6 @@ def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_r
 
 
 def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, manager, probes, monkeypatch):
-    service = serve()
     real, calls = queue.claim, []
 
     def lose_the_answer(*args, **kwargs):
@@ -601,9 +600,10 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, m
             raise OperationalError("server closed the connection unexpectedly")
         return runs
 
+    # Before it starts: a claim under way would take the job unseen.
     monkeypatch.setattr(queue, "claim", lose_the_answer)
+    serve()
     job_id = manager.add_immediate_job(probes.give, 42)
-    service.worker.wake()
 
     assert manager.wait(job_id, 15) == 42
     assert calls
