@@ -343,6 +343,11 @@ class Worker:
         A connection that breaks between the commit of a caller's transaction and its answer leaves a
         promise that nobody keeps.
         """
+        with self._lock:
+            if self._is_claiming:
+                # What it takes is not known yet; a process that is stopped now must not forget it then.
+                self._unknown = set()
+                return
         held = queue.held(self.id, using=self.using)
         with self._lock:
             unknown = held - self._executions.keys() - self._unwritten
