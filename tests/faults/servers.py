@@ -220,7 +220,7 @@ class Locked:
 
     def kill(self):
         # SQLite's queue is not a fair one: with many writers a turn may be long in coming.
-        self._connection = sqlite3.connect(self._path, timeout=300, isolation_level=None)
+        self._connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
         self._connection.execute("BEGIN EXCLUSIVE")
 
     stop = kill
