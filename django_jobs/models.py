@@ -303,6 +303,7 @@ class Worker(models.Model):
     class Meta:
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
+        indexes = [models.Index(fields=["stopped_at"], name="django_jobs_worker_stopped")]
 
     def __str__(self) -> str:
         return self.id
@@ -322,6 +323,19 @@ class Queue(models.Model):
         return self.name
 
 
+class Chore(models.Model):
+    """Work that one process does for all, every few minutes."""
+
+    name = models.CharField(primary_key=True, max_length=30)
+    # By the database's clock. Who moves it on first has the turn.
+    due_at = models.DateTimeField()
+    # What the next turn goes on from.
+    state = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
 def jobs_database() -> str:
     """Return the alias that holds our tables, as the project's routers say."""
     return router.db_for_write(Run)
@@ -335,4 +349,4 @@ def missing_tables(alias: str | None = None) -> set[str]:
 
 
 def _tables() -> Iterable[type[models.Model]]:
-    return (DjangoJob, Job, Run, Worker, Queue)
+    return (DjangoJob, Job, Run, Worker, Queue, Chore)

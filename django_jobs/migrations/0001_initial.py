@@ -58,7 +58,16 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "worker",
                 "verbose_name_plural": "workers",
+                "indexes": [models.Index(fields=["stopped_at"], name="django_jobs_worker_stopped")],
             },
+        ),
+        migrations.CreateModel(
+            name="Chore",
+            fields=[
+                ("name", models.CharField(max_length=30, primary_key=True, serialize=False)),
+                ("due_at", models.DateTimeField()),
+                ("state", models.JSONField(default=dict)),
+            ],
         ),
         migrations.CreateModel(
             name="Run",
