@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import DatabaseError, InterfaceError
 from django.db.models import Count, OuterRef, Subquery
 
-from django_jobs import connections, queue
+from django_jobs import connections, queue, tallies
 from django_jobs.conf import jobs_settings
-from django_jobs.models import FINISHED, Chore, Job, Run, Worker, jobs_database
+from django_jobs.models import FINISHED, Chore, Job, Run, Tally, Worker, jobs_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +56,7 @@ class Pruned:
 
     runs: int = 0
     workers: int = 0
+    tallies: int = 0
     # Whether all was looked at; False when the time was over before, or somebody said stop.
     is_complete: bool = True
 
@@ -191,6 +192,12 @@ class _Broom:
         for ids in self.each(_in_batches(ended.order_by("stopped_at"))):
             self.pruned.workers += self._delete(ended.filter(pk__in=ids), ids)
 
+    def sweep_tallies(self, now: datetime) -> None:
+        """Delete tallies that are older than they are kept."""
+        for outdated in tallies.outdated(now, using=self._using):
+            for ids in self.each(_in_batches(outdated)):
+                self.pruned.tallies += self._delete(Tally.objects.using(self._using).filter(pk__in=ids), ids)
+
     def _runs(self) -> QuerySet[Run]:
         return Run.objects.using(self._using).all()
 
@@ -298,6 +305,7 @@ def prune_in_turn(using: str, stopped: threading.Event) -> Pruned | None:
 def _prune_by_age(
     broom: _Broom, keep_days: float | None, now: datetime, state: dict[str, Any], using: str
 ) -> None:
+    broom.sweep_tallies(now)
     broom.sweep_workers(_ago(now, WORKER_DAYS if keep_days is None else min(WORKER_DAYS, keep_days)))
     if keep_days is None:
         return

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django_jobs.models import RAN_BINS, WAITED_BINS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,11 +20,12 @@ if TYPE_CHECKING:
 RUN_TABLE = "django_jobs_run"
 WORKER_TABLE = "django_jobs_worker"
 JOB_TABLE = "django_jobs_job"
+TALLY_TABLE = "django_jobs_tally"
 
 # What a worker needs to know of a run that it claimed, in the order of `ClaimedRun`'s fields.
 CLAIMED_COLUMNS = (
     "id", "job_id", "func", "payload", "signature", "queue_name", "priority", "options",
-    "kind", "attempt", "rescues", "unique_key", "errors", "name", "worker_id",
+    "kind", "attempt", "rescues", "unique_key", "errors", "name", "worker_id", "run_after",
 )  # fmt: skip
 
 INSERTED_COLUMNS = (
@@ -39,6 +42,15 @@ FINISHED_COLUMNS = (
 _PLAIN_COLUMNS = ("status", "started_at", "finished_at", "result", "error", "errors", "log")
 MOVED_COLUMNS = (("id", "text"), ("next_run_time", "timestamptz"))
 LAST_RUN_COLUMNS = (("id", "text"), ("run_id", "bigint"))
+# What a tally is of, and what is added up in it.
+TALLY_KEY = (
+    ("size_seconds", "int"), ("begins_at", "timestamptz"), ("func", "text"), ("queue_name", "text"),
+    ("outcome", "text"),
+)  # fmt: skip
+TALLY_SUMS = (
+    ("runs", "bigint"), ("ran_seconds", "float8"), ("waited_seconds", "float8"),
+    *((name, "int") for name in (*RAN_BINS, *WAITED_BINS)),
+)  # fmt: skip
 
 Statement = tuple[str, list[Any]]
 
@@ -195,6 +207,19 @@ class Dialect:
             f"SELECT job_id, COUNT(*) FROM {RUN_TABLE} WHERE status IN ('READY', 'RUNNING') "  # noqa: S608
             f"AND job_id IN ({marks}) GROUP BY job_id",
             list(job_ids),
+        )
+
+    def add_tallies(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """Add to tallies, rows of `TALLY_KEY` and `TALLY_SUMS`; those that are not there begin at zero."""
+        table = TALLY_TABLE
+        columns = (*TALLY_KEY, *TALLY_SUMS)
+        added, params = self.source(columns, rows)
+        sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name, _ in TALLY_SUMS)
+        return (
+            # WHERE, or SQLite would take ON CONFLICT for the condition of a join.
+            f"INSERT INTO {table} ({', '.join(name for name, _ in columns)}) {added} WHERE TRUE "
+            f"ON CONFLICT ({', '.join(name for name, _ in TALLY_KEY)}) DO UPDATE SET {sums}",
+            params,
         )
 
     def heartbeat(self, worker_id: str, lease_seconds: float) -> Statement:
@@ -371,6 +396,17 @@ class MariaDB(Dialect):
         rows, params = source
         assignments = ", ".join(f"{table}.{column} = {value}" for column, value in changes)
         return f"UPDATE {table} JOIN ({rows}) v ON {where} SET {assignments}", params  # noqa: S608
+
+    def add_tallies(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """See `Dialect`."""
+        columns = [name for name, _ in (*TALLY_KEY, *TALLY_SUMS)]
+        marks = f"({','.join(['%s'] * len(columns))})"
+        sums = ", ".join(f"{name} = {name} + VALUES({name})" for name, _ in TALLY_SUMS)
+        return (
+            f"INSERT INTO {TALLY_TABLE} ({', '.join(columns)}) VALUES {','.join([marks] * len(rows))} "  # noqa: S608
+            f"ON DUPLICATE KEY UPDATE {sums}",
+            [value for row in rows for value in row],
+        )
 
 
 def dialect(connection: BaseDatabaseWrapper) -> Dialect:
