@@ -22,6 +22,7 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.models import Q, Sum
 
 from django_jobs import sql
+from django_jobs.connections import discard
 from django_jobs.models import BIN_ENDS, RAN_BINS, WAITED_BINS, Status, Tally, jobs_database
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class _Counter:
         self._apart_hour = 0
         # Monotonic; infinite while there is nothing to write.
         self.due_at = math.inf
-        self._has_failed = False
+        self._failures = 0
 
     def note(self, func: str, queue_name: str, outcome: str, ended_at: float) -> None:
         with self._lock:
@@ -123,16 +124,26 @@ class _Counter:
         try:
             _add(counts, using)
         except (DatabaseError, InterfaceError) as error:
-            with self._lock:
-                for key, row in counts.items():
-                    _sum_up(self._counts.setdefault(key, list(_ZEROS)), row)
-                self.due_at = time.monotonic() + RETRY_SECONDS
-                is_news, self._has_failed = not self._has_failed, True
-            if is_news:
+            self._take_back(counts)
+            if self._failures == 2:
                 logger.warning("runs were counted, but the counts not written yet: %s", error)
+            if not connections[using].in_atomic_block:
+                # Perhaps it broke, and whoever uses it next should not find that out anew.
+                discard(connections[using])
             return False
-        self._has_failed = False
+        except Exception:  # the thread that writes all outcomes must not end for the sake of counts
+            logger.exception("counts of runs were dropped")
+        self._failures = 0
         return True
+
+    def _take_back(self, counts: dict[_Key, list[Any]]) -> None:
+        with self._lock:
+            for key, row in counts.items():
+                _sum_up(self._counts.setdefault(key, list(_ZEROS)), row)
+            self._failures += 1
+            # Once it may be a deadlock with another process that counts.
+            seconds = GATHER_SECONDS if self._failures == 1 else RETRY_SECONDS
+            self.due_at = time.monotonic() + seconds
 
 
 def _timestamp(moment: datetime | str) -> float:

@@ -263,6 +263,17 @@ def test_of_a_flush_that_fails_in_the_middle_nothing_is_written(monkeypatch, cou
     assert last_hour().outcomes == {"SUCCESSFUL": 4}
 
 
+def test_a_mistake_in_counting_does_not_end_the_thread_that_counts(db, monkeypatch, caplog):
+    with monkeypatch.context() as patched:
+        patched.setattr(tallies, "_add", lambda *args: 1 / 0)
+        tallies.note_attempts([attempt()])
+        assert tallies.flush("default")
+
+    assert "counts of runs were dropped" in caplog.text
+    count(attempt())
+    assert last_hour().outcomes == {"SUCCESSFUL": 1}
+
+
 def test_functions_without_end_are_counted_together(db, monkeypatch):
     monkeypatch.setattr(tallies, "MOST_APART", 3)
     count(*(attempt(func=f"m:f{number}") for number in range(10)))
