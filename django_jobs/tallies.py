@@ -51,7 +51,9 @@ MOST_COUNTS = 10_000
 MOST_POINTS = 2000
 
 # What has times: others ended without having run, or were stopped in the middle.
-_TIMED = (Status.SUCCESSFUL, Status.FAILED, Status.READY)
+_TIMED = frozenset({"SUCCESSFUL", "FAILED", "READY"})
+_READY = Status.READY.value
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _RAN = 3
 _WAITED = _RAN + len(RAN_BINS)
 _ZEROS = [0] * (_WAITED + len(WAITED_BINS))
@@ -80,24 +82,33 @@ class _Counter:
             self._row((int(ended_at) // MINUTE, func, queue_name, str(outcome)))[0] += 1
 
     def note_attempts(self, attempts: Iterable[tuple[ClaimedRun, Outcome]]) -> None:
+        # For every run there is, so: the minute is only looked up when another begins.
+        minute, begins, ends = 0, _EPOCH, _EPOCH
         with self._lock:
             for run, outcome in attempts:
                 status = outcome.status
-                if status == Status.READY and outcome.retry_in is None:
+                if status == _READY and outcome.retry_in is None:
                     # Held, which is no end.
                     continue
-                ended_at = outcome.finished_at.timestamp()
-                key = (int(ended_at) // MINUTE, run.func, run.queue_name, status)
+                ended_at = outcome.finished_at
+                if not begins <= ended_at < ends:
+                    minute = int(ended_at.timestamp()) // MINUTE
+                    begins = _moment(minute * MINUTE)
+                    ends = begins + timedelta(seconds=MINUTE)
+                key = (minute, run.func, run.queue_name, status)
                 row = self._counts.get(key) or self._row(key)
                 row[0] += 1
                 if status in _TIMED:
-                    began_at = outcome.started_at.timestamp()
-                    seconds = max(0.0, ended_at - began_at)
-                    row[1] += seconds
+                    began_at = outcome.started_at
+                    seconds = (ended_at - began_at).total_seconds()
+                    if seconds > 0:
+                        row[1] += seconds
                     row[_RAN + bisect_left(BIN_ENDS, seconds)] += 1
-                    if run.run_after is not None:
-                        seconds = max(0.0, began_at - _timestamp(run.run_after))
-                        row[2] += seconds
+                    due_at = run.run_after
+                    if due_at is not None:
+                        seconds = (began_at - _aware(due_at)).total_seconds()
+                        if seconds > 0:
+                            row[2] += seconds
                         row[_WAITED + bisect_left(BIN_ENDS, seconds)] += 1
 
     def _row(self, key: _Key) -> list[Any]:
@@ -146,11 +157,12 @@ class _Counter:
             self.due_at = time.monotonic() + seconds
 
 
-def _timestamp(moment: datetime | str) -> float:
+def _aware(moment: datetime | str) -> datetime:
     """Return a time as a raw cursor has it: text on SQLite, without a zone on SQLite and MariaDB."""
     if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        # All in one call, which is faster than `replace`; what came from a child process has a zone.
+        return datetime.fromisoformat(moment if moment[-6:-5] == "+" else f"{moment}+00:00")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _sum_up(row: list[Any], more: Sequence[Any]) -> None:
