@@ -10,3 +10,6 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.probes"]
 
 # What a test asks of the processes that it starts.
 DJANGO_JOBS = json.loads(os.environ.get("TESTS_DJANGO_JOBS") or "{}")
+
+# Of any queue, so that tests can choose; only `django_jobs.tasks` and its users read it.
+TASKS = {"default": {"BACKEND": "django_jobs.tasks.JobsBackend", "QUEUES": []}}
