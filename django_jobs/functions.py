@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -297,7 +296,8 @@ def _find(path: str) -> Any:
             "or name the module in DJANGO_JOBS['ALLOWED_MODULES']"
         )
     try:
-        found: Any = sys.modules.get(module_name) or importlib.import_module(module_name)
+        # Not from sys.modules: another thread may be in the middle of importing it, and this waits.
+        found: Any = importlib.import_module(module_name)
     except Exception as error:  # a module of the project may raise anything while it is imported
         raise FunctionNotFound(
             f"{path} cannot be called: importing {module_name} raised {type(error).__name__}: {error}"
