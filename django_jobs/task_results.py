@@ -12,6 +12,7 @@ import inspect
 import json
 import logging
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
@@ -159,6 +160,9 @@ def connect_where_used() -> None:
     backends = [str(params.get("BACKEND")) for params in (getattr(settings, "TASKS", None) or {}).values()]
     if any(not path.startswith(tuple(f"{name}." for name in EDITIONS)) for path in backends):
         connect()
+        with suppress(ModuleNotFoundError):
+            # Registers the framework's system check, which asks the backends.
+            importlib.import_module(EDITIONS[0])
 
 
 def _tell_finished(*, run: ClaimedRun, outcome: Outcome, **_: Any) -> None:

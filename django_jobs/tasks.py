@@ -194,7 +194,6 @@ class JobsBackend(BaseTaskBackend):
             )
         return path
 
-    @_from_anywhere
     def get_result(self, result_id: str) -> Any:
         """Return the TaskResult of an id, with one query; of whichever backend of ours enqueued it.
 
@@ -204,14 +203,18 @@ class JobsBackend(BaseTaskBackend):
             TaskResultDoesNotExist: There is no such task, or history does not keep it any more.
             FunctionNotFound: Its Task is gone from the code; `MOVED` mends a renamed one.
         """
-        run = None
-        # PostgreSQL cannot even be asked for a NUL.
-        if "\x00" not in str(result_id):
-            runs = Run.objects.using(jobs_database()).filter(job_id=result_id)
-            run = runs.order_by("-id").defer("log", "progress").first()
+        run = self._newest_run(str(result_id))
         if run is None or not task_results.is_task(run):
             raise self._edition.exceptions.TaskResultDoesNotExist(result_id)
         return task_results.stored(run)
+
+    @_from_anywhere
+    def _newest_run(self, job_id: str) -> Run | None:
+        if "\x00" in job_id:
+            # PostgreSQL cannot even be asked for it.
+            return None
+        runs = Run.objects.using(jobs_database()).filter(job_id=job_id)
+        return runs.order_by("-id").defer("log", "progress").first()
 
     def check(self, **_: Any) -> list[CheckMessage]:
         """E006 to E008: the app is installed, and QUEUES and OPTIONS are right."""

@@ -1,19 +1,33 @@
 """Functions to call as tasks, of Django's own framework where it has one, else of the backport."""
 
+import os
+import sys
 import threading
 import time
+
+from django.dispatch import receiver
 
 from django_jobs import Retry, current_run, job
 from tests.probes.models import Mark
 
 try:
     from django.tasks import task
+    from django.tasks.signals import task_started
 except ImportError:  # before Django 6.0
     from django_tasks import task
+    from django_tasks.signals import task_started
 
 # Set and waited for by tests that run in the same process.
 began = threading.Event()
 go_on = threading.Event()
+
+# Ids of the results that `task_started` came with in this process, and the threads that sent it.
+started = {}
+
+
+@receiver(task_started)
+def note(task_result, **_):
+    started[task_result.id] = threading.current_thread().name
 
 
 @task
@@ -93,6 +107,16 @@ def log_in(context, user, password):
 
 
 @task
+def give_tuple():
+    return (1, {2: (3,)})
+
+
+@task
+def leave():
+    sys.exit(3)
+
+
+@task
 def leave_something_unstorable():
     return object()
 
@@ -103,10 +127,14 @@ def with_policy(note):
     return note
 
 
+@task(takes_context=True)
+def say_where(context):
+    sent_by = started.get(context.task_result.id)
+    return {"process": os.getpid(), "is_told_here": sent_by == threading.current_thread().name}
+
+
 @task
 def kill_process():
-    import os
-
     os._exit(7)
 
 

@@ -1,0 +1,5 @@
+from django_jobs.tasks import JobsBackend
+
+
+class OwnBackend(JobsBackend):
+    """A project's own."""
