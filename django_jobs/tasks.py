@@ -66,10 +66,9 @@ class JobsBackend(BaseTaskBackend):
     @property
     def _edition(self) -> task_results.Edition:
         """The edition that this instance was made by: where both are in use they read the same TASKS."""
-        backport = sys.modules.get("django_tasks")
-        if backport is not None and any(
-            backend is self for backend in backport.task_backends.all(initialized_only=True)
-        ):
+        # Not there yet while another thread imports it.
+        handler = getattr(sys.modules.get("django_tasks"), "task_backends", None)
+        if handler is not None and any(one is self for one in handler.all(initialized_only=True)):
             return task_results.edition("django_tasks")
         return task_results.edition(BaseTaskBackend.__module__.removesuffix(".backends.base"))
 
