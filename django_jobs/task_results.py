@@ -1,27 +1,20 @@
-"""What Django Tasks makes of a run: its Task, its TaskResult, and the call of its function.
-
-The framework comes in two editions with the same names: `django.tasks`, and the `django-tasks`
-backport for earlier versions of Django. A project may have both. Which one a run belongs to is
-decided by its Task, and neither is imported for runs that are no tasks.
-"""
+"""What Django Tasks makes of a run: its Task, its TaskResult, and the call of its function."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import logging
-import sys
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from django_jobs import codec, functions, queue, signals
+from django_jobs.editions import EDITIONS, as_json, edition_of
 from django_jobs.exceptions import (
     BadPayload,
     FunctionNotAllowed,
@@ -40,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 # The key of a run's options that says that it is a task; what it holds is a `Mark`.
 TASK = "task"
-EDITIONS = ("django.tasks", "django_tasks")
 
 
 class Mark(TypedDict):
@@ -49,48 +41,6 @@ class Mark(TypedDict):
     backend: str  # alias in TASKS
     enqueued_at: str  # by the clock of the process that enqueued it, as all other times of a result
     run_after: str | None  # as asked for; the run's own moves with each attempt
-
-
-@dataclass(frozen=True, slots=True)
-class Edition:
-    """The modules of one edition."""
-
-    base: Any
-    exceptions: Any
-    signals: Any
-    backends: Any
-
-    @property
-    def invalid_task(self) -> type[Exception]:
-        """What is raised for a Task that cannot be enqueued; its name differs."""
-        name = "InvalidTask" if hasattr(self.exceptions, "InvalidTask") else "InvalidTaskError"
-        found: type[Exception] = getattr(self.exceptions, name)
-        return found
-
-
-@cache
-def edition(name: str) -> Edition:
-    """Return one of EDITIONS.
-
-    Raises:
-        ImportError: It is not installed.
-    """
-    parts = ("base", "exceptions", "signals", "backends.base")
-    return Edition(*(importlib.import_module(f"{name}.{part}") for part in parts))
-
-
-def edition_of(task: object) -> Edition:
-    """Return the edition that a Task belongs to.
-
-    Raises:
-        TypeError: It is no Task.
-    """
-    for name in EDITIONS:
-        # A Task's own edition has been imported.
-        base = sys.modules.get(f"{name}.base")
-        if base is not None and isinstance(task, base.Task):
-            return edition(name)
-    raise TypeError(f"expected a Task, not {type(task).__name__}")
 
 
 def find_task(path: str) -> Any:
@@ -108,16 +58,6 @@ def find_task(path: str) -> Any:
             f"{path} is no Task but a {type(found).__name__}: decorate the function itself with @task"
         ) from None
     return found
-
-
-def as_json(value: object) -> Any:
-    """Return a value after its way through JSON, as the framework wants arguments and results.
-
-    Raises:
-        TypeError: It cannot be JSON.
-    """
-    name = next(name for name in EDITIONS if f"{name}.base" in sys.modules)
-    return json.loads(json.dumps(edition(name).base.normalize_json(value)))
 
 
 def is_task(run: Run | ClaimedRun) -> bool:

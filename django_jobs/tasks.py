@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import sys
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -14,14 +13,9 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
-from django.utils import timezone
 
-from django_jobs import codec, functions, queue, task_results, wakeup
-from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
+from django_jobs import editions, functions
 from django_jobs.functions import JobOptions
-from django_jobs.manager import _from_anywhere, _payload
-from django_jobs.models import Run, jobs_database
-from django_jobs.queue import NewRun
 
 try:
     from django.tasks.backends.base import BaseTaskBackend
@@ -29,7 +23,7 @@ except ImportError:  # before Django 6.0
     from django_tasks.backends.base import BaseTaskBackend  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from types import ModuleType
 
 # The keys of OPTIONS: what a Task cannot say itself, of what `@job` can.
 OPTIONS = ("retry", "timeout", "at_most_once", "expires", "sensitive")
@@ -61,16 +55,22 @@ class JobsBackend(BaseTaskBackend):
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
         self._queues_setting = params.get("QUEUES", ())
-        task_results.connect()
 
     @property
-    def _edition(self) -> task_results.Edition:
+    def _queue(self) -> ModuleType:
+        # Only now may models be imported: a Task may be declared before all apps are loaded.
+        from django_jobs import task_queue
+
+        return task_queue
+
+    @property
+    def _edition(self) -> editions.Edition:
         """The edition that this instance was made by: where both are in use they read the same TASKS."""
         # Not there yet while another thread imports it.
         handler = getattr(sys.modules.get("django_tasks"), "task_backends", None)
         if handler is not None and any(one is self for one in handler.all(initialized_only=True)):
-            return task_results.edition("django_tasks")
-        return task_results.edition(BaseTaskBackend.__module__.removesuffix(".backends.base"))
+            return editions.edition("django_tasks")
+        return editions.edition(BaseTaskBackend.__module__.removesuffix(".backends.base"))
 
     @property
     def task_class(self) -> Any:  # type: ignore[override] # a class in the framework, the same for all
@@ -90,7 +90,7 @@ class JobsBackend(BaseTaskBackend):
         Raises:
             InvalidTask: As in the framework, or its queue's name is longer than 100 characters.
         """
-        edition = task_results.edition_of(task)
+        edition = editions.edition_of(task)
         if isinstance(task.run_after, timedelta):
             # The framework's validation knows none, though its documentation does. This validates the rest.
             replace(task, run_after=None)
@@ -103,7 +103,6 @@ class JobsBackend(BaseTaskBackend):
             )
         functions.allow(task.func)
 
-    @_from_anywhere
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Enqueue a Task, in the caller's transaction; workers hear of it when that commits.
 
@@ -125,73 +124,7 @@ class JobsBackend(BaseTaskBackend):
             ImproperlyConfigured: OPTIONS of this backend are wrong.
         """
         self.validate_task(task)
-        now = timezone.now()
-        if isinstance(task.run_after, timedelta):
-            task = replace(task, run_after=now + task.run_after)
-        plain_args, plain_kwargs = task_results.as_json(args), task_results.as_json(kwargs)
-        run = self._new_run(task, tuple(plain_args), plain_kwargs, now)
-        using = jobs_database()
-        queue.enqueue([run], using=using)
-        edition = task_results.edition_of(task)
-        result = edition.base.TaskResult(
-            task=task,
-            id=run.job_id,
-            status=edition.base.TaskResultStatus.READY,
-            enqueued_at=now,
-            started_at=None,
-            finished_at=None,
-            last_attempted_at=None,
-            args=plain_args,
-            kwargs=plain_kwargs,
-            backend=self.alias,
-            errors=[],
-            worker_ids=[],
-        )
-        # Before workers hear of it: it should not have started already.
-        edition.signals.task_enqueued.send_robust(sender=type(self), task_result=result)
-        wakeup.tell(wakeup.RUNS, using=using)
-        return result
-
-    def _new_run(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any], now: datetime) -> NewRun:
-        path = self._path(task)
-        # The context that the Task may take comes first.
-        before = (None,) if task.takes_context else ()
-        functions.check_arguments(path, task.func, (*before, *args), kwargs)
-        policy = functions.options_of(task.func).over(self._policy)
-        options = queue.renewed(policy.stored(), max(now, task.run_after or now)) or {}
-        hidden = functions.hidden_positions(task.func, frozenset(policy.sensitive or ()))
-        positions = [at - len(before) for at in hidden if 0 <= at - len(before) < len(args)]
-        if positions:
-            options["sensitive"] = [*options.get("sensitive", ()), *positions]
-        options[task_results.TASK] = task_results.Mark(
-            backend=self.alias,
-            enqueued_at=now.isoformat(),
-            run_after=None if task.run_after is None else task.run_after.isoformat(),
-        )
-        payload = _payload(args, kwargs)
-        return NewRun(
-            job_id=uuid.uuid4().hex,
-            name=policy.name or task.name,
-            func=path,
-            payload=payload,
-            signature=codec.sign(path, payload),
-            queue_name=task.queue_name,
-            priority=int(task.priority),
-            options=options,
-            run_after=task.run_after or "now",
-        )
-
-    def _path(self, task: Any) -> str:
-        try:
-            path, _ = functions.path_of(task.func)
-            declared = task_results.find_task(path)
-        except (ValueError, FunctionNotFound, FunctionNotAllowed) as error:
-            raise task_results.edition_of(task).invalid_task(str(error)) from error
-        if declared.takes_context != task.takes_context:
-            raise task_results.edition_of(task).invalid_task(
-                f"{path} is a Task with takes_context={declared.takes_context}, and workers go by that"
-            )
-        return path
+        return self._queue.enqueue(self, task, args, kwargs, self._policy)
 
     def get_result(self, result_id: str) -> Any:
         """Return the TaskResult of an id, with one query; of whichever backend of ours enqueued it.
@@ -202,18 +135,10 @@ class JobsBackend(BaseTaskBackend):
             TaskResultDoesNotExist: There is no such task, or history does not keep it any more.
             FunctionNotFound: Its Task is gone from the code; `MOVED` mends a renamed one.
         """
-        run = self._newest_run(str(result_id))
-        if run is None or not task_results.is_task(run):
+        result = self._queue.get_result(str(result_id))
+        if result is None:
             raise self._edition.exceptions.TaskResultDoesNotExist(result_id)
-        return task_results.stored(run)
-
-    @_from_anywhere
-    def _newest_run(self, job_id: str) -> Run | None:
-        if "\x00" in job_id:
-            # PostgreSQL cannot even be asked for it.
-            return None
-        runs = Run.objects.using(jobs_database()).filter(job_id=job_id)
-        return runs.order_by("-id").defer("log", "progress").first()
+        return result
 
     def check(self, **_: Any) -> list[CheckMessage]:
         """E006 to E008: the app is installed, and QUEUES and OPTIONS are right."""

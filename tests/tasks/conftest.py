@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from django_jobs import task_results
+from django_jobs import editions
 from tests.probes import tasks as probes
 
 
@@ -19,7 +19,7 @@ def tasks():
 @pytest.fixture
 def edition():
     """The edition of the framework that the tasks are of."""
-    return task_results.edition_of(probes.give)
+    return editions.edition_of(probes.give)
 
 
 @pytest.fixture

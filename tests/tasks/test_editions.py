@@ -7,27 +7,27 @@ import sys
 import django
 import pytest
 
-from django_jobs import signals, task_results
+from django_jobs import editions, signals, task_results
 from django_jobs.models import Run
 from django_jobs.tasks import JobsBackend
 from tests.probes import backport_tasks
 
 with_both = pytest.mark.skipif(django.VERSION < (6, 0), reason="there is one edition only")
 
-backport = task_results.edition("django_tasks")
+backport = editions.edition("django_tasks")
 
 
 def test_a_task_belongs_to_the_edition_that_declared_it():
-    assert task_results.edition_of(backport_tasks.give) is backport
+    assert editions.edition_of(backport_tasks.give) is backport
     assert isinstance(backport_tasks.give, backport.base.Task)
     assert type(backport_tasks.give.get_backend()) is JobsBackend
     with pytest.raises(TypeError, match="expected a Task, not str"):
-        task_results.edition_of("give")
+        editions.edition_of("give")
 
 
 @with_both
 def test_each_decorator_makes_tasks_of_its_own_edition(tasks, edition):
-    assert edition is task_results.edition("django.tasks")
+    assert edition is editions.edition("django.tasks")
     assert isinstance(tasks.give, edition.base.Task)
     assert not isinstance(backport_tasks.give, edition.base.Task)
 
@@ -123,6 +123,24 @@ def test_a_process_that_enqueues_nothing_tells_of_finished_tasks_and_is_checked(
 
 def environment(settings):
     return {**os.environ, "DJANGO_SETTINGS_MODULE": settings, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_a_task_may_be_declared_before_apps_are_loaded(tmp_path):
+    (tmp_path / "early.py").write_text(
+        "try:\n    from django.tasks import task\nexcept ImportError:\n    from django_tasks import task\n"
+        "@task\ndef give(value): return value\n"
+    )
+    (tmp_path / "early_settings.py").write_text(
+        "from tests.settings import *\nINSTALLED_APPS = ['early', *INSTALLED_APPS]\n"
+    )
+    code = "import django; django.setup(); import early; print(early.give.get_backend().check(), early.give.name)"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
+        env={**environment("early_settings"), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )  # fmt: skip
+
+    assert done.stdout.strip() == "[] give"
 
 
 @pytest.mark.parametrize(

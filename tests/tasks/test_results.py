@@ -239,3 +239,16 @@ def test_the_admin_shows_a_task_like_any_run(tasks, admin_client):
     assert "tests.probes.tasks:log_in" in page
     assert "ann" in page
     assert "hunter2" not in page
+
+
+def test_a_projects_own_class_of_tasks_keeps_what_it_has(tasks, db, settings, monkeypatch):
+    settings.TASKS = {"default": {"BACKEND": "tests.tasks.backends.BackendOfOwnTasks"}}
+    own = tasks.give.get_backend().task_class(func=tasks.give.func, owner="ann")
+    monkeypatch.setattr(tasks, "give", own)
+    monkeypatch.setattr(functions, "_found", {})
+
+    result = own.using(priority=5).enqueue()
+    again = own.get_result(result.id)
+
+    assert (again.task.owner, again.task.priority) == ("ann", 5)
+    assert again == result
