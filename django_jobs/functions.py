@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -159,7 +158,7 @@ def options_of(func: Callable[..., Any]) -> JobOptions:
 
 
 def path_of(func: Callable[..., Any] | str) -> tuple[str, Callable[..., Any]]:
-    """Return the `module:qualname` of a function, and the function.
+    """Return the `module:qualname` of a function, or of a Task's, and the function.
 
     Raises:
         ValueError: Another process could not find it: a lambda, a nested function, a method of an
@@ -172,12 +171,13 @@ def path_of(func: Callable[..., Any] | str) -> tuple[str, Callable[..., Any]]:
             return moved(func), resolve(func)
         except FunctionNotFound as error:
             raise ValueError(str(error)) from None
-    path = _known_paths.get(func) if _is_hashable(func) else None
+    function: Callable[..., Any] = _function_of(func)
+    path = _known_paths.get(function) if _is_hashable(function) else None
     if path is None:
-        path = _path_of(func)
-        if _is_hashable(func):
-            _known_paths[func] = path
-    return path, func
+        path = _path_of(function)
+        if _is_hashable(function):
+            _known_paths[function] = path
+    return path, function
 
 
 def _is_hashable(func: object) -> bool:
@@ -225,12 +225,23 @@ def _path_of(func: Callable[..., Any]) -> str:
     return path
 
 
+def _function_of(found: Any) -> Any:
+    # Django's `@task` puts a Task in the function's place: it has the function, and cannot be called.
+    return found if callable(found) else getattr(found, "func", found)
+
+
+def allow(func: Callable[..., Any]) -> None:
+    """Let rows name a function whatever its module, as the code that decorates it wants."""
+    _registered.add(f"{func.__module__}:{func.__qualname__}")
+
+
 def moved(path: str) -> str:
     """Return where a function lives now, by the MOVED setting."""
     return jobs_settings().MOVED.get(path, path)
 
 
 _resolved: dict[str, Callable[..., Any]] = {}
+_found: dict[str, Any] = {}
 
 
 def resolve(path: str, *, error: type[Exception] | None = None) -> Callable[..., Any]:
@@ -253,7 +264,28 @@ def resolve(path: str, *, error: type[Exception] | None = None) -> Callable[...,
     return function
 
 
+def find(path: str) -> Any:
+    """Return what stands at a `module:qualname`: a function, or the Task that `@task` made of it.
+
+    Raises:
+        FunctionNotAllowed: As for `resolve`.
+        FunctionNotFound: As for `resolve`.
+    """
+    found = _found.get(path)
+    if found is None:
+        found = _found[path] = _find(moved(path))
+    return found
+
+
 def _resolve(path: str) -> Callable[..., Any]:
+    found = _function_of(_find(path))
+    if not callable(found):
+        raise FunctionNotFound(f"{path} cannot be called: it is a {type(found).__name__}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _find(path: str) -> Any:
     module_name, separator, qualname = path.partition(":")
     if not separator or not module_name or not qualname:
         raise FunctionNotFound(f"{path!r} is not of the form 'package.module:function'")
@@ -264,7 +296,8 @@ def _resolve(path: str) -> Callable[..., Any]:
             "or name the module in DJANGO_JOBS['ALLOWED_MODULES']"
         )
     try:
-        found: Any = sys.modules.get(module_name) or importlib.import_module(module_name)
+        # Not from sys.modules: another thread may be in the middle of importing it, and this waits.
+        found: Any = importlib.import_module(module_name)
     except Exception as error:  # a module of the project may raise anything while it is imported
         raise FunctionNotFound(
             f"{path} cannot be called: importing {module_name} raised {type(error).__name__}: {error}"
@@ -277,10 +310,7 @@ def _resolve(path: str) -> Callable[..., Any]:
                 f"{path} cannot be called: {module_name} has no {qualname}. If it was renamed, add "
                 f"{{{path!r}: 'its.new.module:name'}} to DJANGO_JOBS['MOVED']"
             ) from None
-    if not callable(found):
-        raise FunctionNotFound(f"{path} cannot be called: it is a {type(found).__name__}")
-    function: Callable[..., Any] = found
-    return function
+    return found
 
 
 def is_allowed(path: str) -> bool:
@@ -348,6 +378,7 @@ def check_arguments(
 def _forget(*, setting: str, **_: object) -> None:
     if setting in {"DJANGO_JOBS", "INSTALLED_APPS", "ROOT_URLCONF"}:
         _resolved.clear()
+        _found.clear()
         _known_paths.clear()
         _allowed_modules.cache_clear()
 

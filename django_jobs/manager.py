@@ -54,13 +54,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 
 _WAIT_FIRST, _WAIT_LONGEST = 0.01, 0.25
 
 
 def _from_anywhere(
-    method: Callable[Concatenate[JobManager, P], R],
-) -> Callable[Concatenate[JobManager, P], R]:
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[S, P], R]:
     """Let a method that uses the database be called from a thread that runs an event loop.
 
     Django forbids queries there. The call is made on a helper thread and waited for: one short
@@ -68,7 +69,7 @@ def _from_anywhere(
     """
 
     @wraps(method)
-    def call(self: JobManager, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             asyncio.get_running_loop()
         except RuntimeError:

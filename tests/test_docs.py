@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import django
 import pytest
 from asgiref.sync import async_to_sync
 from django.apps import apps
@@ -18,7 +19,7 @@ from django.db import connection, connections
 from django.test import RequestFactory
 
 import django_jobs
-from django_jobs import checks, codec, conf, exceptions, signals, snapshots
+from django_jobs import checks, codec, conf, exceptions, signals, snapshots, tasks
 from django_jobs.context import RunContext
 from django_jobs.functions import JobOptions
 from django_jobs.manager import JobManager, get_job_manager
@@ -136,6 +137,10 @@ def install(transactional_db, tmp_path, monkeypatch, settings):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(codec, "_custom_by_tag", {})
     monkeypatch.setattr(codec, "_custom_by_type", {})
+    if django.VERSION < (6, 0):
+        # Pages show Django's own Tasks; the backport has the same names.
+        for name in ("django_tasks", "django_tasks.signals"):
+            monkeypatch.setitem(sys.modules, name.replace("_", ".", 1), importlib.import_module(name))
 
     def install(page):
         for name, text in {f"{APP}/__init__.py": "", **modules(page)}.items():
@@ -355,6 +360,13 @@ def test_the_operations_page_explains_every_system_check():
     assert names(DOCS / "operations.md", "System checks") == sorted(
         set(re.findall(r"django_jobs\.[EW]\d+", source))
     )
+
+
+def test_the_tasks_page_explains_every_check_and_option_of_the_backend():
+    page = DOCS / "tasks.md"
+
+    assert names(page, "Checks") == sorted(set(re.findall(r"django_jobs\.[EW]\d+", inspect.getsource(tasks))))
+    assert names(page, "Retry, limit, hide") == list(tasks.OPTIONS)
 
 
 def test_the_log_lines_of_the_operations_page_are_written_somewhere():

@@ -1,5 +1,6 @@
 import functools
 import sys
+import threading
 
 import pytest
 
@@ -112,3 +113,33 @@ def test_parameters_that_hold_secrets_are_found_by_position():
     assert functions.hidden_positions(probes.log_in, frozenset()) == (1,)
     assert functions.hidden_positions(probes.log_in, frozenset({"user"})) == (0, 1)
     assert functions.hidden_positions(probes.add, frozenset()) == ()
+
+
+def test_a_function_of_a_module_that_another_thread_is_importing_is_waited_for(
+    tmp_path, monkeypatch, settings
+):
+    (tmp_path / "slow_to_import.py").write_text(
+        "from tests.probes.jobs import began, go_on\nbegan.set()\ngo_on.wait(10)\ndef f(): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.DJANGO_JOBS = {"ALLOWED_MODULES": ["slow_to_import"]}
+    probes.began.clear()
+    probes.go_on.clear()
+    found = []
+
+    def resolve():
+        try:
+            found.append(functions.resolve("slow_to_import:f"))
+        except FunctionNotFound as error:
+            found.append(error)
+
+    first, second = threading.Thread(target=resolve), threading.Thread(target=resolve)
+    first.start()
+    assert probes.began.wait(10)
+    second.start()
+    second.join(0.2)
+    probes.go_on.set()
+    first.join(10)
+    second.join(10)
+
+    assert found == [sys.modules["slow_to_import"].f] * 2
