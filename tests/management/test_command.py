@@ -67,6 +67,20 @@ def test_a_database_without_tables_or_without_answer_has_its_own_code(manage, tm
     assert "Traceback" not in away.stderr
 
 
+def test_a_reader_that_has_enough_is_no_error(child_env, make_run):
+    run = make_run(job_id="x" * 200)
+    fields = {field.attname: getattr(run, field.attname) for field in Run._meta.concrete_fields}
+    del fields["id"]
+    Run.objects.bulk_create(Run(**fields) for _ in range(1000))
+    command = f"{sys.executable} testproject/manage.py jobs list --all --ids job | head -1"
+
+    done = subprocess.run(
+        command, env=child_env, cwd=ROOT, capture_output=True, text=True, timeout=60, shell=True, check=False
+    )
+
+    assert (done.stdout, done.stderr) == ("x" * 200 + "\n", "")
+
+
 def test_colours_can_be_forced_and_forbidden_before_and_after_the_action(manage):
     coloured = {"DJANGO_COLORS": "dark"}
 

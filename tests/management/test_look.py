@@ -99,6 +99,18 @@ def test_all_goes_from_page_to_page(jobs, make_run, monkeypatch):
     assert len(jobs("list", "--all", "--status", "failed").lines) == 6
 
 
+def test_a_part_of_the_history_without_an_entry_is_not_the_end(jobs, make_run, monkeypatch):
+    monkeypatch.setattr("django_jobs.listing.LOOKED_AT", 10)
+    make_run(job_id="old", status="SUCCESSFUL")
+    for _ in range(25):
+        make_run()
+
+    assert cells(jobs("list", "--status", "successful"))[1][1] == "old"
+    monkeypatch.setattr("django_jobs.management.actions.look.MOST_SEARCHES", 2)
+    (line,) = jobs("list", "--status", "successful").lines
+    assert line.startswith("There may be more: manage.py jobs list --status successful --after ")
+
+
 def test_ids_alone_can_be_given_to_another_action(jobs, make_run, make_job, monkeypatch):
     make_job(id="nightly")
     run = make_run(job_id="waits")

@@ -28,6 +28,8 @@ ROLES = {
 }
 # Rows fetched with one query while all are listed.
 BATCH = 500
+# Parts of the history that are looked through for a first entry.
+MOST_SEARCHES = 10
 
 
 class List(Action):
@@ -97,6 +99,7 @@ class List(Action):
 
     def _pages(self, options: dict[str, Any]) -> Iterator[listing.Page]:
         after = options["after"]
+        searches = 0
         while True:
             try:
                 page = listing.page(
@@ -110,10 +113,12 @@ class List(Action):
             except ValueError as error:
                 raise wrong_usage(f"--{error}") from None
             after = page["next"]
-            if not options["all"]:
+            searches += 1
+            if options["all"]:
+                yield listing.Page(entries=page["entries"], next=None)
+            elif page["entries"] or after is None or searches == MOST_SEARCHES:
                 yield page
                 return
-            yield listing.Page(entries=page["entries"], next=None)
             if after is None:
                 return
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from django.core.checks import Tags
@@ -54,6 +56,9 @@ class Command(BaseCommand):
         (kind,) = [kind for kind in ACTIONS if kind.name == action]
         try:
             kind(terminal).run(options)
+        except BrokenPipeError:
+            # Whoever reads has enough, as `head` does. Nor may Python complain of it when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (DatabaseError, InterfaceError) as error:
             raise CommandError(_why(error), returncode=NO_DATABASE) from error
 
