@@ -8,7 +8,8 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from freezegun import freeze_time
 
-from django_jobs import ConflictingIdError, JobFailed, JobLookupError, Retry, current_run, signals
+from django_jobs import ConflictingIdError, JobFailed, JobLookupError, Retry, current_run, job, signals
+from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run, Worker
 from django_jobs.testing import CapturedJobs, capture_jobs, drain_jobs
 from tests.probes.models import Mark
@@ -156,6 +157,19 @@ def test_a_mistake_in_an_assertion_is_not_taken_for_a_difference(jobs, manager, 
         jobs.assert_not_added(probes.add, queue="mail")
     with pytest.raises(ValueError, match="has no adds"):
         jobs.assert_added("tests.probes.jobs:adds")
+
+
+@job
+def of_this_module(number):
+    return number + 1
+
+
+def test_a_function_of_a_test_module_needs_to_be_decorated(jobs, manager):
+    manager.add_immediate_job(of_this_module, 1)
+
+    assert [one.result for one in jobs.drain(raise_errors=True)] == [2]
+    with pytest.raises(FunctionNotAllowed):
+        manager.add_immediate_job(marks)
 
 
 # Executing

@@ -96,7 +96,12 @@ def test_all_goes_from_page_to_page(jobs, make_run, monkeypatch):
     for _ in range(5):
         make_run(status="FAILED")
 
-    assert len(jobs("list", "--all", "--status", "failed").lines) == 6
+    said = jobs("list", "--all", "--status", "failed")
+
+    assert [row[0] for row in cells(said)] == ["STATUS"] + ["failed"] * 5
+    assert (
+        len(json.loads(jobs("list", "--all", "--status", "failed", "--json").out.getvalue())["entries"]) == 5
+    )
 
 
 def test_a_part_of_the_history_without_an_entry_is_not_the_end(jobs, make_run, monkeypatch):

@@ -81,21 +81,28 @@ class List(Action):
                 self._write_ids(page["entries"], options["ids"])
                 self._write_next(page["next"], options, is_quiet=True)
             return
-        entries: list[listing.Entry] = []
-        after = None
+        if self.terminal.is_json:
+            found = list(pages)
+            entries = [entry for page in found for entry in page["entries"]]
+            self.terminal.json({"entries": entries, "next": found[-1]["next"]})
+            return
+        after, is_first = None, True
         for page in pages:
-            entries += page["entries"]
             after = page["next"]
-        self.terminal.json({"entries": entries, "next": after})
-        if entries:
-            self.terminal.table(
-                ["STATUS", "JOB", "RUN", "QUEUE", "WHEN", "FUNCTION", "MORE"],
-                [_row(entry) for entry in entries],
-                [ROLES.get(entry["status"], "") for entry in entries],
-            )
-        elif after is None:
+            if page["entries"]:
+                self._write_table(page["entries"], has_heads=is_first)
+                is_first = False
+        if is_first and after is None:
             self.terminal.say("There is nothing to list.")
         self._write_next(after, options)
+
+    def _write_table(self, entries: list[listing.Entry], *, has_heads: bool) -> None:
+        self.terminal.table(
+            ["STATUS", "JOB", "RUN", "QUEUE", "WHEN", "FUNCTION", "MORE"],
+            [_row(entry) for entry in entries],
+            [ROLES.get(entry["status"], "") for entry in entries],
+            has_heads=has_heads,
+        )
 
     def _pages(self, options: dict[str, Any]) -> Iterator[listing.Page]:
         after = options["after"]

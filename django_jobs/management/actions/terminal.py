@@ -71,18 +71,27 @@ class Terminal:
         """Return a text in the colour of one of Django's roles, as `SUCCESS`; without role as it is."""
         return str(getattr(self._style, role)(text)) if role and self._is_coloured else text
 
-    def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]], roles: Sequence[str] = ()) -> None:
+    def table(
+        self,
+        heads: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        roles: Sequence[str] = (),
+        *,
+        has_heads: bool = True,
+    ) -> None:
         """Write rows under headings; a terminal cuts what is wider than it, a file or a pipe does not.
 
         Args:
             heads: One for each column.
             rows: Texts.
             roles: The colour of each row's first cell.
+            has_heads: Whether to write the headings; not for the rest of a long table.
         """
         cells = [[safe(cell) or "-" for cell in row] for row in rows]
         widths = [max(width(line[i]) for line in [heads, *cells]) for i in range(len(heads))]
         room = shutil.get_terminal_size().columns if self._stdout.isatty() else None
-        self.say(_line(heads, widths, room), "MIGRATE_HEADING")
+        if has_heads:
+            self.say(_line(heads, widths, room), "MIGRATE_HEADING")
         for index, row in enumerate(cells):
             line = _line(row, widths, room)
             first = len(row[0])
