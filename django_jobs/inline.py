@@ -92,7 +92,7 @@ class InlineWorker:
 
     def give_back(self, run: ClaimedRun) -> None:
         """Return a claimed run to the queue, as if it had never been claimed."""
-        queue.hand_back([run], using=self._using)
+        queue.hand_back(self._id, [(run.id, run.attempt)], using=self._using)
 
     def execute(self, run: ClaimedRun) -> Executed:
         """Execute a claimed run, and write what it came to.
