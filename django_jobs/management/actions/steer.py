@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_jobs.exceptions import JobLookupError
@@ -107,11 +108,11 @@ class _QueueSteering(Steering):
     def _act_on_queue(self, name: str) -> str:
         return "" if self._steer_queue(name) else f"queue {name!r} {self.why_not_queue}"
 
-    def _steer_job(self, job_id: str) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _steer_job(self, job_id: str) -> bool: ...
 
-    def _steer_queue(self, name: str) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _steer_queue(self, name: str) -> bool: ...
 
 
 class Pause(_QueueSteering):
@@ -152,7 +153,6 @@ class Run(Steering):
     name = "run"
     help = "Run jobs now, besides their schedules; a finished job runs once more."
     done = "Enqueued"
-    why_not = ""
 
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
@@ -207,11 +207,11 @@ class _RunSteering(Steering):
     def _act_on_run(self, text: str) -> str:
         return "" if self._steer_run(int(text)) else f"run {text}: {self.why_not_run}"
 
-    def _steer_job(self, job_id: str) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _steer_job(self, job_id: str) -> bool: ...
 
-    def _steer_run(self, run_id: int) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _steer_run(self, run_id: int) -> bool: ...
 
 
 class Cancel(_RunSteering):
