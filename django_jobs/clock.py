@@ -23,7 +23,7 @@ from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 from django_apscheduler.jobstores import DjangoJobStore
 
-from django_jobs import codec, queue, signals, sql, triggers, wakeup
+from django_jobs import codec, queue, signals, sql, tallies, triggers, wakeup
 from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage, give_back
 from django_jobs.exceptions import BadPayload, UnknownTrigger
@@ -470,6 +470,9 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
             )
         if runs:
             wakeup.tell(wakeup.RUNS, using=self._using)
+        skipped = [(run.func, run.queue_name, run.status) for run in runs if run.status == Status.SKIPPED]
+        if skipped:
+            tallies.note_ended(skipped, using=self._using)
 
 
 def read_trigger(row: Job) -> BaseTrigger:

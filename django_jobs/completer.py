@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs import connections, signals
+from django_jobs import connections, signals, tallies
 from django_jobs import queue as durable_queue
 from django_jobs.connections import Outage
 
@@ -68,7 +68,11 @@ class Completer:
         is_last = False
         while not is_last:
             batch: list[tuple[ClaimedRun, Outcome]] = []
-            item = self._outcomes.get()
+            try:
+                item = self._outcomes.get(timeout=tallies.seconds_until_due())
+            except queue.Empty:
+                tallies.flush_if_due(self._using)
+                continue
             while True:
                 if item is None:
                     is_last = True
@@ -82,6 +86,9 @@ class Completer:
                     break
             if batch:
                 self._write(batch)
+                tallies.flush_if_due(self._using)
+        if not self._give_up.is_set():
+            tallies.flush(self._using)
         self._outage.close()
         connections.give_back()
 
@@ -109,6 +116,10 @@ class Completer:
                 break
         if has_failed:
             written |= self._written_before(batch, written)
+        is_all = len(written) == len(batch)
+        tallies.note_attempts(
+            batch if is_all else [one for one in batch if (one[0].id, one[0].attempt) in written]
+        )
         self._on_written(batch)
         for run, outcome in batch:
             if (run.id, run.attempt) in written:

@@ -50,6 +50,10 @@ class JobsSettings:
     SHUTDOWN_SECONDS: float = 30
     # How often a run may be given to another process after its own died; then it is FAILED.
     MAX_RESCUES: int = 3
+    # Finished runs are deleted this many days after they finished; None keeps them for ever.
+    KEEP_DAYS: float | None = 90
+    # Of each job the newest runs are kept, whatever their age up to KEEP_DAYS; None sets no limit.
+    KEEP_RUNS_PER_JOB: int | None = 10_000
     # Modules (with all below them) whose functions may be called; None allows the modules of
     # installed apps and of functions that the code itself decorated with `@job`.
     ALLOWED_MODULES: tuple[str, ...] | None = None
@@ -77,6 +81,8 @@ _AT_LEAST: dict[str, float] = {
     "LEASE_SECONDS": 0.05,
     "SHUTDOWN_SECONDS": 0,
     "MAX_RESCUES": 0,
+    "KEEP_DAYS": 0,
+    "KEEP_RUNS_PER_JOB": 1,
     "MAX_PAYLOAD_BYTES": 100,
     "MAX_RESULT_BYTES": 100,
     "MAX_ERROR_BYTES": 100,
@@ -113,9 +119,13 @@ def _is_number(value: object) -> bool:
 
 def _value_problem(key: str, value: object) -> str:
     if key in _AT_LEAST:
-        whole = KEYS[key].type == "int"
-        if not _is_number(value) or (whole and not isinstance(value, int)):
-            return f"expected {'a whole number' if whole else 'a number of seconds'}."
+        kind, _, none = str(KEYS[key].type).partition(" | ")
+        if value is None and none:
+            return ""
+        if not _is_number(value) or (kind == "int" and not isinstance(value, int)):
+            unit = key.rpartition("_")[2].lower()
+            number = "a whole number" if kind == "int" else f"a number of {unit}"
+            return f"expected {number}{' or None' if none else ''}."
         least = _AT_LEAST[key]
         return "" if value >= least else f"expected at least {least}."  # type: ignore[operator]
     if key in {"QUEUES", "ALLOWED_MODULES"}:

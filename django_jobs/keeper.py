@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs import connections, processes, queue, wakeup
+from django_jobs import connections, history, processes, queue, wakeup
 from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage
 from django_jobs.models import Worker as WorkerRow
@@ -66,6 +66,7 @@ class Keeper:
         # The database's time less this host's monotonic time, at the last heartbeat.
         self._offset: float | None = None
         self._unsteady_until = 0.0
+        self._pruner = history.Pruner(self._using)
         self._thread = threading.Thread(target=self._serve, name="django_jobs-keeper", daemon=True)
 
     def start(self) -> None:
@@ -81,6 +82,7 @@ class Keeper:
         self._stopping.set()
         self._attention.set()
         self._thread.join()
+        self._pruner.stop()
 
     def _heard(self, topic: str) -> None:
         if topic == wakeup.CANCELS:
@@ -114,6 +116,7 @@ class Keeper:
             self._next_heartbeat = time.monotonic() + self._heartbeat_seconds
         elif self._queues.is_set():
             self._look_at_queues()
+        self._pruner.look()
         # Woken by nothing else it still looks, in memory, whether something runs that could be cancelled.
         wait = CANCEL_SECONDS
         if executions:

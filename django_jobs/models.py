@@ -306,7 +306,7 @@ class Worker(models.Model):
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
         # Those that live, among all that ever did.
-        indexes = [models.Index(fields=["stopped_at"], name="django_jobs_worker_live")]
+        indexes = [models.Index(fields=["stopped_at"], name="django_jobs_worker_stopped")]
 
     def __str__(self) -> str:
         return self.id
@@ -326,6 +326,60 @@ class Queue(models.Model):
         return self.name
 
 
+class Chore(models.Model):
+    """Work that one process does for all, every few minutes."""
+
+    name = models.CharField(primary_key=True, max_length=30)
+    # By the database's clock. Who moves it on first has the turn.
+    due_at = models.DateTimeField()
+    # What the next turn goes on from.
+    state = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# Upper ends of the bins that durations are counted in, in seconds; one more bin has what took longer.
+BIN_ENDS = tuple(float(f"{digit}e{power}") for power in range(-3, 5) for digit in (1, 2, 5))[:-1]
+RAN_BINS = tuple(f"ran_{index}" for index in range(len(BIN_ENDS) + 1))
+WAITED_BINS = tuple(f"waited_{index}" for index in range(len(BIN_ENDS) + 1))
+
+
+class Tally(models.Model):
+    """How many runs of one function and queue came to one outcome in a minute, an hour or a day.
+
+    Besides what is below it has the columns `RAN_BINS` and `WAITED_BINS`: how many ran, and had waited,
+    for how long.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    # Of the time that is counted: 60, 3600 or 86400; and when that begins.
+    size_seconds = models.PositiveIntegerField()
+    begins_at = models.DateTimeField()
+    func = models.CharField(max_length=500)
+    queue_name = models.CharField(max_length=100)
+    # As `Run.status`. READY: an attempt that will be tried again.
+    outcome = models.CharField(max_length=10)
+    runs = models.BigIntegerField(default=0)
+    ran_seconds = models.FloatField(default=0)
+    waited_seconds = models.FloatField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["size_seconds", "begins_at", "func", "queue_name", "outcome"],
+                name="django_jobs_tally_one",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.func}: {self.runs} {self.outcome}"
+
+
+for _name in (*RAN_BINS, *WAITED_BINS):
+    Tally.add_to_class(_name, models.IntegerField(default=0))
+
+
 def jobs_database() -> str:
     """Return the alias that holds our tables, as the project's routers say."""
     return router.db_for_write(Run)
@@ -339,4 +393,4 @@ def missing_tables(alias: str | None = None) -> set[str]:
 
 
 def _tables() -> Iterable[type[models.Model]]:
-    return (DjangoJob, Job, Run, Worker, Queue)
+    return (DjangoJob, Job, Run, Worker, Queue, Chore, Tally)

@@ -17,7 +17,7 @@ from django.db import connections, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.utils import timezone
 
-from django_jobs import signals, sql, wakeup
+from django_jobs import signals, sql, tallies, wakeup
 from django_jobs.conf import jobs_settings
 from django_jobs.models import DEFAULT_QUEUE_NAME, Kind, Queue, Run, Status, Worker, jobs_database
 
@@ -80,6 +80,8 @@ class ClaimedRun:
     errors: list[dict[str, Any]]
     name: str
     worker_id: str
+    # When it was due, as a raw cursor has it; None where that is not known.
+    run_after: datetime | str | None = None
 
 
 def claimed(run: NewRun, run_id: int) -> ClaimedRun:
@@ -100,6 +102,7 @@ def claimed(run: NewRun, run_id: int) -> ClaimedRun:
         errors=[],
         name=run.name,
         worker_id=run.worker_id,
+        run_after=datetime.now(UTC),
     )
 
 
@@ -149,6 +152,8 @@ class Rescued:
     worker_id: str
     status: str
     reason: str
+    func: str
+    queue_name: str
 
 
 def _short(job_id: str) -> str:
@@ -477,22 +482,24 @@ def cancel(where: Q, reason: str = "", *, using: str) -> tuple[int, int]:
     Returns:
         How many were cancelled, and how many were asked.
     """
-    runs = Run.objects.using(using).filter(where)
-    cancelled = runs.ready().update(
-        status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
-    )
-    asked = runs.running().update(cancel_requested=True)
+    cancelled = cancel_waiting(where, reason, using=using)
+    asked = Run.objects.using(using).running().filter(where).update(cancel_requested=True)
     return cancelled, asked
 
 
 def cancel_waiting(where: Q, reason: str = "", *, using: str) -> int:
     """Cancel waiting runs and leave running ones alone; return how many."""
-    return (
-        Run.objects.using(using)
-        .ready()
-        .filter(where)
-        .update(status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason)
-    )
+    ready = Run.objects.using(using).ready()
+    with write_transaction(using):
+        rows = list(ready.filter(where).select_for_update().values_list("pk", "func", "queue_name"))
+        for start in range(0, len(rows), BATCH):
+            ready.filter(pk__in=[row[0] for row in rows[start : start + BATCH]]).update(
+                status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
+            )
+    if rows:
+        ended = [(func, queue_name, Status.CANCELLED.value) for _, func, queue_name in rows]
+        transaction.on_commit(lambda: tallies.note_ended(ended, using=using), using=using)
+    return len(rows)
 
 
 def _freed_key() -> Any:
@@ -684,6 +691,9 @@ def tell_of_rescues(rescued: Sequence[Rescued], *, using: str) -> None:
         )
     if rescued:
         wakeup.tell(wakeup.RUNS, using=using)
+    ended = [(one.func, one.queue_name, one.status) for one in rescued if one.status != Status.READY]
+    if ended:
+        tallies.note_ended(ended, using=using)
 
 
 def _skips_locked(using: str) -> bool:
@@ -712,4 +722,4 @@ def _rescue(
         run.unique_key = None
     fields = ["errors", "status", "error", "rescues", "finished_at", "run_after", "unique_key"]
     run.save(using=using, update_fields=fields)
-    return Rescued(run.pk, run.job_id, run.worker_id, str(status), reason)
+    return Rescued(run.pk, run.job_id, run.worker_id, str(status), reason, run.func, run.queue_name)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django_jobs.models import RAN_BINS, WAITED_BINS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,11 +23,12 @@ JOB_TABLE = "django_jobs_job"
 QUEUE_TABLE = "django_jobs_queue"
 # django-apscheduler's part of a job.
 TRIGGER_TABLE = "django_apscheduler_djangojob"
+TALLY_TABLE = "django_jobs_tally"
 
 # What a worker needs to know of a run that it claimed, in the order of `ClaimedRun`'s fields.
 CLAIMED_COLUMNS = (
     "id", "job_id", "func", "payload", "signature", "queue_name", "priority", "options",
-    "kind", "attempt", "rescues", "unique_key", "errors", "name", "worker_id",
+    "kind", "attempt", "rescues", "unique_key", "errors", "name", "worker_id", "run_after",
 )  # fmt: skip
 
 INSERTED_COLUMNS = (
@@ -42,6 +45,15 @@ FINISHED_COLUMNS = (
 _PLAIN_COLUMNS = ("status", "started_at", "finished_at", "result", "error", "errors", "log")
 MOVED_COLUMNS = (("id", "text"), ("next_run_time", "timestamptz"))
 LAST_RUN_COLUMNS = (("id", "text"), ("run_id", "bigint"))
+# What a tally is of, and what is added up in it.
+TALLY_KEY = (
+    ("size_seconds", "int"), ("begins_at", "timestamptz"), ("func", "text"), ("queue_name", "text"),
+    ("outcome", "text"),
+)  # fmt: skip
+TALLY_SUMS = (
+    ("runs", "bigint"), ("ran_seconds", "float8"), ("waited_seconds", "float8"),
+    *((name, "int") for name in (*RAN_BINS, *WAITED_BINS)),
+)  # fmt: skip
 
 _NEXT_DUE = (
     f"(SELECT t.next_run_time FROM {JOB_TABLE} j JOIN {TRIGGER_TABLE} t ON t.id = j.djangojob_ptr_id "  # noqa: S608
@@ -231,6 +243,19 @@ class Dialect:
             f"SELECT COALESCE((SELECT MIN(run_after) FROM {RUN_TABLE} WHERE status = 'READY') <= {self.now}, "  # noqa: S608
             f"FALSE), COALESCE({_NEXT_DUE} <= {self.now}, FALSE)",
             [],
+        )
+
+    def add_tallies(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """Add to tallies, rows of `TALLY_KEY` and `TALLY_SUMS`; those that are not there begin at zero."""
+        table = TALLY_TABLE
+        columns = (*TALLY_KEY, *TALLY_SUMS)
+        added, params = self.source(columns, rows)
+        sums = ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name, _ in TALLY_SUMS)
+        return (
+            # WHERE, or SQLite would take ON CONFLICT for the condition of a join.
+            f"INSERT INTO {table} ({', '.join(name for name, _ in columns)}) {added} WHERE TRUE "
+            f"ON CONFLICT ({', '.join(name for name, _ in TALLY_KEY)}) DO UPDATE SET {sums}",
+            params,
         )
 
     def heartbeat(self, worker_id: str, lease_seconds: float) -> Statement:
@@ -447,6 +472,17 @@ class MariaDB(Dialect):
             f"UPDATE ({rows}) v STRAIGHT_JOIN {table} {self._by_key} ON {where} "  # noqa: S608
             f"SET {assignments}",
             params,
+        )
+
+    def add_tallies(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """See `Dialect`."""
+        columns = [name for name, _ in (*TALLY_KEY, *TALLY_SUMS)]
+        marks = f"({','.join(['%s'] * len(columns))})"
+        sums = ", ".join(f"{name} = {name} + VALUES({name})" for name, _ in TALLY_SUMS)
+        return (
+            f"INSERT INTO {TALLY_TABLE} ({', '.join(columns)}) VALUES {','.join([marks] * len(rows))} "  # noqa: S608
+            f"ON DUPLICATE KEY UPDATE {sums}",
+            [value for row in rows for value in row],
         )
 
 

@@ -164,7 +164,7 @@ class _Child:
         assert self._process.stdin is not None  # noqa: S101 - a pipe, see above
         with self._lock:
             try:
-                self._process.stdin.write(json.dumps(message) + "\n")
+                self._process.stdin.write(json.dumps(message, default=str) + "\n")
                 self._process.stdin.flush()
             except (BrokenPipeError, ValueError):
                 # It has ended: whoever reads what it says notices.

@@ -58,7 +58,42 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "worker",
                 "verbose_name_plural": "workers",
-                "indexes": [models.Index(fields=["stopped_at"], name="django_jobs_worker_live")],
+                "indexes": [models.Index(fields=["stopped_at"], name="django_jobs_worker_stopped")],
+            },
+        ),
+        migrations.CreateModel(
+            name="Chore",
+            fields=[
+                ("name", models.CharField(max_length=30, primary_key=True, serialize=False)),
+                ("due_at", models.DateTimeField()),
+                ("state", models.JSONField(default=dict)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Tally",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("size_seconds", models.PositiveIntegerField()),
+                ("begins_at", models.DateTimeField()),
+                ("func", models.CharField(max_length=500)),
+                ("queue_name", models.CharField(max_length=100)),
+                ("outcome", models.CharField(max_length=10)),
+                ("runs", models.BigIntegerField(default=0)),
+                ("ran_seconds", models.FloatField(default=0)),
+                ("waited_seconds", models.FloatField(default=0)),
+                *(
+                    (f"{what}_{index}", models.IntegerField(default=0))
+                    for what in ("ran", "waited")
+                    for index in range(24)
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("size_seconds", "begins_at", "func", "queue_name", "outcome"),
+                        name="django_jobs_tally_one",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(

@@ -156,17 +156,17 @@ def _servers():
         server.close()
 
 
-def _server(vendor, started):
-    if vendor not in started:
+def _server(vendor, started, size=None):
+    if (vendor, size) not in started:
         kind = servers.KINDS[vendor]
         if not kind.is_installed():
             message = f"no server program of {vendor} here that a test may kill"
             (pytest.fail if os.environ.get("DJANGO_JOBS_TEST_DATABASES") else pytest.skip)(message)
-        started[vendor] = kind()
-        env = {**os.environ, **started[vendor].env, "DJANGO_SETTINGS_MODULE": "tests.settings"}
+        server = started[vendor, size] = kind(size)
+        env = {**os.environ, **server.env, "DJANGO_SETTINGS_MODULE": "tests.settings"}
         env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "testproject")])
         subprocess.run([*MANAGE, "migrate", "-v", "0"], env=env, check=True, cwd=ROOT)
-    return started[vendor]
+    return started[vendor, size]
 
 
 @pytest.fixture
@@ -175,6 +175,18 @@ def database(_servers, child_env):
 
     This process, and those started with its `env`, work on it.
     """
+    yield from _database(_servers, child_env)
+
+
+@pytest.fixture
+def small_database(_servers, child_env):
+    """As `database`, with a disk of its own to fill: `fill_disk()`, `free_disk()`."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a server a disk of its own")
+    yield from _database(_servers, child_env, size="600m")
+
+
+def _database(_servers, child_env, size=None):
     from django.db import connection
 
     settings = connection.settings_dict
@@ -184,7 +196,7 @@ def database(_servers, child_env):
         server = servers.Locked(settings["NAME"])
         settings["OPTIONS"]["timeout"] = servers.LOCK_SECONDS
     else:
-        server = _server(connection.vendor, _servers)
+        server = _server(connection.vendor, _servers, size)
         server.start()
         settings.update(HOST="127.0.0.1", PORT=str(server.port), NAME=server.database)
     child_env.update(server.env)

@@ -25,7 +25,11 @@ def free_port():
 
 
 class Server:
-    """A server process on 127.0.0.1 with a data directory that survives it."""
+    """A server process on 127.0.0.1 with a data directory that survives it.
+
+    Args:
+        size: Of the disk that it has for itself, as `mount` takes it; by default it shares the system's.
+    """
 
     # The account that a server is run as when the tests are run by root, which servers refuse.
     account = ""
@@ -33,9 +37,14 @@ class Server:
     port_variable = ""
     database = ""
 
-    def __init__(self):
+    def __init__(self, size=None):
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix="faults-"))
+        self._size = size
+        if size:
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self._folder)], check=True
+            )
         self._user = self.account if os.geteuid() == 0 else None
         if self._user:
             shutil.chown(self._folder, self._user)
@@ -79,10 +88,23 @@ class Server:
 
     _stop_signal = signal.SIGTERM
 
+    def fill_disk(self):
+        """Leave no room for another page; what is in use already stays so."""
+        with (self._folder / "filler").open("ab", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+
+    def free_disk(self):
+        """Undo `fill_disk`."""
+        (self._folder / "filler").unlink()
+
     def close(self):
         """End it and delete all it had."""
         self.kill()
         self._log.close()
+        if self._size:
+            # Lazily: the system may need a moment to see that nobody uses it.
+            subprocess.run(["umount", "--lazy", str(self._folder)], check=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
@@ -198,7 +220,7 @@ class Locked:
 
     def kill(self):
         # SQLite's queue is not a fair one: with many writers a turn may be long in coming.
-        self._connection = sqlite3.connect(self._path, timeout=300, isolation_level=None)
+        self._connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
         self._connection.execute("BEGIN EXCLUSIVE")
 
     stop = kill

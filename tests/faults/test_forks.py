@@ -30,6 +30,37 @@ def test_a_forked_child_leaves_its_parents_work_alone_and_can_work_itself(
     assert not Worker.objects.filter(was_lost=True).exists()
 
 
+def test_celerys_prefork_leaves_the_manager_to_the_process_that_started_it(
+    start, ledger, gate, manager, until, transactional_db
+):
+    celery = [sys.executable, "-m", "celery", "-A", "tests.faults.celery_app"]
+    process = start(
+        *celery, "worker", "--pool=prefork", "--concurrency=1", "--without-gossip", "--without-mingle",
+        DJANGO_JOBS_AUTOSTART="1",
+    )  # fmt: skip
+    until(lambda: Worker.objects.filter(stopped_at__isnull=True).exists(), timeout=40)
+    held = manager.add_immediate_job(probes.hold, gate.path)
+    until(lambda: ledger.count("began", job=held))
+
+    assert start(*celery, "call", "report").wait(60) == 0
+
+    report = Path(f"{gate.path}.child")
+    until(report.exists, timeout=40)
+    until(lambda: report.read_text().endswith("}"))
+    seen = json.loads(report.read_text())
+    assert seen["parent"] == process.pid
+    assert not seen["is_running"]
+    # What a child adds is done by its parent, which goes on with what it had.
+    until(lambda: ledger.count("recorded", job="of the child") == 1)
+    gate.open()
+    until(lambda: ledger.count("recorded", job=held) == 1)
+    assert {line["pid"] for line in ledger.lines("began")} == {process.pid}
+    process.terminate()
+    assert process.wait(30) == 0, process.log.read_text()
+    assert not Worker.objects.filter(was_lost=True).exists()
+    assert not Worker.objects.filter(stopped_at__isnull=True).exists()
+
+
 def test_gunicorn_with_preload_starts_a_manager_in_each_process_that_serves_and_none_in_the_arbiter(
     web, ledger, manager, until, transactional_db
 ):

@@ -6,7 +6,7 @@ import time
 import urllib.error
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from django_jobs.models import Run
 from tests.faults.processes import get
@@ -72,6 +72,39 @@ def test_sqlite_locked_longer_than_its_timeout_while_runs_end(
     goes_through(database.kill, database.start, process, manager, ledger, gate, until, is_raised)
 
 
+@pytest.mark.skipif(is_sqlite(), reason="SQLite has no server; the next test fills the disk of a process")
+def test_a_full_disk_of_the_database_server(small_database, worker, manager, ledger, gate, until):
+    process = worker()
+    held = [manager.add_immediate_job(probes.hold, gate.path) for _ in range(4)]
+    until(lambda: ledger.count("began") == 4)
+
+    small_database.fill_disk()
+    accepted = []
+
+    def add_much():
+        # Text that no database can make shorter, more than there can be room for.
+        accepted.extend(
+            manager.add_immediate_job(probes.swallow, os.urandom(300_000).hex()) for _ in range(1000)
+        )
+
+    with pytest.raises(DatabaseError):
+        add_much()
+    gate.open()
+    until(lambda: ledger.count("ended", is_lost=False) == 4)
+    small_database.free_disk()
+    connection.close()
+    # One that found no room for its own log has ended, and is somebody's to start.
+    small_database.start()
+
+    until(lambda: Run.objects.filter(status="SUCCESSFUL").count() >= len(accepted) + 4, timeout=60)
+    done = set(Run.objects.filter(status="SUCCESSFUL").values_list("job_id", flat=True))
+    assert done >= {*accepted, *held}
+    assert process.poll() is None
+    assert not Run.objects.exclude(status="SUCCESSFUL").exists()
+    for job_id in accepted:
+        assert ledger.count("recorded", job=job_id) == 1
+
+
 @pytest.mark.skipif(not is_sqlite(), reason="the disk of a database server is the server's business")
 def test_a_full_disk_while_runs_end(worker, manager, ledger, gate, until):
     process = worker()
@@ -135,7 +168,6 @@ def test_connections_cut_again_and_again_under_load(worker, manager, ledger, gat
     assert process.poll() is None
 
 
-@pytest.mark.skipif(is_sqlite(), reason="Django's own checks of a command wait for SQLite's lock")
 def test_a_process_started_while_the_database_is_away_waits_for_it(database, worker, manager, ledger, until):
     manager.add_immediate_job(probes.note)
     database.kill()

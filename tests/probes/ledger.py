@@ -39,6 +39,11 @@ def note(text=""):
     return text
 
 
+def swallow(text):
+    _write("began")
+    _write("ended")
+
+
 def work(seconds):
     _write("began")
     time.sleep(seconds)
