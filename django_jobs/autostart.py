@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 # Packages whose frames are on the stack while a server loads the project.
 SERVERS = ("uvicorn", "daphne", "hypercorn", "granian", "waitress", "cheroot", "_mod_wsgi", "mod_wsgi")
+# And while a test runner does, Django's processes of its own among them (`manage.py test --parallel`).
+TEST_RUNNERS = ("_pytest", "unittest", "django.test")
 # Commands of manage.py that serve requests.
 SERVER_COMMANDS = {"runserver", "runserver_plus"}
 
@@ -46,7 +48,7 @@ def where_to_start() -> str:
         name == "django.core.management" or name.startswith("django.core.management.") for name in modules
     ):
         return _under_manage(sys.argv)
-    if "pytest" in sys.modules and any(name.startswith("_pytest") for name in modules):
+    if any(name == runner or name.startswith(f"{runner}.") for name in modules for runner in TEST_RUNNERS):
         return "nowhere"
     if "uwsgi" in sys.modules:
         return _under_uwsgi(sys.modules["uwsgi"])

@@ -17,7 +17,7 @@ from apscheduler.executors.base import BaseExecutor
 from apscheduler.job import Job as APJob
 from apscheduler.jobstores.base import ConflictingIdError, JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.schedulers.base import STATE_STOPPED
+from apscheduler.schedulers.base import STATE_RUNNING, STATE_STOPPED
 from django.db import DatabaseError, IntegrityError, InterfaceError, connections, transaction
 from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
@@ -405,6 +405,22 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
             self._write(connection, dict(zip((run.job_id for run in runs), ids, strict=True)))
         self._tell(runs, ids)
         return len(store.moved) + len(store.ended) + len(store.broken)
+
+    def fire_here(self) -> int:
+        """Fire all that is due, on this thread and in its transaction; for a clock that was not started.
+
+        Returns:
+            How many jobs were fired or set aside.
+        """
+        self._store.start(self, "default")
+        self.state, before = STATE_RUNNING, self.state
+        count = 0
+        try:
+            while fired := self.fire_due():
+                count += fired
+        finally:
+            self.state = before
+        return count
 
     def _insert(self, runs: list[NewRun]) -> tuple[list[NewRun], list[int]]:
         """Insert firings, without those that were made before; return what was inserted, and the ids."""

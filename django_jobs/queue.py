@@ -278,6 +278,31 @@ def claim(
     return runs
 
 
+def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
+    """Claim one run that waits, whatever it waits for: its time, its turn or a person.
+
+    Args:
+        run_id: Of the run.
+        worker_id: As for `claim`; nobody asks whether it lives.
+        using: Alias of the database.
+
+    Returns:
+        The run, now RUNNING with attempt + 1; None when it does not wait.
+    """
+    waiting = Run.objects.using(using).ready().filter(pk=run_id)
+    is_ours = waiting.update(
+        status=Status.RUNNING,
+        attempt=F("attempt") + 1,
+        worker_id=worker_id,
+        started_at=database_now(using),
+        cancel_requested=False,
+        progress=None,
+    )
+    if not is_ours:
+        return None
+    return _claimed(Run.objects.using(using).values_list(*sql.CLAIMED_COLUMNS).get(pk=run_id))
+
+
 def _claimed(row: Sequence[Any]) -> ClaimedRun:
     run = ClaimedRun(*row)
     run.options = _from_json(run.options) or {}

@@ -120,11 +120,14 @@ class Execution:
             # Not this run's failure: it waits, unchanged, until the key or the row is mended.
             return self._outcome(Status.READY, error=_one_line(error), exception=_class_of(error))
         except RunInterrupted as error:
-            # It may have been in the middle of a driver's conversation with its database.
-            connections.give_back()
+            self._leave_connections()
             return self._failed(error)
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
             return self._failed(error)
+
+    def _leave_connections(self) -> None:
+        # It may have been in the middle of a driver's conversation with its database.
+        connections.give_back()
 
     async def _await(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -63,8 +63,8 @@ def one(job_id: str, *, using: str) -> JobSnapshot | None:
     job = Job.objects.using(using).filter(pk=job_id).first()
     last = runs.filter(job_id=job_id).order_by("-id").first()
     if job is not None:
-        return _of_job(job, last)
-    return _of_run(last) if last is not None else None
+        return of_job(job, last)
+    return of_lone_run(last) if last is not None else None
 
 
 def unfinished(*, using: str) -> list[JobSnapshot]:
@@ -74,21 +74,25 @@ def unfinished(*, using: str) -> list[JobSnapshot]:
     """
     jobs = list(Job.objects.using(using).order_by("next_run_time", "id"))
     jobs.sort(key=lambda job: job.next_run_time is None)
-    last_ids = [job.last_run_id for job in jobs if job.last_run_id is not None]
-    last = {run.pk: run for run in _in_batches(last_ids, using)}
-    snapshots = [_of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
+    last = last_runs(jobs, using=using)
+    snapshots = [of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
     scheduled = {job.id for job in jobs}
     # The newest unfinished run of each job that has no row, or none any more.
     newest: dict[str, Run] = {}
     for run in Run.objects.using(using).unfinished().order_by("id").defer("log", "errors"):
         if run.job_id not in scheduled:
             newest[run.job_id] = run
-    return snapshots + [_of_run(run) for run in newest.values()]
+    return snapshots + [of_lone_run(run) for run in newest.values()]
 
 
-def _in_batches(ids: list[int], using: str) -> Iterable[Run]:
+def last_runs(jobs: Iterable[Job], *, using: str) -> dict[int, Run]:
+    """Return the newest runs of jobs by their ids, without what no snapshot shows; those pruned are not there."""
+    ids = [job.last_run_id for job in jobs if job.last_run_id is not None]
+    runs: dict[int, Run] = {}
     for start in range(0, len(ids), 500):
-        yield from Run.objects.using(using).filter(pk__in=ids[start : start + 500]).defer("log", "errors")
+        batch = Run.objects.using(using).filter(pk__in=ids[start : start + 500]).defer("log", "errors")
+        runs.update((run.pk, run) for run in batch)
+    return runs
 
 
 def _iso(moment: datetime | None) -> str | None:
@@ -125,7 +129,8 @@ def _arguments(call: Job | Run) -> tuple[list[Any], dict[str, Any]]:
         return [], {}
 
 
-def _of_job(job: Job, last: Run | None) -> JobSnapshot:
+def of_job(job: Job, last: Run | None) -> JobSnapshot:
+    """Return a job that has a row, with its newest run."""
     try:
         trigger = triggers.describe(triggers.loads(job.job_state))
     except UnknownTrigger:
@@ -153,7 +158,8 @@ def _of_job(job: Job, last: Run | None) -> JobSnapshot:
     )
 
 
-def _of_run(run: Run) -> JobSnapshot:
+def of_lone_run(run: Run) -> JobSnapshot:
+    """Return a run as the job that it is of, whatever row that has."""
     status = _STATUS_WORDS.get(Status(run.status), str(run.status).lower())
     is_held = run.status == Status.READY and run.run_after is None
     if is_held:

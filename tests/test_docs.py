@@ -1,28 +1,37 @@
 import ast
 import importlib
 import inspect
+import io
 import re
 import shlex
 import sys
+import unittest
+import uuid
+from argparse import ArgumentParser
 from dataclasses import MISSING, dataclass, fields
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import django
 import pytest
+import time_machine
 from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.contrib import admin
-from django.core.management import get_commands, load_command_class
+from django.core.management import CommandError, call_command, get_commands, load_command_class
 from django.db import connection, connections
 from django.test import RequestFactory
 
 import django_jobs
-from django_jobs import checks, codec, conf, exceptions, signals, snapshots, tasks
+from django_jobs import checks, codec, conf, exceptions, health, processes, signals, snapshots, tasks, testing
 from django_jobs.context import RunContext
 from django_jobs.functions import JobOptions
+from django_jobs.management.actions import ACTIONS, action
 from django_jobs.manager import JobManager, get_job_manager
+from django_jobs.models import Worker
+from django_jobs.testing import capture_jobs
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -210,6 +219,28 @@ def test_the_example_tests_of_a_page_pass(page, name, install, request):
     test(**{fixture: request.getfixturevalue(fixture) for fixture in inspect.signature(test).parameters})
 
 
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        (page, name)
+        for page in PAGES
+        for name in re.findall(
+            r"^class (\w+)\(.*TestCase\)", modules(page).get(f"{APP}/tests.py", ""), re.MULTILINE
+        )
+    ],
+    ids=page_name,
+)
+def test_the_example_test_cases_of_a_page_pass(page, name, install):
+    install(page)
+    case = getattr(importlib.import_module(f"{APP}.tests"), name)
+    result = unittest.TestResult()
+
+    unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
+
+    assert result.testsRun > 0
+    assert result.wasSuccessful(), result.errors + result.failures
+
+
 @each_page
 def test_the_settings_of_a_page_are_valid(page, monkeypatch):
     for block in blocks(page, "python"):
@@ -228,13 +259,53 @@ def test_the_commands_of_a_page_exist_and_take_its_options(page, monkeypatch):
     monkeypatch.setitem(connections.databases, "jobs", {})  # for `migrate --database jobs`
     for block in blocks(page, "sh"):
         for line in block.text.replace("\\\n", " ").splitlines():
-            for command in line.split("&&"):
+            for command in re.split(r"&&|\|", line):
                 words = shlex.split(command, comments=True)
                 manage = [i for i, word in enumerate(words) if word.endswith("manage.py")]
                 if manage:
                     name, *arguments = words[manage[0] + 1 :]
                     known = load_command_class(get_commands()[name], name)
                     known.create_parser("manage.py", name).parse_args(arguments)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```console" in page.read_text()], ids=page_name)
+def test_the_transcripts_of_a_page_are_what_its_commands_say(
+    page, django_db_reset_sequences, install, make_worker, monkeypatch
+):
+    install(page)
+    moment = datetime(2026, 11, 25, 10, tzinfo=UTC)
+    monkeypatch.setattr(processes, "new_worker_id", lambda: "web-1-4711-5f0c9f1f6a2b")
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID("f7a1c2d35f0e4c7b9a3f1d2e4b5c6a70"))
+    with time_machine.travel(moment, tick=False), capture_jobs() as jobs:
+        for block in blocks(page, "console"):
+            transcript = "".join(f"$ {command}\n{said(command)}" for command in commands(block))
+
+            # How long a run takes is the only thing that differs, and "..." is any number of lines.
+            pattern = re.escape(re.sub(r"0\.\d{3} s", "0.001 s", block.text)).replace(
+                r"\.\.\.", r"(.*\n)*?.*"
+            )
+            found = re.fullmatch(pattern, re.sub(r"0\.\d{3} s", "0.001 s", transcript))
+            assert found, f"{block}:\n{transcript}"
+            # As a worker elsewhere would, which is there from then on.
+            Worker.objects.all().delete()
+            jobs.drain()
+            make_worker(id="web-1-4711-5f0c9f1f6a2b", host="web-1", pid=4711, threads=10, has_clock=True)
+
+
+def commands(block):
+    return re.findall(r"^\$ (.+)$", block.text, re.MULTILINE)
+
+
+def said(command):
+    """What a command writes to a terminal that is none, errors included."""
+    _, manage, *arguments = shlex.split(command)
+    assert manage == "manage.py"
+    out = io.StringIO()
+    try:
+        call_command(*arguments, stdout=out, stderr=out)
+    except CommandError as error:
+        out.write(f"CommandError: {error}\n")
+    return out.getvalue()
 
 
 @each_page
@@ -325,6 +396,38 @@ def test_the_api_page_says_which_methods_have_an_async_twin():
 )
 def test_a_table_of_the_api_page_is_complete(heading, there):
     assert sorted(names(DOCS / "api.md", heading)) == sorted(there)
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"), [("What was added", testing.AddedJob), ("Execute it", testing.Executed)]
+)
+def test_a_table_of_the_testing_page_is_complete(heading, kind):
+    documented = [name for name in names(DOCS / "testing.md", heading) if "=" not in name]
+
+    assert documented == [field.name for field in fields(kind)]
+
+
+def test_the_testing_page_says_what_drain_takes():
+    documented = [name.partition("=")[0] for name in names(DOCS / "testing.md", "Execute it") if "=" in name]
+
+    assert sorted(documented) == sorted(inspect.signature(testing.drain_jobs).parameters)
+
+
+def test_the_commands_page_has_every_action_with_its_options_and_its_exit_codes():
+    page = DOCS / "commands.md"
+    text = page.read_text()
+
+    for kind in ACTIONS:
+        assert f"`{kind.name}`" in text, kind.name
+        parser = ArgumentParser()
+        kind.add_arguments(parser)
+        options = {option for action in parser._actions for option in action.option_strings}
+        missing = [option for option in options - {"-h", "--help"} if option not in text]
+        assert not missing, f"{kind.name}: {missing}"
+    assert names(page, "status") == re.findall(r'code="(\w+)"', inspect.getsource(health))
+    assert re.findall(r"^\| (\d) \|", text, re.MULTILINE) == [
+        str(code) for code in (action.DONE, action.NOTHING, action.USAGE, action.NO_DATABASE)
+    ]
 
 
 def test_what_the_api_page_says_of_current_run_exists():

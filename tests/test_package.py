@@ -67,6 +67,8 @@ def test_the_wheel_has_all_that_the_app_needs_and_nothing_else(wheel):
 
     assert ours <= names
     assert {"django_jobs/py.typed", "django_jobs/migrations/0001_initial.py"} <= names
+    (entry_points,) = [name for name in names if name.endswith("/entry_points.txt")]
+    assert "[pytest11]" in zipfile.ZipFile(wheel).read(entry_points).decode()
     assert any(name.startswith("django_jobs/templates/") for name in names)
     assert any(name.startswith("django_jobs/static/") for name in names)
     assert {name.split("/")[0] for name in names - ours} == {wheel.name.rsplit("-", 3)[0] + ".dist-info"}

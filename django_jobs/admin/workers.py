@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -10,10 +10,9 @@ from django.db.models import CharField, F, Value
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import queue, wakeup
+from django_jobs import health, queue, wakeup
 from django_jobs.admin import display
 from django_jobs.admin.steering import SteeredAdmin
-from django_jobs.conf import jobs_settings
 from django_jobs.manager import get_job_manager
 from django_jobs.models import Queue, Worker, jobs_database
 
@@ -73,7 +72,7 @@ class WorkerAdmin(SteeredAdmin):
     @admin.display(description=_("state"))
     def state(self, worker: Worker) -> str:
         """Show whether it lives."""
-        return display.label(_state(worker, datetime.fromisoformat(worker.looked_at)))  # type: ignore[attr-defined]
+        return display.label(health.worker_state(worker, datetime.fromisoformat(worker.looked_at)))  # type: ignore[attr-defined]
 
     @admin.display(description=_("process"))
     def process(self, worker: Worker) -> str:
@@ -188,13 +187,3 @@ class QueueAdmin(SteeredAdmin):
         """Delete rows, and let the runs of paused queues go on."""
         super().remove(objects)
         wakeup.tell(wakeup.RUNS, using=jobs_database())
-
-
-def _state(worker: Worker, now: datetime) -> str:
-    if worker.stopped_at is not None:
-        return "gone" if worker.was_lost else "stopped"
-    if worker.lease_expires_at < now:
-        return "gone"
-    # Three heartbeats are missing: one may come late without anything being wrong.
-    is_late = worker.heartbeat_at < now - timedelta(seconds=3 * jobs_settings().HEARTBEAT_SECONDS)
-    return "late" if is_late else "alive"

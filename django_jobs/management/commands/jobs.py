@@ -2,47 +2,72 @@
 
 from __future__ import annotations
 
+import argparse
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from django.core.management.base import BaseCommand
+from django.core.checks import Tags
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, InterfaceError
 
-from django_jobs import resign
+from django_jobs.management.actions import ACTIONS
+from django_jobs.management.actions.action import NO_DATABASE
+from django_jobs.management.actions.terminal import Terminal
+from django_jobs.models import missing_tables
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 
 class Command(BaseCommand):
-    """Steer jobs from a terminal."""
+    """Look at jobs, add them and steer them from a terminal."""
 
-    help = "Steer jobs from a terminal."
+    # Without those of models, which ask the database: that it is away has a code of its own here.
+    requires_system_checks = (Tags.compatibility,)
+    help = "Look at jobs, add them and steer them."
+    epilog = (
+        "Exit codes: 0 done; 1 no such job, nothing to do, or not all done; 2 wrong usage; 3 no database, "
+        "or tables are missing."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """See `manage.py jobs --help`."""
-        actions = parser.add_subparsers(dest="action", required=True, title="actions")
-        resign_parser = actions.add_parser(
-            "resign",
-            help="Sign what waits as broken with this project's SECRET_KEY, and let it run.",
-            description=(
-                "Jobs and runs that were signed with another SECRET_KEY wait as broken: in a copy of another "
-                "project's database, or after the key was changed without SECRET_KEY_FALLBACKS. This signs them "
-                "with the present key, and they run. Only do it where you trust everybody who could write "
-                "to the database."
-            ),
-        )
-        resign_parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        parser.epilog = self.epilog
+        actions = parser.add_subparsers(dest="action", required=True, title="actions", metavar="ACTION")
+        for kind in ACTIONS:
+            description = f"{kind.help} {kind.more}".rstrip()
+            one = actions.add_parser(kind.name, help=kind.help, description=description, epilog=self.epilog)
+            kind.add_arguments(one)
+            one.add_argument("--json", action="store_true", help="Write JSON.")
+            for name, text in (("--no-color", "Use no colours."), ("--force-color", "Use colours anyway.")):
+                # As before the action; only where it is given here, or it would undo that.
+                one.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=text)
 
-    def handle(self, *, action: str, yes: bool = False, **_: Any) -> None:
+    def handle(self, *, action: str, **options: Any) -> None:
         """Do it."""
-        jobs, runs = resign.foreign()
-        if not jobs and not runs:
-            self.stdout.write("Nothing waits for a signature.")
-            return
-        for call in (*jobs, *runs):
-            self.stdout.write(f"  {call.func}  ({getattr(call, 'job_id', None) or call.pk})")
-        question = f"Sign {len(jobs)} jobs and {len(runs)} runs with this project's key, and let them run?"
-        if not yes and input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
-            self.stdout.write("Nothing was changed.")
-            return
-        resign.sign(jobs, runs)
-        self.stdout.write(self.style.SUCCESS(f"Signed {len(jobs)} jobs and {len(runs)} runs."))
+        terminal = Terminal(
+            self.stdout,
+            self.stderr,
+            self.style,
+            is_json=options["json"],
+            is_coloured=not options["no_color"] and (options["force_color"] or self.stdout.isatty()),
+        )
+        (kind,) = [kind for kind in ACTIONS if kind.name == action]
+        try:
+            kind(terminal).run(options)
+        except BrokenPipeError:
+            # Whoever reads has enough, as `head` does. Nor may Python complain of it when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (DatabaseError, InterfaceError) as error:
+            raise CommandError(_why(error), returncode=NO_DATABASE) from error
+
+
+def _why(error: Exception) -> str:
+    try:
+        missing = missing_tables()
+    except (DatabaseError, InterfaceError):
+        missing = set()
+    if missing:
+        return f"tables are missing ({', '.join(sorted(missing))}): run `manage.py migrate`"
+    return f"the database does not answer: {error}".rstrip()

@@ -1,0 +1,233 @@
+"""Whether jobs are executed as they should be: what an operator or a monitor asks first."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from django.db.models import Count, Exists, Min, OuterRef, Q
+
+from django_jobs import queue
+from django_jobs.conf import jobs_settings
+from django_jobs.models import Job, Run, Worker, jobs_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Workers that a report names.
+MOST_WORKERS = 200
+
+
+class Problem(TypedDict):
+    """Something that a person should look at."""
+
+    code: str  # no_worker, no_clock, overdue_runs, overdue_jobs, broken_jobs, broken_runs, lost_runs
+    text: str
+
+
+class WorkerReport(TypedDict):
+    """One process that executes runs."""
+
+    id: str
+    state: str  # alive, late, gone
+    host: str
+    pid: int
+    queues: list[str]  # empty: all
+    threads: int
+    has_clock: bool
+    running: int  # runs that it holds
+    heartbeat_at: str  # ISO 8601 in UTC
+
+
+class QueueReport(TypedDict):
+    """One queue that something waits in, or that is paused."""
+
+    name: str
+    is_paused: bool
+    due: int  # runs that could be executed now
+    later: int  # runs that wait for their time
+    held: int  # runs that wait for a person
+    oldest_seconds: float | None  # how long the oldest due run has waited
+
+
+class Report(TypedDict):
+    """What is there, and what is wrong with it."""
+
+    at: str  # ISO 8601 in UTC, by the database's clock
+    problems: list[Problem]
+    workers: list[WorkerReport]
+    queues: list[QueueReport]
+    jobs: dict[str, int]  # scheduled, paused, broken
+    running: int
+
+
+def report(*, overdue: timedelta = timedelta(minutes=5), needs_clock: bool = True) -> Report:
+    """Look at workers, queues and jobs; what it costs grows with what is unfinished, not with history.
+
+    Args:
+        overdue: How long a run may be due and not begun, and a job be due and not fired, before that
+            is a problem.
+        needs_clock: Whether it is one that no worker has a clock. A process with a clock and without a
+            worker has no row: where that is how jobs fire, this says False.
+    """
+    using = jobs_database()
+    now = queue.database_now(using)
+    workers = _workers(now, using)
+    queues = _queues(now, using)
+    active, paused, broken = Q(broken_reason="", next_run_time__isnull=False), Q(broken_reason="", next_run_time=None), ~Q(broken_reason="")  # fmt: skip
+    jobs: dict[str, int] = Job.objects.using(using).aggregate(
+        scheduled=Count("pk", filter=active),
+        paused=Count("pk", filter=paused),
+        broken=Count("pk", filter=broken),
+        late=Count("pk", filter=active & Q(next_run_time__lt=now - overdue)),
+    )
+    late = jobs.pop("late")
+    problems = [
+        *_of_workers(workers, jobs["scheduled"], needs_clock=needs_clock),
+        *_of_queues(queues, workers, overdue),
+        *_of_rows(now, late, jobs["broken"], overdue, using),
+    ]
+    return Report(
+        at=now.isoformat(),
+        problems=problems,
+        workers=workers,
+        queues=queues,
+        jobs=jobs,
+        running=Run.objects.using(using).running().count(),
+    )
+
+
+def worker_state(worker: Worker, now: datetime) -> str:
+    """Return whether a worker is alive, late, gone or stopped, at a time by the database's clock."""
+    if worker.stopped_at is not None:
+        return "gone" if worker.was_lost else "stopped"
+    if worker.lease_expires_at < now:
+        return "gone"
+    # Three heartbeats are missing: one may come late without anything being wrong.
+    is_late = worker.heartbeat_at < now - timedelta(seconds=3 * jobs_settings().HEARTBEAT_SECONDS)
+    return "late" if is_late else "alive"
+
+
+def _workers(now: datetime, using: str) -> list[WorkerReport]:
+    rows = Worker.objects.using(using).filter(stopped_at__isnull=True).order_by("host", "pid", "id")
+    running = dict(
+        Run.objects.using(using).running().order_by().values_list("worker_id").annotate(count=Count("pk"))
+    )
+    return [
+        WorkerReport(
+            id=row.id,
+            state=worker_state(row, now),
+            host=row.host,
+            pid=row.pid,
+            queues=list(row.queues or ()),
+            threads=row.threads,
+            has_clock=row.has_clock,
+            running=running.get(row.id, 0),
+            heartbeat_at=row.heartbeat_at.isoformat(),
+        )
+        for row in rows[:MOST_WORKERS]
+    ]
+
+
+def _queues(now: datetime, using: str) -> list[QueueReport]:
+    is_due = Q(run_after__lte=now)
+    rows = (
+        Run.objects.using(using)
+        .ready()
+        .order_by()
+        .values("queue_name")
+        .annotate(
+            due=Count("pk", filter=is_due),
+            later=Count("pk", filter=Q(run_after__gt=now)),
+            held=Count("pk", filter=Q(run_after__isnull=True)),
+            oldest=Min("run_after", filter=is_due),
+        )
+    )
+    found = {row["queue_name"]: row for row in rows}
+    paused = set(queue.paused_queues(using=using))
+    nothing: dict[str, Any] = {"due": 0, "later": 0, "held": 0, "oldest": None}
+    reports = []
+    for name in sorted({*found, *paused}):
+        row = found.get(name, nothing)
+        oldest = None if row["oldest"] is None else (now - row["oldest"]).total_seconds()
+        reports.append(
+            QueueReport(
+                name=name,
+                is_paused=name in paused,
+                due=row["due"],
+                later=row["later"],
+                held=row["held"],
+                oldest_seconds=oldest,
+            )
+        )
+    return reports
+
+
+def _of_workers(workers: list[WorkerReport], scheduled: int, *, needs_clock: bool) -> Iterable[Problem]:
+    live = [worker for worker in workers if worker["state"] != "gone"]
+    if not live:
+        yield Problem(
+            code="no_worker",
+            text="no worker is alive: nothing is executed. Start `manage.py runjobs`, or the web server",
+        )
+    if needs_clock and not any(worker["has_clock"] for worker in live):
+        waits = f", and {_many(scheduled, 'job waits', 'jobs wait')} for one" if scheduled else ""
+        yield Problem(
+            code="no_clock",
+            text=f"no live worker has a clock: nothing fires{waits}. Start one without --no-clock, and with "
+            "CLOCK on",
+        )
+
+
+def _of_queues(
+    queues: list[QueueReport], workers: list[WorkerReport], overdue: timedelta
+) -> Iterable[Problem]:
+    live = [worker for worker in workers if worker["state"] != "gone"]
+    for one in queues:
+        oldest = one["oldest_seconds"]
+        # What waits in a paused queue does so because somebody wanted it to.
+        if one["is_paused"] or oldest is None or oldest <= overdue.total_seconds():
+            continue
+        is_served = any(not worker["queues"] or one["name"] in worker["queues"] for worker in live)
+        why = "all threads may be busy" if is_served else "no live worker serves it"
+        yield Problem(
+            code="overdue_runs",
+            text=f"queue {one['name']}: {_many(one['due'], 'run is', 'runs are')} due, the oldest for "
+            f"{timedelta(seconds=int(oldest))}: {why}",
+        )
+
+
+def _of_rows(now: datetime, late: int, broken: int, overdue: timedelta, using: str) -> Iterable[Problem]:
+    if late:
+        yield Problem(
+            code="overdue_jobs",
+            text=f"{_many(late, 'job has', 'jobs have')} been due for more than {overdue} and did not fire: no "
+            "clock lives, or none can keep up",
+        )
+    if broken:
+        yield Problem(
+            code="broken_jobs",
+            text=f"{_many(broken, 'job is', 'jobs are')} broken: `manage.py jobs list --status broken` says why",
+        )
+    runs = Run.objects.using(using)
+    unreadable = runs.held().exclude(error="").count()
+    if unreadable:
+        yield Problem(
+            code="broken_runs",
+            text=f"{_many(unreadable, 'run waits', 'runs wait')} as broken: `manage.py jobs list --status broken` "
+            "says why",
+        )
+    live = Worker.objects.using(using).filter(
+        pk=OuterRef("worker_id"), stopped_at__isnull=True, lease_expires_at__gte=now
+    )
+    lost = runs.running().filter(~Exists(live)).count()
+    if lost:
+        yield Problem(
+            code="lost_runs",
+            text=f"{_many(lost, 'run belongs to a worker that is', 'runs belong to workers that are')} gone: a "
+            "live worker rescues them at its next heartbeat",
+        )
+
+
+def _many(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"

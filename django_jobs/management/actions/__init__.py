@@ -1,0 +1,19 @@
+"""What `manage.py jobs` can do, one module for each thing or for a few alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django_jobs.management.actions.add import Add
+from django_jobs.management.actions.look import List, Show
+from django_jobs.management.actions.resign import Resign
+from django_jobs.management.actions.status import Status
+from django_jobs.management.actions.steer import Cancel, Pause, Remove, Resume, Retry, Run
+
+if TYPE_CHECKING:
+    from django_jobs.management.actions.action import Action
+
+#: In the order of `manage.py jobs --help`.
+ACTIONS: tuple[type[Action], ...] = (
+    List, Show, Add, Pause, Resume, Run, Cancel, Retry, Remove, Status, Resign,
+)  # fmt: skip

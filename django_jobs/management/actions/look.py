@@ -1,0 +1,307 @@
+"""`manage.py jobs list` and `show`."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from django_jobs import listing
+from django_jobs.management.actions.action import Action, no_such_job, nothing_done, wrong_usage
+from django_jobs.management.actions.terminal import compact, duration, moment
+from django_jobs.management.actions.values import at_least
+from django_jobs.manager import get_job_manager
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Iterator
+
+    from django_jobs.snapshots import JobSnapshot, RunSnapshot
+
+ROLES = {
+    "running": "MIGRATE_HEADING",
+    "successful": "SUCCESS",
+    "paused": "WARNING",
+    "cancelled": "WARNING",
+    "skipped": "WARNING",
+    "broken": "ERROR",
+    "failed": "ERROR",
+}
+# Rows fetched with one query while all are listed.
+BATCH = 500
+# Parts of the history that are looked through for a first entry.
+MOST_SEARCHES = 10
+
+
+class List(Action):
+    """Show jobs and runs by status."""
+
+    name = "list"
+    help = "Show what is still to run, or jobs and runs of other statuses."
+    more = (
+        "Jobs that wait for their time, are paused or are broken are lines of their own, and so are runs: a "
+        "recurring job whose run executes is there twice. What is to run comes in the order it will, what has "
+        "ended newest first. Times are in the project's time zone."
+    )
+
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """See `manage.py jobs list --help`."""
+        parser.add_argument(
+            "--status", action="append", choices=listing.STATUSES, metavar="STATUS",
+            help=f"One of {', '.join(listing.STATUSES)}; may be given several times. "
+            f"Default: what is still to run ({', '.join(listing.UNFINISHED)}).",
+        )  # fmt: skip
+        parser.add_argument(
+            "--queue", action="append", default=[], metavar="NAME",
+            help="Of this queue only; may be given several times.",
+        )  # fmt: skip
+        parser.add_argument(
+            "--func", default="", metavar="PATH", help="Whose function's module:name begins with this."
+        )
+        parser.add_argument("--job", default="", metavar="ID", help="This job and its runs only.")
+        parser.add_argument(
+            "--limit", type=at_least(1, "number"), default=50, metavar="N", help="Lines at most. Default: 50."
+        )
+        parser.add_argument("--after", metavar="PLACE", help="Go on where another list ended, which says so.")
+        parser.add_argument(
+            "--all", action="store_true", help="No limit: one page after the other, as long as it takes."
+        )
+        parser.add_argument(
+            "--ids", choices=["job", "run"],
+            help="Write only the ids of jobs, or the numbers of runs, one a line, for `-` of other actions.",
+        )  # fmt: skip
+
+    def run(self, options: dict[str, Any]) -> None:
+        """List them."""
+        if options["ids"] and self.terminal.is_json:
+            raise wrong_usage("--ids and --json exclude each other: JSON has the ids")
+        pages = self._pages(options)
+        if options["ids"]:
+            for page in pages:
+                self._write_ids(page["entries"], options["ids"])
+                self._write_next(page["next"], options, is_quiet=True)
+            return
+        if self.terminal.is_json:
+            found = list(pages)
+            entries = [entry for page in found for entry in page["entries"]]
+            self.terminal.json({"entries": entries, "next": found[-1]["next"]})
+            return
+        after, is_first = None, True
+        for page in pages:
+            after = page["next"]
+            if page["entries"]:
+                self._write_table(page["entries"], has_heads=is_first)
+                is_first = False
+        if is_first and after is None:
+            self.terminal.say("There is nothing to list.")
+        self._write_next(after, options)
+
+    def _write_table(self, entries: list[listing.Entry], *, has_heads: bool) -> None:
+        self.terminal.table(
+            ["STATUS", "JOB", "RUN", "QUEUE", "WHEN", "FUNCTION", "MORE"],
+            [_row(entry) for entry in entries],
+            [ROLES.get(entry["status"], "") for entry in entries],
+            has_heads=has_heads,
+        )
+
+    def _pages(self, options: dict[str, Any]) -> Iterator[listing.Page]:
+        after = options["after"]
+        searches = 0
+        while True:
+            try:
+                page = listing.page(
+                    options["status"] or listing.UNFINISHED,
+                    queues=options["queue"],
+                    func=options["func"],
+                    job_id=options["job"],
+                    limit=BATCH if options["all"] else options["limit"],
+                    after=after,
+                )
+            except ValueError as error:
+                raise wrong_usage(f"--{error}") from None
+            after = page["next"]
+            searches += 1
+            if options["all"]:
+                yield listing.Page(entries=page["entries"], next=None)
+            elif page["entries"] or after is None or searches == MOST_SEARCHES:
+                yield page
+                return
+            if after is None:
+                return
+
+    def _write_ids(self, entries: list[listing.Entry], kind: str) -> None:
+        for entry in entries:
+            if kind == "job":
+                self.terminal.raw(entry["id"])
+            elif entry["run_id"] is not None:
+                self.terminal.raw(str(entry["run_id"]))
+
+    def _write_next(self, after: str | None, options: dict[str, Any], *, is_quiet: bool = False) -> None:
+        if after is None:
+            return
+        words = [f"--status {status}" for status in options["status"] or ()]
+        words += [f"--queue {shlex.quote(name)}" for name in options["queue"]]
+        words += [f"--{name} {shlex.quote(options[name])}" for name in ("func", "job") if options[name]]
+        more = " ".join(["There may be more: manage.py jobs list", *words, f"--after {after}"])
+        if is_quiet:
+            self.terminal.complain(more)
+        else:
+            self.terminal.say(more)
+
+
+def _row(entry: listing.Entry) -> list[str]:
+    last = entry["last_run"]
+    is_run = entry["run_id"] is not None
+    when, more = "", entry["reason"] or entry["trigger"]
+    match entry["status"]:
+        case "scheduled" | "queued":
+            when = moment(entry["next_run_time"])
+            more = _failed_before(entry) if is_run else entry["trigger"]
+        case "running" if last:
+            when = moment(last["started_at"])
+            more = _progress(entry["progress"])
+        case "paused" if is_run:
+            more = ""
+        case "broken":
+            more = entry["reason"]
+        case _ if is_run and last:
+            when = moment(last["finished_at"])
+            more = entry["error"] or duration(last["seconds"])
+    return [
+        entry["status"],
+        entry["id"],
+        str(entry["run_id"] or ""),
+        entry["queue_name"],
+        when,
+        entry["func"],
+        more[:200],
+    ]
+
+
+def _failed_before(entry: listing.Entry) -> str:
+    return f"after attempt {entry['attempt']}: {entry['error']}" if entry["error"] else ""
+
+
+def _progress(progress: dict[str, Any] | None) -> str:
+    if not progress:
+        return ""
+    done, total, message = progress.get("done"), progress.get("total"), progress.get("message") or ""
+    share = f" ({done / total:.0%})" if total and isinstance(done, int | float) else ""
+    of = f" of {total:g}" if total is not None else ""
+    return f"{done:g}{of}{share} {message}".rstrip()
+
+
+class Show(Action):
+    """Show one job or one run."""
+
+    name = "show"
+    help = "Show a job with its last runs, or one run with its errors and its log."
+
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """See `manage.py jobs show --help`."""
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("id", nargs="?", help="Id of the job.")
+        which.add_argument(
+            "--run", type=at_least(1, "number"), metavar="NUMBER", help="Number of a run, as `list` shows it."
+        )
+        parser.add_argument(
+            "--limit", type=at_least(0, "number"), default=10, metavar="N",
+            help="How many of the job's runs to show. Default: 10.",
+        )  # fmt: skip
+
+    def run(self, options: dict[str, Any]) -> None:
+        """Show it."""
+        if options["run"] is not None:
+            self._show_run(options["run"])
+        else:
+            self._show_job(options["id"], options["limit"])
+
+    def _show_job(self, job_id: str, limit: int) -> None:
+        job = get_job_manager().get_job(job_id)
+        if job is None:
+            raise nothing_done(no_such_job(job_id))
+        runs = listing.runs_of(job_id, limit=limit)
+        self.terminal.json({**job, "runs": runs})
+        is_lone = job["kind"] == "immediate"
+        self.terminal.details(
+            [
+                ("id", job["id"]),
+                ("status", job["status"]),
+                ("reason", job["reason"]),
+                ("name", job["name"]),
+                ("function", job["func"]),
+                ("arguments", _call(job)),
+                ("kind", job["kind"]),
+                ("trigger", "" if is_lone else job["trigger"]),
+                ("next run", moment(job["next_run_time"])),
+                ("queue", job["queue_name"]),
+                ("priority", str(job["priority"])),
+                ("max instances", "" if is_lone else str(job["max_instances"])),
+                ("progress", _progress(job["progress"])),
+                ("result", "" if job["result"] is None else compact(job["result"])),
+                ("error", job["error"]),
+            ]
+        )
+        if runs:
+            self.terminal.say("")
+            self.terminal.table(
+                ["STATUS", "RUN", "ATTEMPT", "ENQUEUED", "STARTED", "TOOK", "ERROR"],
+                [_run_row(run) for run in runs],
+                [ROLES.get(run["status"].lower(), "") for run in runs],
+            )
+
+    def _show_run(self, run_id: int) -> None:
+        run = listing.run(run_id)
+        if run is None:
+            raise nothing_done(f"there is no run {run_id}: `manage.py jobs show ID` shows the runs of a job")
+        self.terminal.json(run)
+        self.terminal.details(
+            [
+                ("run", str(run["id"])),
+                ("job", run["job_id"]),
+                ("status", run["status"]),
+                ("function", run["func"]),
+                ("queue", run["queue_name"]),
+                ("attempt", str(run["attempt"])),
+                ("enqueued", moment(run["enqueued_at"])),
+                ("scheduled for", moment(run["scheduled_at"])),
+                ("started", moment(run["started_at"])),
+                ("finished", moment(run["finished_at"])),
+                ("took", duration(run["seconds"])),
+                ("worker", run["worker_id"]),
+                ("progress", _progress(run["progress"])),
+                ("result", "" if run["result"] is None else compact(run["result"])),
+                ("error", run["error"]),
+            ]
+        )
+        for entry in run["errors"]:
+            self.terminal.say("")
+            self.terminal.details(
+                [
+                    ("attempt", f"{entry['attempt']} on {entry['worker_id']}"),
+                    ("error", entry["error"]),
+                    ("traceback", (entry.get("traceback") or "").rstrip()),
+                ]
+            )
+        if run["log"]:
+            self.terminal.say("")
+            self.terminal.details([("log", run["log"])])
+
+
+def _call(job: JobSnapshot) -> str:
+    words = [compact(value) for value in job["args"]]
+    words += [f"{name}={compact(value)}" for name, value in job["kwargs"].items()]
+    return ", ".join(words)
+
+
+def _run_row(run: RunSnapshot) -> list[str]:
+    return [
+        run["status"].lower(),
+        str(run["id"]),
+        str(run["attempt"]),
+        moment(run["enqueued_at"]),
+        moment(run["started_at"]),
+        duration(run["seconds"]),
+        run["error"][:200],
+    ]

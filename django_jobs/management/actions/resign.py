@@ -1,0 +1,45 @@
+"""`manage.py jobs resign`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django_jobs import resign
+from django_jobs.management.actions.action import Action
+from django_jobs.management.actions.terminal import safe
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+
+class Resign(Action):
+    """Sign rows of another key."""
+
+    name = "resign"
+    help = "Sign what waits as broken with this project's SECRET_KEY, and let it run."
+    more = (
+        "Jobs and runs that were signed with another SECRET_KEY wait as broken: in a copy of another "
+        "project's database, or after the key was changed without SECRET_KEY_FALLBACKS. This signs them "
+        "with the present key, and they run. Only do it where you trust everybody who could write "
+        "to the database."
+    )
+
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """See `manage.py jobs resign --help`."""
+        parser.add_argument("--yes", action="store_true", help="Do not ask.")
+
+    def run(self, options: dict[str, Any]) -> None:
+        """Sign them."""
+        jobs, runs = resign.foreign()
+        if not jobs and not runs:
+            self.terminal.say("Nothing waits for a signature.")
+            return
+        for call in (*jobs, *runs):
+            self.terminal.say(safe(f"  {call.func}  ({getattr(call, 'job_id', None) or call.pk})"))
+        question = f"Sign {len(jobs)} jobs and {len(runs)} runs with this project's key, and let them run?"
+        if not self.terminal.confirm(question, is_sure=options["yes"]):
+            self.terminal.say("Nothing was changed.")
+            return
+        resign.sign(jobs, runs)
+        self.terminal.say(f"Signed {len(jobs)} jobs and {len(runs)} runs.", "SUCCESS")

@@ -1,0 +1,151 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_jobs import health
+
+pytestmark = pytest.mark.django_db
+
+
+def codes(**options):
+    return [problem["code"] for problem in health.report(**options)["problems"]]
+
+
+def text(code):
+    (problem,) = [problem for problem in health.report()["problems"] if problem["code"] == code]
+    return problem["text"]
+
+
+@pytest.fixture
+def well(make_worker):
+    """A live worker with a clock."""
+    return make_worker(has_clock=True)
+
+
+def ago(**delta):
+    return timezone.now() - timedelta(**delta)
+
+
+def test_a_live_worker_with_a_clock_and_nothing_late_is_well(well, make_run, make_job):
+    make_run()
+    make_run(run_after=timezone.now() + timedelta(hours=1))
+    make_run(status="RUNNING", worker_id=well.pk)
+    make_job()
+
+    report = health.report()
+
+    assert report["problems"] == []
+    assert report["jobs"] == {"scheduled": 1, "paused": 0, "broken": 0}
+    assert report["running"] == 1
+    (worker,) = report["workers"]
+    assert (worker["id"], worker["state"], worker["running"]) == (well.pk, "alive", 1)
+    (queue,) = report["queues"]
+    assert (queue["name"], queue["due"], queue["later"], queue["held"]) == ("default", 1, 1, 0)
+    assert 0 <= queue["oldest_seconds"] < 60
+
+
+def test_no_worker_and_no_clock_are_problems(make_job):
+    make_job()
+
+    assert codes() == ["no_worker", "no_clock"]
+    assert "1 job waits for one" in text("no_clock")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"stopped_at": timezone.now()}, {"lease_expires_at": timezone.now() - timedelta(days=1)}],
+    ids=["stopped", "its lease ended"],
+)
+def test_a_worker_that_is_gone_does_not_count(fields, make_worker):
+    make_worker(has_clock=True, **fields)
+
+    assert codes() == ["no_worker", "no_clock"]
+
+
+def test_a_clock_in_a_process_without_a_worker_has_no_row_and_need_not_have(make_worker):
+    make_worker(has_clock=False)
+
+    assert codes() == ["no_clock"]
+    assert codes(needs_clock=False) == []
+
+
+def test_a_run_that_is_due_for_longer_than_the_limit_is_a_problem(well, make_run):
+    make_run(run_after=ago(minutes=4), queue_name="mail")
+    assert codes() == []
+
+    make_run(run_after=ago(minutes=6), queue_name="mail")
+
+    assert codes() == ["overdue_runs"]
+    assert text("overdue_runs").startswith("queue mail: 2 runs are due, the oldest for 0:06:0")
+    assert codes(overdue=timedelta(minutes=7)) == []
+
+
+def test_it_is_said_when_no_worker_serves_the_queue_of_an_overdue_run(make_worker, make_run):
+    make_worker(has_clock=True, queues=["mail"])
+    make_run(run_after=ago(minutes=6), queue_name="mail")
+    make_run(run_after=ago(minutes=6), queue_name="reports")
+
+    reasons = [problem["text"].rpartition(": ")[2] for problem in health.report()["problems"]]
+
+    assert reasons == ["all threads may be busy", "no live worker serves it"]
+
+
+def test_what_waits_in_a_paused_queue_is_not_overdue(well, make_run, manager):
+    make_run(run_after=ago(hours=6), queue_name="mail")
+    manager.pause_queue("mail")
+    manager.pause_queue("empty")
+
+    report = health.report()
+
+    assert report["problems"] == []
+    assert [(queue["name"], queue["is_paused"], queue["due"]) for queue in report["queues"]] == [
+        ("empty", True, 0),
+        ("mail", True, 1),
+    ]
+
+
+def test_a_job_that_did_not_fire_in_time_is_a_problem(well, make_job):
+    make_job(next_run_time=ago(minutes=6))
+    make_job(next_run_time=None)
+
+    assert codes() == ["overdue_jobs"]
+    assert text("overdue_jobs").startswith("1 job has been due for more than 0:05:00")
+
+
+def test_broken_jobs_and_runs_are_problems_and_paused_ones_are_not(well, make_job, make_run):
+    make_job(next_run_time=None)
+    make_run(run_after=None)
+    assert codes() == []
+
+    make_job(broken_reason="cannot be read")
+    make_run(run_after=None, error="BadPayload: no")
+
+    assert codes() == ["broken_jobs", "broken_runs"]
+    assert health.report()["jobs"]["broken"] == 1
+
+
+def test_runs_of_workers_that_are_gone_are_a_problem(well, make_worker, make_run):
+    make_run(status="RUNNING", worker_id=well.pk)
+    assert codes() == []
+
+    gone = make_worker(lease_expires_at=ago(seconds=1))
+    make_run(status="RUNNING", worker_id=gone.pk)
+    make_run(status="RUNNING", worker_id="without a row")
+
+    assert codes() == ["lost_runs"]
+    assert text("lost_runs").startswith("2 runs belong to workers that are gone")
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_a_report_costs_the_same_number_of_queries_whatever_there_is(
+    count, make_worker, make_run, make_job, django_assert_num_queries
+):
+    for number in range(count):
+        worker = make_worker(has_clock=True)
+        make_run(status="RUNNING", worker_id=worker.pk)
+        make_run(queue_name=f"queue-{number}")
+        make_job()
+
+    with django_assert_num_queries(9):
+        health.report()
