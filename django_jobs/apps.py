@@ -7,7 +7,7 @@ from django.core import checks as django_checks
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import checks, signals
+from django_jobs import checks, functions, signals
 
 
 class DjangoJobsConfig(AppConfig):
@@ -26,4 +26,5 @@ class DjangoJobsConfig(AppConfig):
             django_checks.register(check, django_checks.Tags.compatibility)
         signals.write_to_log()
         autodiscover_modules("jobs")
+        functions.check_declarations()
         autostart.start_where_requests_are_served()

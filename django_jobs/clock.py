@@ -29,7 +29,7 @@ from django_jobs.models import Job, Run, Status
 from django_jobs.queue import NewRun
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from apscheduler.triggers.base import BaseTrigger
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -295,10 +295,12 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
 
     Args:
         using: Alias of the database.
+        before_round: Called before each round, on the clock's thread.
     """
 
-    def __init__(self, using: str) -> None:
+    def __init__(self, using: str, *, before_round: Callable[[], None] | None = None) -> None:
         self._using = using
+        self._before_round = before_round
         self._poll_seconds = jobs_settings().POLL_SECONDS
         self._store = JobStore(using)
         self._collector = RunExecutor(self._store)
@@ -339,6 +341,8 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
 
     def _process_jobs(self) -> float:
         try:
+            if self._before_round is not None:
+                self._before_round()
             wait = self._tick()
         except (DatabaseError, InterfaceError) as error:
             return self._outage.failed(error)

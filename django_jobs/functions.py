@@ -514,6 +514,22 @@ def declarations() -> list[Declaration]:
     return [first[job_id] for job_id in sorted(first)]
 
 
+def check_declarations() -> None:
+    """Refuse declared schedules that could not be called, now that their modules are whole.
+
+    Raises:
+        ValueError: No process could find the function by its name; or its arguments are too large.
+        TypeError: An argument cannot be stored.
+    """
+    for declaration in declarations():
+        try:
+            path_of(declaration.func)
+            stored_arguments(declaration.args, declaration.kwargs)
+        except (ValueError, TypeError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"the schedule {declaration.job_id!r} is declared wrongly: {error}") from error
+
+
 def contested_ids() -> dict[str, list[str]]:
     """Return the ids that more than one function declares, with the functions."""
     by_id: dict[str, list[str]] = {}

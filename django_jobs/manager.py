@@ -763,6 +763,8 @@ def _declare(row: Job, using: str) -> bool:
             setattr(old, column, getattr(row, column))
         old.next_run_time = row.next_run_time
         old.broken_reason = ""
+        # Added from now on, not declared: the nearer word.
+        old.declared, old.overrides = None, {}
         old.save(using=using)
         return False
     raise ConflictingIdError(row.id)

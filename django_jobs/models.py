@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, router
@@ -183,11 +184,18 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
         return "scheduled" if self.next_run_time else "paused"
 
     @property
+    def has_chosen_next_run(self) -> bool:
+        """Whether a person chose when it fires next, and that is still to come."""
+        chosen = self.overrides.get("next_run_time")
+        return chosen is not None and self.next_run_time == datetime.fromisoformat(chosen)
+
+    @property
     def overridden(self) -> list[str]:
         """What a person changed of a declared job, by name; "paused" among them."""
         if self.declared is None:
             return []
-        return sorted(self.overrides) + (["paused"] if self.paused_at else [])
+        names = [name for name in self.overrides if name != "next_run_time" or self.has_chosen_next_run]
+        return sorted(names) + (["paused"] if self.paused_at else [])
 
 
 class InStatus(_Lookup):
