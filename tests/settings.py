@@ -7,6 +7,8 @@ from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.probes"]
+if os.environ.get("TESTS_APP"):
+    INSTALLED_APPS = [*INSTALLED_APPS, os.environ["TESTS_APP"]]
 
 # What a test asks of the processes that it starts.
 DJANGO_JOBS = json.loads(os.environ.get("TESTS_DJANGO_JOBS") or "{}")
