@@ -68,7 +68,9 @@ def ids():
 
 def test_a_declared_schedule_becomes_a_job_with_all_that_it_says(version):
     before = timezone.now()
-    version(every(30, priority=5, queue_name="slow", max_instances=2, name="Tick", misfire_grace_time=9)).start()
+    version(
+        every(30, priority=5, queue_name="slow", max_instances=2, name="Tick", misfire_grace_time=9)
+    ).start()
 
     row = Job.objects.get()
     assert (row.pk, row.kind, row.func, row.name) == ("tick", "recurring", "tests.probes.jobs:give", "Tick")
@@ -99,7 +101,9 @@ def test_options_of_the_function_complete_those_of_its_schedule(version):
 
 
 def test_a_declared_schedule_fires_and_is_executed(version, serve, until, monkeypatch):
-    monkeypatch.setattr(functions, "_declared", version(recurring(seconds=0.2, args=["x"], job_id="t")).declared)
+    monkeypatch.setattr(
+        functions, "_declared", version(recurring(seconds=0.2, args=["x"], job_id="t")).declared
+    )
 
     serve()
 
@@ -207,7 +211,7 @@ def test_an_old_process_that_starts_while_all_new_ones_restart_undoes_nothing(ve
     assert trigger_of() == "every 10 minutes"
     assert ids() == ["added", "tick"]
     new.start()
-    assert 0 < look(old)
+    assert look(old) > 0
     assert trigger_of() == "every 10 minutes"
 
 
