@@ -333,7 +333,9 @@ def test_a_declaration_is_checked_again_when_its_module_is_whole(monkeypatch):
 
     # As a decorator that replaces it does, after the function was declared.
     monkeypatch.setattr(sys.modules[__name__], "hidden", lambda: None)
-    with pytest.raises(ValueError, match=r"'hidden' is declared wrongly.*Put @job, @recurring and @cron above"):
+    with pytest.raises(
+        ValueError, match=r"'hidden' is declared wrongly.*Put @job, @recurring and @cron above"
+    ):
         functions.check_declarations()
 
 
