@@ -51,7 +51,8 @@ EXPIRES = timedelta(seconds=180)
 # How long a release that no process has is remembered, and with it its place in the order.
 REMEMBERED = timedelta(days=30)
 
-# The row that is locked, so that processes go one after the other.
+# The row that is locked, so that processes go one after the other. In place of definitions it has
+# what persons had changed of jobs that were retired, should they be declared again.
 _LOCK = ""
 # Columns of a job that are its declaration's, always, and those that a person may change.
 _FIXED = ("name", "func", "payload", "signature", "options", "coalesce", "misfire_grace_time")
@@ -162,7 +163,7 @@ class Declaring:
         if not self._fingerprint:
             return
         try:
-            with _locked(self._using) as now:
+            with _locked(self._using) as (now, _):
                 Declarer.objects.using(self._using).filter(pk=self.id).delete()
                 if not Declarer.objects.using(self._using).filter(fingerprint=self._fingerprint).exists():
                     Release.objects.using(self._using).filter(pk=self._fingerprint).update(gone_at=now)
@@ -195,20 +196,20 @@ def synchronise(declarer_id: str, fingerprint: str, definitions: Definitions, *,
         definitions: What it declares, by job id.
         using: Alias of the database.
     """
-    with _locked(using) as now:
+    with _locked(using) as (now, lock):
         releases = _releases(fingerprint, definitions, now, using)
         live = _live(declarer_id, fingerprint, now, using)
         present, again_in = _present(releases, live, now, using)
         wanted: Definitions = {}
         for release in present:
             wanted.update(release.definitions)
-        _apply(wanted, now, using)
+        _apply(wanted, lock, now, using)
     return Synchronised(frozenset(live), again_in)
 
 
 @contextmanager
-def _locked(using: str) -> Iterator[datetime]:
-    """Open a transaction that one process has at a time; gives the time by the database's clock."""
+def _locked(using: str) -> Iterator[tuple[datetime, Release]]:
+    """Open a transaction that one process has at a time; gives the database's time, and the locked row."""
     releases = Release.objects.using(using)
     if not releases.filter(pk=_LOCK).exists():
         # Committed by itself: two transactions that both insert it and then lock it would wait for
@@ -218,8 +219,8 @@ def _locked(using: str) -> Iterator[datetime]:
             ignore_conflicts=True,
         )
     with queue.write_transaction(using):
-        releases.select_for_update().get(pk=_LOCK)
-        yield queue.database_now(using)
+        lock = releases.select_for_update().get(pk=_LOCK)
+        yield queue.database_now(using), lock
 
 
 def _releases(fingerprint: str, definitions: Definitions, now: datetime, using: str) -> list[Release]:
@@ -292,18 +293,23 @@ class _Changes:
     removed: list[str] = field(default_factory=list)
 
 
-def _apply(wanted: Mapping[str, dict[str, Any]], now: datetime, using: str) -> None:
+def _apply(wanted: Mapping[str, dict[str, Any]], lock: Release, now: datetime, using: str) -> None:
     """Add, change and remove declared jobs."""
     changes = _Changes()
+    kept = {
+        job_id: said
+        for job_id, said in lock.definitions.items()
+        if now - datetime.fromisoformat(said["at"]) <= REMEMBERED
+    }
     jobs = Job.objects.using(using)
     rows = {row.pk: row for row in jobs.select_for_update().filter(pk__in=list(wanted)).order_by("pk")}
     for job_id, definition in sorted(wanted.items()):
         row = rows.get(job_id)
         try:
             if row is None:
-                is_added = _add(job_id, definition, now, using)
-                if is_added:
+                if _add(job_id, definition, kept.get(job_id), now, using):
                     changes.added.append(job_id)
+                    kept.pop(job_id, None)
             elif row.declared is None:
                 _say_taken(job_id)
             elif _update(row, definition, now):
@@ -312,9 +318,20 @@ def _apply(wanted: Mapping[str, dict[str, Any]], now: datetime, using: str) -> N
         except (UnknownTrigger, KeyError, TypeError) as error:
             # Written by another version of this package, or by hand.
             logger.warning("job=%s is declared in a way that is not known here: %r", job_id, error)
-    for row in jobs.declared().exclude(pk__in=list(wanted)).select_for_update().order_by("pk"):
+    # Looked for without locks: that reads all jobs, and others hold some of them.
+    retired = list(jobs.declared().exclude(pk__in=list(wanted)).values_list("pk", flat=True))
+    for row in jobs.declared().filter(pk__in=retired).select_for_update().order_by("pk"):
+        if row.overridden:
+            kept[row.pk] = {
+                "at": now.isoformat(),
+                "overrides": {name: row.overrides[name] for name in row.overridden if name != "paused"},
+                "paused_at": row.paused_at and row.paused_at.isoformat(),
+            }
         changes.removed.append(row.pk)
-        row.delete(using=using)
+        row.delete()
+    if kept != lock.definitions:
+        lock.definitions = kept
+        lock.save(using=using, update_fields=["definitions"])
     _tell(changes, using)
 
 
@@ -326,15 +343,23 @@ def _say_taken(job_id: str) -> None:
     )
 
 
-def _add(job_id: str, definition: Mapping[str, Any], now: datetime, using: str) -> bool:
-    trigger = triggers.by_rule(definition["trigger"], now)
+def _add(
+    job_id: str, definition: Mapping[str, Any], said: Mapping[str, Any] | None, now: datetime, using: str
+) -> bool:
+    """Add a declared job, with what a person had said of it before it was retired; return whether it was."""
+    overrides = dict(said["overrides"]) if said else {}
+    overrides.pop("next_run_time", None)
+    paused_at = datetime.fromisoformat(said["paused_at"]) if said and said["paused_at"] else None
+    trigger = triggers.by_rule({**definition, **overrides}["trigger"], now)
     row = Job(
         id=job_id,
         kind=Kind.RECURRING.value,
         job_state=triggers.dumps(trigger),
-        next_run_time=triggers.first(trigger, now),
+        next_run_time=None if paused_at else triggers.first(trigger, now),
+        paused_at=paused_at,
         declared=overridable(definition),
-        **{column: definition[column] for column in (*_FIXED, *POLICY)},
+        overrides=overrides,
+        **{column: {**definition, **overrides}[column] for column in (*_FIXED, *POLICY)},
     )
     try:
         with transaction.atomic(using=using):

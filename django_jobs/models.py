@@ -359,7 +359,8 @@ class Release(models.Model):
     """The schedules that one version of the code declares, kept while a process has it and a while after.
 
     Versions are told apart by what they declare, and ordered by when that was first seen. The row
-    whose fingerprint is empty declares nothing: it is what processes lock.
+    whose fingerprint is empty is what processes lock, and remembers what persons changed of jobs that
+    are not declared at present.
     """
 
     fingerprint = models.CharField(primary_key=True, max_length=64)

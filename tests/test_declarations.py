@@ -523,6 +523,36 @@ def test_a_chosen_next_run_survives_a_deploy_until_it_has_come(version, ticking)
     assert Job.objects.get().next_run_time < timezone.now() + timedelta(minutes=21)
 
 
+def test_what_a_person_changed_is_remembered_while_a_job_is_not_declared(version, manager):
+    version(every(30), every(5, "added", priority=1)).start().leave()
+    overrides.edit("added", trigger=triggers.crontab("0 4 * * *"), max_instances=3)
+    manager.pause_job("added")
+    paused_at = Job.objects.get(pk="added").paused_at
+
+    version(every(30)).start().leave()
+    assert ids() == ["tick"]
+    version(every(30), every(7, "added", priority=2)).start()
+
+    row = Job.objects.get(pk="added")
+    assert row.overridden == ["max_instances", "trigger", "paused"]
+    assert (row.priority, row.max_instances, trigger_of("added")) == (2, 3, "at 04:00 every day")
+    assert (row.paused_at, row.next_run_time) == (paused_at, None)
+    assert Release.objects.get(pk="").definitions == {}
+
+
+def test_what_a_person_changed_is_forgotten_after_a_month(version, manager):
+    version(every(30)).start().leave()
+    manager.pause_job("tick")
+    version().start().leave()
+    lock = Release.objects.get(pk="")
+    lock.definitions["tick"]["at"] = (timezone.now() - timedelta(days=31)).isoformat()
+    lock.save()
+
+    version(every(10)).start()
+
+    assert Job.objects.get().overridden == []
+
+
 def test_changing_back_to_what_the_code_says_is_no_override(ticking):
     overrides.edit("tick", priority=9)
     overrides.edit("tick", priority=1)

@@ -14,6 +14,8 @@ class ProbesConfig(AppConfig):
     def ready(self):
         from django_jobs import functions
 
-        if not os.environ.get("TESTS_APP"):
-            # The processes that tests start have no schedules but those that the tests add.
-            functions._declared.clear()
+        # The processes that tests start have no schedules but those of the app that a test adds.
+        app = os.environ.get("TESTS_APP", "-")
+        for path in list(functions._declared):
+            if not path.startswith(f"{app}."):
+                del functions._declared[path]
