@@ -8,7 +8,9 @@ time of one job makes one run, whichever clock lives or dies meanwhile.
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime, timedelta
+from threading import TIMEOUT_MAX
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.executors.base import BaseExecutor
@@ -295,16 +297,21 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
 
     Args:
         using: Alias of the database.
-        before_round: Called before each round, on the clock's thread.
+        before_round: Called before each round, on the clock's thread; returns the seconds after which
+            there must be another.
     """
 
-    def __init__(self, using: str, *, before_round: Callable[[], None] | None = None) -> None:
+    def __init__(self, using: str, *, before_round: Callable[[], float] | None = None) -> None:
         self._using = using
         self._before_round = before_round
         self._poll_seconds = jobs_settings().POLL_SECONDS
         self._store = JobStore(using)
         self._collector = RunExecutor(self._store)
         self._outage = Outage("clock", using)
+        # Whether a keeper says when the next job is due, so that nothing has to be looked for at
+        # intervals; and the monotonic time at which the clock will look by itself.
+        self.has_keeper = False
+        self._next_look = 0.0
         super().__init__(
             timezone=UTC,
             jobstores={"default": self._store},
@@ -339,11 +346,20 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         except (DatabaseError, InterfaceError) as error:
             self._outage.failed(error)
 
+    def expect_due(self, seconds: float | None) -> None:
+        """Look in time for a job that is due in some seconds; None for none."""
+        if seconds is not None and time.monotonic() + seconds < self._next_look - 0.05:
+            self.wakeup()
+
     def _process_jobs(self) -> float:
+        wait = self._round()
+        self._next_look = time.monotonic() + wait
+        return wait
+
+    def _round(self) -> float:
         try:
-            if self._before_round is not None:
-                self._before_round()
-            wait = self._tick()
+            again_in = TIMEOUT_MAX if self._before_round is None else self._before_round()
+            wait = min(self._tick(), again_in)
         except (DatabaseError, InterfaceError) as error:
             return self._outage.failed(error)
         except Exception:  # a mistake of ours must not end the thread that every schedule hangs on
@@ -357,10 +373,11 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         while True:
             # Outside a transaction and without a lock: this is all that an idle clock does.
             wait = self.seconds_until_due()
+            longest = TIMEOUT_MAX if self.has_keeper else self._poll_seconds
             if wait is None:
-                return self._poll_seconds
+                return longest
             if wait > 0:
-                return min(wait, self._poll_seconds)
+                return min(wait, longest)
             if self.state == STATE_STOPPED:
                 return 0.0
             if not self.fire_due():

@@ -118,15 +118,15 @@ class Declaring:
         # The releases that ran when all was last settled; None while something is still to come.
         self._settled: frozenset[str] | None = None
 
-    def look_if_due(self) -> None:
-        """Look, unless that was done lately.
+    def look_if_due(self) -> float:
+        """Look, unless that was done lately; return the seconds until the next look is due.
 
         Raises:
             OperationalError: The database does not answer; call again.
             InterfaceError: The same.
         """
-        if time.monotonic() < self._next_look:
-            return
+        if (early := self._next_look - time.monotonic()) > 0:
+            return early
         self._next_look = time.monotonic() + DEPLOY_SECONDS
         try:
             wait = self.look()
@@ -136,6 +136,7 @@ class Declaring:
             logger.exception("declared schedules were not looked at")
             wait = LOOK_SECONDS
         self._next_look = time.monotonic() + wait
+        return wait
 
     def look(self) -> float:
         """Bring the jobs in line with what runs, if that changed; return the seconds until the next look."""

@@ -19,6 +19,7 @@ from django_jobs.connections import Outage
 from django_jobs.models import Worker as WorkerRow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from django_jobs.runner import Execution
@@ -35,13 +36,24 @@ class Keeper:
 
     Args:
         worker: The worker to keep.
+        ears: Those of its process, if it has any: they need not hear its heartbeats.
+        expect_due: Told at each heartbeat in how many seconds the next job is due, None for never.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        ears: wakeup.Ears | None = None,
+        expect_due: Callable[[float | None], None] | None = None,
+    ) -> None:
         settings = jobs_settings()
         self._worker = worker
+        self._ears = ears
+        self._expect_due = expect_due
         self._using = worker.using
-        self._heartbeat_seconds = settings.HEARTBEAT_SECONDS
+        # A heartbeat also looks for what nobody told this process of.
+        self._heartbeat_seconds = min(settings.HEARTBEAT_SECONDS, settings.POLL_SECONDS)
         self._lease_seconds = settings.LEASE_SECONDS
         self._max_rescues = settings.MAX_RESCUES
         self._attention = threading.Event()
@@ -59,6 +71,7 @@ class Keeper:
     def start(self) -> None:
         """Start the thread."""
         self._worker.on_attention = self._attention.set
+        self._worker.has_keeper = True
         wakeup.subscribe(self._heard)
         self._thread.start()
 
@@ -126,12 +139,55 @@ class Keeper:
 
     def _beat(self) -> None:
         worker = self._worker
-        if not queue.heartbeat(worker.id, lease_seconds=self._lease_seconds, using=self._using):
+        beat = self._extend_lease()
+        if beat is None:
             worker.lose()
-        self._look_at_queues()
-        now = queue.database_now(self._using)
-        rescue_dead(now, using=self._using, max_rescues=self._max_rescues, leases=self._is_steady(now))
+            beat = self._extend_lease()
+            if beat is None:
+                # Dead again at once: somebody's clock is wrong, or ours. At the next heartbeat.
+                return
+        worker.beaten_at = time.monotonic()
+        self._note_paused(beat.paused)
+        is_steady = self._is_steady(beat.now)
+        gone = [peer for peer, key in beat.peers if processes.is_gone(key)]
+        if gone or beat.has_orphans:
+            self._rescue(beat.now, gone, is_steady)
+        if beat.held:
+            worker.hand_back_forgotten()
+        worker.forget_old_promises()
         worker.hand_back_stuck()
+        self._tell_what_is_due(beat)
+
+    def _extend_lease(self) -> queue.Heartbeat | None:
+        def extend() -> queue.Heartbeat | None:
+            return queue.heartbeat(
+                self._worker.id,
+                lease_seconds=self._lease_seconds,
+                host=processes.host(),
+                has_clock=self._expect_due is not None,
+                using=self._using,
+            )
+
+        return extend() if self._ears is None else self._ears.unheard(extend)
+
+    def _rescue(self, now: datetime, gone: list[str], leases: bool) -> None:
+        rescued = queue.rescue(
+            now, max_rescues=self._max_rescues, gone=gone, leases=leases, using=self._using
+        )
+        queue.tell_of_rescues(rescued, using=self._using)
+
+    def _tell_what_is_due(self, beat: queue.Heartbeat) -> None:
+        """Have looked for what a lost notice was about, and for what comes before the next heartbeat."""
+        if beat.next_ready is not None:
+            seconds = (beat.next_ready - beat.now).total_seconds()
+            if (
+                seconds < self._heartbeat_seconds * 1.5
+                and time.monotonic() + seconds < self._worker.next_look
+            ):
+                self._worker.wake()
+        if self._expect_due is not None:
+            seconds_until = None if beat.next_due is None else (beat.next_due - beat.now).total_seconds()
+            self._expect_due(seconds_until)
 
     def _is_steady(self, now: datetime) -> bool:
         """Return whether leases can be read by the database's clock.
@@ -153,7 +209,10 @@ class Keeper:
 
     def _look_at_queues(self) -> None:
         self._queues.clear()
-        before, self._worker.paused = self._worker.paused, tuple(queue.paused_queues(using=self._using))
+        self._note_paused(queue.paused_queues(using=self._using))
+
+    def _note_paused(self, paused: Sequence[str]) -> None:
+        before, self._worker.paused = self._worker.paused, tuple(paused)
         if set(before) - set(self._worker.paused):
             self._worker.wake()
 

@@ -36,6 +36,8 @@ class Lane:
         self.engine = ThreadEngine(slots, name=f"django_jobs-{'process' if processes else 'run'}")
         # Claimed runs that are executed, or wait for a thread.
         self.taken = 0
+        # The last claim found fewer than it asked for: more comes with a notice, or not at all.
+        self.is_drained = False
         # A moving average.
         self.seconds_per_run = 1.0
 
@@ -50,6 +52,10 @@ class Lane:
     def is_hungry(self) -> bool:
         """Whether a claim is worth making: a thread would rest without."""
         return self.taken <= self.slots
+
+    def serves(self, queue_name: str) -> bool:
+        """Whether runs of a queue are claimed for this lane."""
+        return queue_name in self.queues if self.queues else queue_name not in self.others
 
     def note(self, seconds: float) -> None:
         """Note how long a run took."""

@@ -239,10 +239,9 @@ class JobManager:
         using = jobs_database()
         run, options = self._new_run(func, args, kwargs, job_id)
         if job_id is None:
-            queue.enqueue([run], using=using)
-        elif not self._enqueue_as(run, options, using):
-            return run.job_id
-        wakeup.tell(wakeup.RUNS, using=using)
+            self._enqueue(run, using)
+        else:
+            self._enqueue_as(run, options, using)
         return run.job_id
 
     @_from_anywhere
@@ -400,20 +399,33 @@ class JobManager:
         )
         return run, options
 
-    def _enqueue_as(self, run: NewRun, options: JobOptions, using: str) -> bool:
-        """Insert a run under an id of the caller's choice; return whether it was."""
+    def _enqueue(self, run: NewRun, using: str) -> None:
+        """Insert a run, as this process's own worker's if it can begin at once, and tell who should know."""
+        service = self._root._service
+        worker = None if service is None else service.worker
+        if worker is not None and worker.using == using and worker.would_begin(run.queue_name):
+            run.status, run.worker_id = Status.RUNNING.value, worker.id
+            (run_id,) = queue.enqueue([run], using=using)
+            worker.promise(queue.claimed(run, run_id))
+        else:
+            run.status, run.worker_id = Status.READY.value, ""
+            queue.enqueue([run], using=using)
+            wakeup.tell(wakeup.RUNS, using=using)
+
+    def _enqueue_as(self, run: NewRun, options: JobOptions, using: str) -> None:
+        """Insert a run under an id of the caller's choice, if `on_conflict` lets it."""
         run.unique_key = queue.immediate_key(run.job_id)
         for _attempt in range(3):
             if not self._make_room(run.job_id, options, using):
-                return False
+                return
             try:
                 # A savepoint: where the id is taken the caller's transaction must live on.
                 with transaction.atomic(using=using):
-                    queue.enqueue([run], using=using)
+                    self._enqueue(run, using)
             except IntegrityError:
                 # Somebody took the id between our look and our insert.
                 continue
-            return True
+            return
         raise ConflictingIdError(run.job_id)
 
     def _make_room(self, job_id: str, options: JobOptions, using: str) -> bool:

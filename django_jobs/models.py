@@ -300,6 +300,8 @@ class Run(Call):
                 statuses=["READY"],
                 name="django_jobs_run_queue",
             ),
+            # When the next deferred run is due.
+            StatusIndex(["status", "run_after"], statuses=["READY"], name="django_jobs_run_due"),
             StatusIndex(["status", "worker_id"], statuses=["RUNNING"], name="django_jobs_run_running"),
             StatusIndex(
                 ["status", "id"], statuses=["FAILED", "CANCELLED", "SKIPPED"], name="django_jobs_run_failed"
@@ -336,6 +338,8 @@ class Worker(models.Model):
     class Meta:
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
+        # Those that live, among all that ever did.
+        indexes = [models.Index(fields=["stopped_at"], name="django_jobs_worker_live")]
 
     def __str__(self) -> str:
         return self.id

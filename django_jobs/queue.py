@@ -82,6 +82,27 @@ class ClaimedRun:
     worker_id: str
 
 
+def claimed(run: NewRun, run_id: int) -> ClaimedRun:
+    """Return a run that was inserted as RUNNING, as if its worker had claimed it then."""
+    return ClaimedRun(
+        id=run_id,
+        job_id=run.job_id,
+        func=run.func,
+        payload=run.payload,
+        signature=run.signature,
+        queue_name=run.queue_name,
+        priority=run.priority,
+        options=dict(run.options or {}),
+        kind=run.kind,
+        attempt=1,
+        rescues=0,
+        unique_key=run.unique_key,
+        errors=[],
+        name=run.name,
+        worker_id=run.worker_id,
+    )
+
+
 @dataclass(slots=True)
 class Outcome:
     """What one attempt came to.
@@ -99,6 +120,24 @@ class Outcome:
     retry_in: float | None = None
     log: str = ""
     progress: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """What a worker learns when it extends its lease; times by the database's clock."""
+
+    now: datetime
+    # The earliest `run_after` of all READY runs of all queues, past or future.
+    next_ready: datetime | None
+    # The earliest `next_run_time` of all jobs that can fire; None where it was not asked for.
+    next_due: datetime | None
+    # How many runs are RUNNING by this worker.
+    held: int
+    # Whether a run is RUNNING by somebody who is not alive.
+    has_orphans: bool
+    # Id and `process_key` of the other workers of its host that did not say goodbye.
+    peers: list[tuple[str, str]]
+    paused: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -148,8 +187,13 @@ def database_now(alias: str) -> datetime:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {sql.dialect(connection).now}", [])
         (value,) = cursor.fetchone()
-    now: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return now if timezone.is_aware(now) else now.replace(tzinfo=UTC)
+    return _moment(value)
+
+
+def _moment(value: Any) -> datetime:
+    """Return a time as a raw cursor has it: text on SQLite, without a zone on SQLite and MariaDB."""
+    moment: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return moment if timezone.is_aware(moment) else moment.replace(tzinfo=UTC)
 
 
 def enqueue(runs: Sequence[NewRun], *, using: str | None = None) -> list[int]:
@@ -239,16 +283,29 @@ def _from_json(value: Any) -> Any:
 
 
 def seconds_until_ready(
-    *, queues: Sequence[str] = (), paused: Sequence[str] = (), using: str
+    *, queues: Sequence[str] = (), paused: Sequence[str] = (), within: float, using: str
 ) -> float | None:
-    """Return how long until the next deferred run is due; None when none waits."""
-    waiting = Run.objects.using(using).ready().filter(run_after__isnull=False)
-    if queues:
-        waiting = waiting.filter(queue_name__in=queues)
-    if paused:
-        waiting = waiting.exclude(queue_name__in=paused)
-    due = waiting.order_by("run_after").values_list("run_after", flat=True).first()
-    return None if due is None else max(0.0, (due - database_now(using)).total_seconds())
+    """Return how long until the next deferred run is due; None when none is in that time.
+
+    Args:
+        queues: As for `claim`.
+        paused: As for `claim`.
+        within: Seconds; what is due later is not looked for.
+        using: Alias of the database.
+    """
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(*sql.dialect(connection).next_ready(queues, paused, within))
+        due, now = cursor.fetchone()
+    return None if due is None else max(0.0, (_moment(due) - _moment(now)).total_seconds())
+
+
+def is_any_due(worker_id: str, *, queues: Sequence[str] = (), paused: Sequence[str] = (), using: str) -> bool:
+    """Return whether `claim` with these arguments would find a run, or one that somebody else locks."""
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(*sql.dialect(connection).pick(worker_id, queues, paused, 1))
+        return cursor.fetchone() is not None
 
 
 def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set[tuple[int, int]]:
@@ -338,10 +395,10 @@ def error_entry(attempt: int, worker_id: str, outcome: Outcome) -> dict[str, Any
     }
 
 
-def held(worker_id: str, *, using: str) -> list[ClaimedRun]:
-    """Return the runs that are RUNNING by a worker, as the database has it."""
+def held(worker_id: str, *, using: str) -> set[tuple[int, int]]:
+    """Return id and attempt of the runs that are RUNNING by a worker, as the database has it."""
     rows = Run.objects.using(using).running().filter(worker_id=worker_id)
-    return [_claimed(row) for row in rows.values_list(*sql.CLAIMED_COLUMNS)]
+    return set(rows.values_list("id", "attempt"))
 
 
 def is_written(run: ClaimedRun, outcome: Outcome, *, using: str) -> bool:
@@ -350,20 +407,24 @@ def is_written(run: ClaimedRun, outcome: Outcome, *, using: str) -> bool:
     return row.filter(status=outcome.status, started_at=outcome.started_at).exists()
 
 
-def hand_back(runs: Collection[ClaimedRun], *, using: str) -> int:
+def hand_back(worker_id: str, runs: Collection[tuple[int, int]], *, using: str) -> int:
     """Return claimed runs that did not finish, as if they had never been claimed.
 
+    Args:
+        worker_id: Who claimed them.
+        runs: Id and attempt of each.
+        using: Alias of the database.
+
     Returns:
-        How many were still their worker's.
+        How many were still that worker's, in that attempt.
     """
     count = 0
-    for worker_id in {run.worker_id for run in runs}:
-        ids = [run.id for run in runs if run.worker_id == worker_id]
+    for attempt in {attempt for _, attempt in runs}:
         count += (
             Run.objects.using(using)
             .running()
-            .filter(id__in=ids, worker_id=worker_id)
-            .update(status=Status.READY, attempt=F("attempt") - 1, worker_id="", started_at=None)
+            .filter(id__in=[pk for pk, of in runs if of == attempt], worker_id=worker_id, attempt=attempt)
+            .update(status=Status.READY, attempt=attempt - 1, worker_id="", started_at=None)
         )
     return count
 
@@ -491,16 +552,42 @@ def paused_queues(*, using: str) -> list[str]:
     return list(Queue.objects.using(using).filter(paused_at__isnull=False).values_list("name", flat=True))
 
 
-def heartbeat(worker_id: str, *, lease_seconds: float, using: str) -> bool:
-    """Extend the lease of all that a worker holds, by the database's clock.
+def heartbeat(
+    worker_id: str, *, lease_seconds: float, host: str = "", has_clock: bool = False, using: str
+) -> Heartbeat | None:
+    """Extend the lease of all that a worker holds, by the database's clock, and look around.
+
+    One statement, where an UPDATE can return values; two on MariaDB and MySQL. It is all that an idle
+    process asks of its database.
 
     Returns:
-        False when the worker was declared dead: its runs are others' now.
+        None when the worker was declared dead: its runs are others' now.
     """
     connection = connections[using]
+    dialect = sql.dialect(connection)
+    state, more = dialect.state(worker_id, host, has_clock=has_clock, future=FUTURE.total_seconds())
+    beat, params = dialect.heartbeat(worker_id, lease_seconds)
     with connection.cursor() as cursor:
-        cursor.execute(*sql.dialect(connection).heartbeat(worker_id, lease_seconds))
-        return bool(cursor.rowcount)
+        if isinstance(dialect, sql.MariaDB):
+            cursor.execute(beat, params)
+            if not cursor.rowcount:
+                return None
+            cursor.execute(f"SELECT {state}", more)
+        else:
+            cursor.execute(f"{beat} RETURNING {state}", [*params, *more])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    now, next_ready, next_due, held, has_orphans, peers, paused = row
+    return Heartbeat(
+        now=_moment(now),
+        next_ready=None if next_ready is None else _moment(next_ready),
+        next_due=None if next_due is None else _moment(next_due),
+        held=held,
+        has_orphans=bool(has_orphans),
+        peers=[(peer, key) for peer, key in _from_json(peers) or []],
+        paused=tuple(_from_json(paused) or ()),
+    )
 
 
 def rescue(

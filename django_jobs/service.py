@@ -107,24 +107,26 @@ class Service:
         settings = jobs_settings()
         # Before anything is claimed: what this host's last process left goes first.
         rescue_dead(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
+        ears = wakeup.Ears(using)
+        clock: Clock | None = None
         if self._wants_clock:
             # Before the clock: it must not fire what this version of the code declares no more.
             self._declaring = self._declaring or Declaring(using)
             self._declaring.look_if_due()
+            clock = Clock(using, before_round=self._declaring.look_if_due)
         if self._wants_worker:
             worker = Worker(
                 using=using, queues=self._queues, threads=self._threads, has_clock=self._wants_clock
             )
             worker.start()
             self.worker = worker
-            keeper = Keeper(worker)
+            keeper = Keeper(worker, ears=ears, expect_due=None if clock is None else clock.expect_due)
             keeper.start()
             self._keeper = keeper
-        if self._wants_clock:
-            clock = Clock(using, before_round=self._declaring.look_if_due if self._declaring else None)
+        if clock is not None:
+            clock.has_keeper = self._keeper is not None
             clock.start()
             self._clock = clock
-        ears = wakeup.Ears(using)
         ears.start()
         self._ears = ears
         if self.worker is not None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 RUN_TABLE = "django_jobs_run"
 WORKER_TABLE = "django_jobs_worker"
 JOB_TABLE = "django_jobs_job"
+QUEUE_TABLE = "django_jobs_queue"
+# django-apscheduler's part of a job.
+TRIGGER_TABLE = "django_apscheduler_djangojob"
 
 # What a worker needs to know of a run that it claimed, in the order of `ClaimedRun`'s fields.
 CLAIMED_COLUMNS = (
@@ -40,6 +43,11 @@ _PLAIN_COLUMNS = ("status", "started_at", "finished_at", "result", "error", "err
 MOVED_COLUMNS = (("id", "text"), ("next_run_time", "timestamptz"))
 LAST_RUN_COLUMNS = (("id", "text"), ("run_id", "bigint"))
 
+_NEXT_DUE = (
+    f"(SELECT t.next_run_time FROM {JOB_TABLE} j JOIN {TRIGGER_TABLE} t ON t.id = j.djangojob_ptr_id "  # noqa: S608
+    "WHERE j.broken_reason <= '' AND t.next_run_time IS NOT NULL ORDER BY t.next_run_time LIMIT 1)"
+)
+
 Statement = tuple[str, list[Any]]
 
 
@@ -50,6 +58,9 @@ class Dialect:
     connection: BaseDatabaseWrapper
 
     json: ClassVar[str] = "%s"
+    # Aggregate an expression, and make one value of two, as JSON.
+    array: ClassVar[str]
+    pair: ClassVar[str] = "JSON_ARRAY({})"
     # Put before a column that the planner should not look for an index of.
     unindexed: ClassVar[str] = ""
 
@@ -103,7 +114,14 @@ class Dialect:
             f"status = 'READY' AND run_after <= {self.now} AND EXISTS "  # noqa: S608
             f"(SELECT 1 FROM {WORKER_TABLE} w WHERE w.id = %s AND w.stopped_at IS NULL)"
         )
-        params: list[Any] = [worker_id]
+        more, names = self._of_queues(queues, paused)
+        return sql + more, [worker_id, *names]
+
+    @staticmethod
+    def _of_queues(queues: Sequence[str], paused: Sequence[str]) -> Statement:
+        """More of a condition: only some queues, or all but some."""
+        sql = ""
+        params: list[Any] = []
         for names, word in ((queues, "IN"), (paused, "NOT IN")):
             if names:
                 sql += f" AND queue_name {word} ({','.join(['%s'] * len(names))})"
@@ -130,9 +148,9 @@ class Dialect:
         """Take ready runs and return their `CLAIMED_COLUMNS`."""
         raise NotImplementedError
 
-    def _take(self) -> str:
+    def _take(self, table: str = RUN_TABLE) -> str:
         return (
-            f"UPDATE {RUN_TABLE} SET status = 'RUNNING', attempt = attempt + 1, worker_id = %s, "  # noqa: S608
+            f"UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_id = %s, "  # noqa: S608
             f"started_at = {self.now}, cancel_requested = FALSE, progress = NULL"
         )
 
@@ -197,6 +215,24 @@ class Dialect:
             list(job_ids),
         )
 
+    def next_ready(self, queues: Sequence[str], paused: Sequence[str], within: float) -> Statement:
+        """Select when the next deferred run is due, if it is within some seconds, and the time now."""
+        later, params = self.later(within)
+        where, names = self._of_queues(queues, paused)
+        return (
+            f"SELECT MIN(run_after), {self.now} FROM {RUN_TABLE} "  # noqa: S608
+            f"WHERE status = 'READY' AND run_after > {self.now} AND run_after <= {later}{where}",
+            [*params, *names],
+        )
+
+    def due(self) -> Statement:
+        """Select whether a run is due, and whether a job is; either may be for somebody else."""
+        return (
+            f"SELECT COALESCE((SELECT MIN(run_after) FROM {RUN_TABLE} WHERE status = 'READY') <= {self.now}, "  # noqa: S608
+            f"FALSE), COALESCE({_NEXT_DUE} <= {self.now}, FALSE)",
+            [],
+        )
+
     def heartbeat(self, worker_id: str, lease_seconds: float) -> Statement:
         """Extend one worker's lease, unless it was declared dead."""
         later, params = self.later(lease_seconds)
@@ -206,11 +242,41 @@ class Dialect:
             [*params, worker_id],
         )
 
+    def state(self, worker_id: str, host: str, *, has_clock: bool, future: float) -> Statement:
+        """Select, as columns, what a worker with nothing to do has to know; see `queue.Heartbeat`.
+
+        Args:
+            worker_id: Who asks.
+            host: Where it is, as in its row.
+            has_clock: Whether the next due job is of interest.
+            future: Seconds from now after which no heartbeat can be.
+        """
+        latest, latest_params = self.later(future)
+        live = (
+            f"SELECT 1 FROM {WORKER_TABLE} w WHERE w.id = r.worker_id AND w.stopped_at IS NULL "  # noqa: S608
+            f"AND w.lease_expires_at >= {self.now} AND w.heartbeat_at <= {latest}"
+        )
+        columns = ", ".join(
+            (
+                self.now,
+                f"(SELECT MIN(run_after) FROM {RUN_TABLE} WHERE status = 'READY')",  # noqa: S608
+                _NEXT_DUE if has_clock else "NULL",
+                f"(SELECT COUNT(*) FROM {RUN_TABLE} WHERE status = 'RUNNING' AND worker_id = %s)",  # noqa: S608
+                f"EXISTS (SELECT 1 FROM {RUN_TABLE} r WHERE r.status = 'RUNNING' AND NOT EXISTS ({live}))",  # noqa: S608
+                f"(SELECT {self.array.format(self.pair.format('w.id, w.process_key'))} "  # noqa: S608
+                f"FROM {WORKER_TABLE} w WHERE w.stopped_at IS NULL AND w.host = %s AND w.id <> %s)",
+                f"(SELECT {self.array.format('name')} FROM {QUEUE_TABLE} WHERE paused_at IS NOT NULL)",  # noqa: S608
+            )
+        )
+        return columns, [worker_id, *latest_params, host, worker_id]
+
 
 class PostgreSQL(Dialect):
     """PostgreSQL: SKIP LOCKED, and outcomes as arrays."""
 
     json = "%s::jsonb"
+    array = "JSON_AGG({})"
+    pair = "JSON_BUILD_ARRAY({})"
 
     @property
     def now(self) -> str:
@@ -269,6 +335,7 @@ class PostgreSQL(Dialect):
 class SQLite(Dialect):
     """SQLite: one writer at a time, so the UPDATE is its own lock; outcomes as one JSON array."""
 
+    array = "JSON_GROUP_ARRAY({})"
     # Or it would scan all outcomes once for every RUNNING run of the table.
     unindexed = "+"
 
@@ -320,6 +387,11 @@ class MariaDB(Dialect):
     `UTC_TIMESTAMP`, because Django stores UTC there whatever the session's time zone is.
     """
 
+    array = "JSON_ARRAYAGG({})"
+    # A plan that walks the table instead waits for every row that others hold, and two such
+    # statements for each other.
+    _by_key: ClassVar[str] = "FORCE INDEX (PRIMARY)"
+
     @property
     def now(self) -> str:
         """See `Dialect`."""
@@ -340,12 +412,13 @@ class MariaDB(Dialect):
 
     def take(self, worker_id: str, ids: Sequence[int]) -> Statement:
         """Take the runs that `claim` locked."""
-        return f"{self._take()} WHERE id IN ({','.join(['%s'] * len(ids))})", [worker_id, *ids]
+        taken = self._take(f"{RUN_TABLE} {self._by_key}")
+        return f"{taken} WHERE id IN ({','.join(['%s'] * len(ids))})", [worker_id, *ids]
 
     def fence(self, ids: Sequence[int]) -> Statement:
         """Lock those of the runs that are RUNNING; return id, attempt and worker_id."""
         return (
-            f"SELECT id, attempt, worker_id FROM {RUN_TABLE} "  # noqa: S608
+            f"SELECT id, attempt, worker_id FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
             f"WHERE id IN ({','.join(['%s'] * len(ids))}) AND status = 'RUNNING' FOR UPDATE",
             list(ids),
         )
@@ -370,7 +443,11 @@ class MariaDB(Dialect):
         """See `Dialect`; nothing is returned."""
         rows, params = source
         assignments = ", ".join(f"{table}.{column} = {value}" for column, value in changes)
-        return f"UPDATE {table} JOIN ({rows}) v ON {where} SET {assignments}", params  # noqa: S608
+        return (
+            f"UPDATE ({rows}) v STRAIGHT_JOIN {table} {self._by_key} ON {where} "  # noqa: S608
+            f"SET {assignments}",
+            params,
+        )
 
 
 def dialect(connection: BaseDatabaseWrapper) -> Dialect:

@@ -1,8 +1,8 @@
 """Tell processes that there is work, and hear it.
 
-Within a process: a call. Between processes: `LISTEN/NOTIFY` on PostgreSQL, `PRAGMA data_version`
-on SQLite, and a poll elsewhere. A notice may be lost or come for nothing: who hears one looks,
-and who hears none looks every POLL_SECONDS all the same.
+Within a process: a call. Between processes: `LISTEN/NOTIFY` on PostgreSQL, the file's change
+counter on SQLite, and a poll elsewhere. A notice may be lost or come for nothing: who hears one
+looks, and who hears none looks every POLL_SECONDS all the same.
 """
 
 from __future__ import annotations
@@ -12,13 +12,20 @@ import os
 import select
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
+from django_jobs import sql
 from django_jobs.connections import Outage, give_back
+from django_jobs.inotify import file_writes
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +98,9 @@ def _tell(topic: str, using: str) -> None:
 class Listener(Protocol):
     """Waits for word of other processes."""
 
+    # Whether it hears every commit but those of its own connection.
+    hears_commits: bool
+
     def wait(self, timeout: float) -> str | None:
         """Return the topic of a notice, or None after `timeout` seconds at the latest."""
 
@@ -101,8 +111,35 @@ class Listener(Protocol):
         """Let go of what it listens with."""
 
 
+class _Bell:
+    """Ends another thread's `select`."""
+
+    def __init__(self) -> None:
+        self._heard, self._rung = socket.socketpair()
+        self._heard.setblocking(False)
+        self._rung.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._heard.fileno()
+
+    def ring(self) -> None:
+        # Full means that it was rung often enough.
+        with suppress(BlockingIOError):
+            self._rung.send(b".")
+
+    def hush(self) -> None:
+        with suppress(BlockingIOError):
+            self._heard.recv(4096)
+
+    def close(self) -> None:
+        self._heard.close()
+        self._rung.close()
+
+
 class _PostgreSQLListener:
     """A connection of its own that listens."""
+
+    hears_commits = False
 
     def __init__(self, using: str) -> None:
         # A copy, because the thread's own connection may be pooled and in transactions.
@@ -114,80 +151,131 @@ class _PostgreSQLListener:
         self._connection.ensure_connection()
         with self._connection.cursor() as cursor:
             cursor.execute(f"LISTEN {CHANNEL}")
-        self._interrupted, self._interrupt = socket.socketpair()
+        self._bell = _Bell()
         self._heard: deque[str] = deque()
 
     def wait(self, timeout: float) -> str | None:
         raw = self._connection.connection
         if not self._heard:
-            readable, _, _ = select.select([raw.fileno(), self._interrupted], [], [], timeout)
+            readable, _, _ = select.select([raw.fileno(), self._bell], [], [], timeout)
+            if self._bell in readable:
+                self._bell.hush()
             if raw.fileno() in readable:
                 # One of each is enough: a notice says where to look, not what is there.
                 self._heard.extend({notice.payload for notice in raw.notifies(timeout=0)})
         return self._heard.popleft() if self._heard else None
 
     def interrupt(self) -> None:
-        self._interrupt.send(b".")
+        self._bell.ring()
 
     def close(self) -> None:
         self._connection.close()
-        self._interrupted.close()
-        self._interrupt.close()
+        self._bell.close()
 
 
 class _SQLiteListener:
-    """Reads the file's change counter, which another connection's commit moves."""
+    """Reads the file's change counter, which another connection's commit moves.
 
+    Where the system says that the file was written (Linux), then; elsewhere at short intervals.
+    """
+
+    hears_commits = True
+    # Between two notices, and between two looks where the system says nothing.
     INTERVAL = 0.01
+    # A writer writes to the file before its commit can be seen: when to look after the system's word.
+    LOOKS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512)
 
     def __init__(self, using: str) -> None:
         connection = connections[using]
         connection.ensure_connection()
         self._raw: Any = connection.connection
-        self._rest = threading.Event()
+        self._bell = _Bell()
+        self._writes = file_writes(self._path())
+        self._looks: list[float] = []
+        self._told_at = 0.0
         self._version = self._read()
+
+    def _path(self) -> str:
+        files = self._raw.execute("PRAGMA database_list").fetchall()
+        return next((path for _, name, path in files if name == "main"), "")
 
     def _read(self) -> int:
         (version,) = self._raw.execute("PRAGMA data_version").fetchone()
         return int(version)
 
     def wait(self, timeout: float) -> str | None:
-        self._rest.wait(min(timeout, self.INTERVAL))
+        self._rest(timeout)
+        now = time.monotonic()
+        if now < self._told_at + self.INTERVAL:
+            return None
         version = self._read()
         if version == self._version:
             return None
-        self._version = version
+        self._version, self._told_at = version, now
         return ANYTHING
 
+    def _rest(self, timeout: float) -> None:
+        pause = self._told_at + self.INTERVAL - time.monotonic()
+        if pause > 0:
+            # What is written meanwhile is seen after it, all at once.
+            self._select([self._bell], min(timeout, pause))
+        elif self._writes is None:
+            self._select([self._bell], min(timeout, self.INTERVAL))
+        else:
+            look = self._looks.pop() if self._looks else timeout
+            if self._select([self._bell, self._writes], min(timeout, look)) and self._writes.happened():
+                self._looks = list(reversed(self.LOOKS))
+
+    def _select(self, sources: list[Any], timeout: float) -> bool:
+        readable, _, _ = select.select(sources, [], [], timeout)
+        if self._bell in readable:
+            self._bell.hush()
+        return self._writes in readable
+
     def interrupt(self) -> None:
-        self._rest.set()
+        self._bell.ring()
 
     def close(self) -> None:
         self._raw = None
+        self._bell.close()
+        if self._writes is not None:
+            self._writes.close()
 
 
 class _PollListener:
-    """Where a database sends no word, say at short intervals that there may be something."""
+    """Where a database sends no word, ask at short intervals whether something is due."""
 
-    INTERVAL = 0.25
-    # A schedule can wait longer than a run: every so many times.
-    JOBS_EVERY = 4
+    hears_commits = False
+    # The first after something was found; then longer and longer ones.
+    SHORTEST, LONGEST = 0.05, 0.25
 
     def __init__(self, using: str) -> None:
-        self._rest = threading.Event()
-        self._count = 0
+        self._using = using
+        self._bell = _Bell()
+        self._interval = self.SHORTEST
+        self._heard: deque[str] = deque()
 
     def wait(self, timeout: float) -> str | None:
-        if self._rest.wait(min(timeout, self.INTERVAL)):
-            return None
-        self._count += 1
-        return RUNS if self._count % self.JOBS_EVERY else ANYTHING
+        if not self._heard:
+            if select.select([self._bell], [], [], min(timeout, self._interval))[0]:
+                self._bell.hush()
+                return None
+            self._heard.extend(self._due())
+            self._interval = self.SHORTEST if self._heard else min(self.LONGEST, self._interval * 1.5)
+        return self._heard.popleft() if self._heard else None
+
+    def _due(self) -> list[str]:
+        connection = connections[self._using]
+        with connection.cursor() as cursor:
+            cursor.execute(*sql.dialect(connection).due())
+            is_run_due, is_job_due = cursor.fetchone()
+        return [topic for topic, is_due in ((RUNS, is_run_due), (JOBS, is_job_due)) if is_due]
 
     def interrupt(self) -> None:
-        self._rest.set()
+        self._bell.ring()
 
     def close(self) -> None:
-        return
+        self._bell.close()
 
 
 def _raw_connection(using: str) -> Any:
@@ -208,6 +296,8 @@ class Ears:
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._listener: Listener | None = None
+        # Under way on this thread for others.
+        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._thread = threading.Thread(target=self._serve, name="django_jobs-ears", daemon=True)
 
     def start(self) -> None:
@@ -222,6 +312,28 @@ class Ears:
                 self._listener.interrupt()
         self._thread.join(5)
 
+    def unheard(self, work: Callable[[], T]) -> T:
+        """Return what something comes to that writes, and wake nobody of this process by it.
+
+        Where every commit but those of the listening connection is heard, it is done on that one.
+        """
+        with self._lock:
+            if self._listener is None or not self._listener.hears_commits or self._stopping.is_set():
+                future = None
+            else:
+                future = Future[T]()
+                self._calls.append((future, work))
+                self._listener.interrupt()
+        return work() if future is None else future.result()
+
+    def _do_calls(self) -> None:
+        while self._calls:
+            future, work = self._calls.popleft()
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is the caller's
+                future.set_exception(error)
+
     def _serve(self) -> None:
         outage = Outage("listener", self._using)
         while not self._stopping.is_set():
@@ -232,13 +344,15 @@ class Ears:
         outage.close()
         give_back()
 
-    def _listen(self, outage: Outage) -> None:
+    def _listener_class(self) -> Callable[[str], Listener]:
         vendor = connections[self._using].vendor
-        kinds: dict[str, Callable[[str], Listener]] = {"sqlite": _SQLiteListener}
         # psycopg 2 has no call that waits for notices.
         if vendor == "postgresql" and "psycopg" in type(_raw_connection(self._using)).__module__.split("."):
-            kinds["postgresql"] = _PostgreSQLListener
-        listener = kinds.get(vendor, _PollListener)(self._using)
+            return _PostgreSQLListener
+        return _SQLiteListener if vendor == "sqlite" else _PollListener
+
+    def _listen(self, outage: Outage) -> None:
+        listener = self._listener_class()(self._using)
         with self._lock:
             self._listener = listener
         try:
@@ -247,9 +361,12 @@ class Ears:
             tell_here(ANYTHING)
             while not self._stopping.is_set():
                 topic = listener.wait(LISTEN_SECONDS)
+                self._do_calls()
                 if topic is not None:
                     tell_here(topic)
         finally:
             with self._lock:
                 self._listener = None
                 listener.close()
+            # On a connection that may be broken: then the caller learns it as from its own.
+            self._do_calls()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, transaction
 from django.utils import timezone
 
 from django_jobs import __version__, connections, processes, queue, signals, wakeup
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 # Deaths of their workers after which runs are executed in child processes.
 SUSPECT_AFTER = 2
+# Transactions take their time, and the rolled back ones say nothing.
+PROMISE_SECONDS = 600.0
+MOST_PROMISED = 1000
 
 
 class Worker:
@@ -85,6 +89,16 @@ class Worker:
         self._is_claiming = False
         # Runs that were ever claimed.
         self.claims = 0
+        # Runs that this process inserted as its own, and when: each begins when its transaction commits.
+        self._promised: dict[tuple[int, int], float] = {}
+        # Runs that nobody here knew of when the database was last asked.
+        self._unknown: set[tuple[int, int]] = set()
+        # Monotonic: when the keeper last extended the lease, and when the worker will look by itself.
+        self.beaten_at = 0.0
+        self.next_look = math.inf
+        # Whether a keeper says what is due, so that nothing has to be looked for at intervals.
+        self.has_keeper = False
+        self._lease_seconds = settings.LEASE_SECONDS
         # Runs on the loop, and not yet written.
         self._on_loop = 0
         self._unwritten: set[tuple[int, int]] = set()
@@ -103,7 +117,6 @@ class Worker:
     def _register(self, worker_id: str) -> None:
         """Write a row for this worker; only then may it claim under that id."""
         now = queue.database_now(self.using)
-        lease = jobs_settings().LEASE_SECONDS
         WorkerRow.objects.using(self.using).create(
             id=worker_id,
             host=processes.host(),
@@ -115,8 +128,9 @@ class Worker:
             has_clock=self.has_clock,
             started_at=now,
             heartbeat_at=now,
-            lease_expires_at=now + timedelta(seconds=lease),
+            lease_expires_at=now + timedelta(seconds=self._lease_seconds),
         )
+        self.beaten_at = time.monotonic()
 
     # Start and stop
 
@@ -198,12 +212,11 @@ class Worker:
     def is_idle(self) -> bool:
         """Whether it holds no run, is about to hold none, and has written all outcomes."""
         with self._lock:
-            return not self._executions and not self._unwritten and not self._is_claiming
+            return not (self._executions or self._unwritten or self._is_claiming or self._recently_promised())
 
     def has_nothing_due(self) -> bool:
         """Ask the queue whether no run is due that this worker would claim."""
-        due = queue.seconds_until_ready(queues=self.queues, paused=self.paused, using=self.using)
-        return due is None or due > 0
+        return not queue.is_any_due(self.id, queues=self.queues, paused=self.paused, using=self.using)
 
     def wait_idle(self, timeout: float | None) -> bool:
         """Wait until it holds nothing; return whether it came to that in time."""
@@ -246,7 +259,9 @@ class Worker:
         if not runs:
             return
         try:
-            queue.hand_back(runs, using=self.using)
+            for worker_id in {run.worker_id for run in runs}:
+                theirs = [(run.id, run.attempt) for run in runs if run.worker_id == worker_id]
+                queue.hand_back(worker_id, theirs, using=self.using)
         except (DatabaseError, InterfaceError) as error:
             # While this worker lives, it looks for them when the database is back.
             self._may_hold_unknown = True
@@ -283,6 +298,7 @@ class Worker:
         outage = Outage("worker", self.using)
         wait: float | None = 0.0
         while not self._stopping.is_set():
+            self.next_look = math.inf if wait is None else time.monotonic() + wait
             self._wake.wait(wait)
             self._wake.clear()
             if self._stopping.is_set():
@@ -317,17 +333,40 @@ class Worker:
         """
         held = queue.held(self.id, using=self.using)
         with self._lock:
-            unknown = [
-                run for run in held if (run.id, run.attempt) not in self._executions.keys() | self._unwritten
-            ]
+            unknown = held - self._executions.keys() - self._unwritten - self._promised.keys()
         if unknown:
-            queue.hand_back(unknown, using=self.using)
+            queue.hand_back(self.id, unknown, using=self.using)
+
+    def hand_back_forgotten(self) -> None:
+        """Return to the queue what this worker holds and has not begun since this was last called.
+
+        A connection that breaks between the commit of a caller's transaction and its answer leaves a
+        promise that nobody keeps.
+        """
+        with self._lock:
+            if self._is_claiming:
+                # What it takes is not known yet; a process that is stopped now must not forget it then.
+                self._unknown = set()
+                return
+        held = queue.held(self.id, using=self.using)
+        with self._lock:
+            unknown = held - self._executions.keys() - self._unwritten
+            forgotten = unknown & self._unknown
+            self._unknown = unknown - forgotten
+            for key in forgotten:
+                # Should its transaction's end be told of after all, it is no longer begun here.
+                self._promised.pop(key, None)
+        if forgotten:
+            logger.warning("worker=%s: %s runs were not begun after their commit", self.id, len(forgotten))
+            queue.hand_back(self.id, forgotten, using=self.using)
+            self._wake.set()
 
     def _claim_for(self, lane: Lane) -> float | None:
         paused = (*self.paused, *lane.others)
         while not self._stopping.is_set():
             free = self.free_slots(lane)
             if free < 1:
+                lane.is_drained = False
                 return None
             with self._lock:
                 self._is_claiming = True
@@ -338,10 +377,16 @@ class Worker:
             finally:
                 with self._lock:
                     self._is_claiming = False
-            if len(runs) < free:
+            lane.is_drained = len(runs) < free
+            if lane.is_drained:
                 break
-        due = queue.seconds_until_ready(queues=lane.queues, paused=paused, using=self.using)
-        return self._poll_seconds if due is None else min(self._poll_seconds, due + 0.001)
+        due = queue.seconds_until_ready(
+            queues=lane.queues, paused=paused, within=2 * self._poll_seconds, using=self.using
+        )
+        wait = math.inf if due is None else due + 0.001
+        if not self.has_keeper:
+            wait = min(wait, self._poll_seconds)
+        return None if wait == math.inf else wait
 
     def free_slots(self, lane: Lane) -> int:
         """Return how many runs may be claimed for a lane now."""
@@ -354,16 +399,70 @@ class Worker:
         # The first has the queues that nobody named, or is the only one.
         return next((lane for lane in self.lanes if run.queue_name in lane.queues), self.lanes[0])
 
-    def execute(self, run: ClaimedRun) -> None:
-        """Hand a claimed run to the engine."""
+    def execute(self, run: ClaimedRun, *, is_promised: bool = False) -> None:
+        """Hand a claimed run to the engine; a promised one only while the promise stands."""
         execution = Execution(run, report_progress=self._progressed)
         key = (run.id, run.attempt)
         lane = self._lane_of(run)
         with self._lock:
+            if is_promised and self._promised.pop(key, None) is None:
+                return
             self._executions[key] = self._waiting[key] = execution
             lane.taken += 1
             self.claims += 1
         lane.engine.call(self._begin, key, lane)
+
+    # Runs that this process adds
+
+    def would_begin(self, queue_name: str) -> bool:
+        """Return whether a run that is added now can begin here as soon as it is committed."""
+        if (
+            self._stopping.is_set()
+            or queue_name in self.paused
+            # It may be taken for dead by now, and not know it.
+            or time.monotonic() - self.beaten_at > self._lease_seconds / 2
+        ):
+            return False
+        lane = next((lane for lane in self.lanes if lane.serves(queue_name)), None)
+        if lane is None or not lane.is_drained:
+            return False
+        with self._lock:
+            return (
+                lane.taken + self._recently_promised() < lane.slots
+                and self._on_loop < self._async_runs
+                and len(self._promised) < MOST_PROMISED
+            )
+
+    def _recently_promised(self) -> int:
+        # Those of a transaction that was rolled back are never heard of again.
+        since = time.monotonic() - 1.0
+        return sum(at > since for at in self._promised.values())
+
+    def promise(self, run: ClaimedRun) -> None:
+        """Begin a run that was inserted as this worker's when the transaction under way commits."""
+        with self._lock:
+            self._promised[run.id, run.attempt] = time.monotonic()
+        transaction.on_commit(lambda: self._keep(run), using=self.using)
+
+    def _keep(self, run: ClaimedRun) -> None:
+        if run.worker_id == self.id and not self._stopping.is_set():
+            try:
+                self.execute(run, is_promised=True)
+            except RuntimeError:
+                # The engine was shut down meanwhile.
+                self._hand_back([run])
+            return
+        with self._lock:
+            is_ours = self._promised.pop((run.id, run.attempt), None) is not None
+        if is_ours:
+            self._hand_back([run])
+
+    def forget_old_promises(self) -> None:
+        """Forget those that were rolled back; one that was not is found by `hand_back_forgotten`."""
+        with self._lock:
+            since = time.monotonic() - PROMISE_SECONDS
+            for key in [key for key, at in self._promised.items() if at < since]:
+                del self._promised[key]
 
     # Executing, on the engine's threads and the loop
 
@@ -437,7 +536,7 @@ class Worker:
             lane.taken -= 1
             if seconds is not None:
                 lane.note(seconds)
-            is_hungry = lane.is_hungry
+            is_hungry = lane.is_hungry and not lane.is_drained
         if is_hungry:
             self._wake.set()
 

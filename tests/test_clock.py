@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import time_machine
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -297,6 +297,35 @@ def test_clocks_that_tick_together_fire_each_time_once(make_job):
     assert sorted(run.job_id for run in Run.objects.all()) == sorted(f"j{n}" for n in range(40))
 
 
+def test_a_clock_fires_without_waiting_for_jobs_that_another_clock_holds(clock, make_job):
+    if not connection.features.has_select_for_update_skip_locked:
+        pytest.skip("SQLite has one writer at a time")
+    for name in ("held", *(f"free-{n:02}" for n in range(19))):
+        make_job(id=name, next_run_time=ago(seconds=1))
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic():
+            list(Job.objects.select_for_update().filter(pk="held"))
+            is_held.set()
+            may_go.wait(20)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_held.wait(10)
+    # A clock that waits would wait for ever: the holder goes when it has fired.
+    firing = threading.Thread(target=lambda: (clock.fire_due(), may_go.set(), connection.close()))
+    firing.start()
+    has_fired = may_go.wait(5)
+    may_go.set()
+    for thread in (firing, holder):
+        thread.join(20)
+
+    assert has_fired
+    assert sorted(run.job_id for run in Run.objects.all()) == [f"free-{n:02}" for n in range(19)]
+
+
 def test_firing_costs_the_same_number_of_statements_for_one_job_and_fifty(
     clock, make_job, django_assert_num_queries
 ):
@@ -359,3 +388,21 @@ def test_two_services_share_one_schedule(serve, manager, probes, until, transact
     gaps = [round((later - earlier).total_seconds() / 0.2) for earlier, later in pairwise(times)]
     assert len(set(times)) == len(times)
     assert all(gap >= 1 for gap in gaps)
+
+
+def test_a_clock_makes_a_round_whenever_what_comes_before_it_asks_for_one(transactional_db):
+    rounds = threading.Semaphore(0)
+
+    def before_round():
+        rounds.release()
+        return 0.05
+
+    clock = Clock("default", before_round=before_round)
+    clock.has_keeper = True
+    clock.start()
+    try:
+        # Nothing is due: by itself it would make one.
+        for _ in range(3):
+            assert rounds.acquire(timeout=10)
+    finally:
+        clock.shutdown()

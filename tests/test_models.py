@@ -83,6 +83,27 @@ def test_selections_find_their_index_beside_a_long_history(many_runs, select, in
     assert any(name in text for name in index.split("|")), text
 
 
+@pytest.mark.parametrize("queues", [(), ("q1",)])
+def test_the_next_deferred_run_is_found_by_an_index(many_runs, queues):
+    text = plan(*sql.dialect(connection).next_ready(queues, (), 10))
+
+    # MariaDB reads the one row of an index while it plans, and names no index then.
+    found = "django_jobs_run_due" in text or "min/max" in text or (queues and "django_jobs_run_queue" in text)
+    assert found, text
+
+
+def test_a_heartbeat_reads_neither_the_queue_nor_the_history(many_runs):
+    state, params = sql.dialect(connection).state("w", "host", has_clock=True, future=60)
+
+    text = plan(f"SELECT {state}", params)
+
+    # MIN of an index is no read at all to MariaDB, and has no name of an index then.
+    assert "django_jobs_run_due" in text or "optimized away" in text, text
+    assert "django_jobs_run_running" in text, text
+    assert "Seq Scan on django_jobs_run" not in text, text
+    assert "SCAN django_jobs_run" not in text.replace("USING", ""), text
+
+
 def test_counting_unfinished_runs_of_due_jobs_reads_no_history(many_runs):
     text = plan(*sql.dialect(connection).unfinished_runs(["done-1", "ready-2"]))
 

@@ -339,18 +339,26 @@ def test_hand_back_undoes_a_claim(make_run):
     made = make_run()
     (run,) = claim()
 
-    assert queue.hand_back([run], using="default") == 1
+    assert queue.hand_back("w", [(run.id, run.attempt)], using="default") == 1
 
     row = Run.objects.get(pk=made.pk)
     assert (row.status, row.attempt, row.worker_id, row.started_at) == (Status.READY, 0, "", None)
+
+
+def test_hand_back_leaves_another_attempt_of_the_same_worker_alone(make_run):
+    make_run()
+    (run,) = claim()
+
+    assert queue.hand_back("w", [(run.id, run.attempt + 1)], using="default") == 0
+    assert Run.objects.get().status == Status.RUNNING
 
 
 def test_a_heartbeat_extends_the_lease_of_a_live_worker_only(make_worker):
     live, dead = make_worker(), make_worker(stopped_at=timezone.now())
     before = live.lease_expires_at
 
-    assert queue.heartbeat(live.id, lease_seconds=600, using="default") is True
-    assert queue.heartbeat(dead.id, lease_seconds=600, using="default") is False
+    assert queue.heartbeat(live.id, lease_seconds=600, using="default") is not None
+    assert queue.heartbeat(dead.id, lease_seconds=600, using="default") is None
     assert Worker.objects.get(pk=live.pk).lease_expires_at > before
 
 
@@ -490,14 +498,28 @@ def test_a_queue_is_paused_and_resumed_by_name():
 
 
 def test_it_says_how_long_until_the_next_deferred_run(make_run):
-    assert queue.seconds_until_ready(using="default") is None
+    def seconds(**queues):
+        return queue.seconds_until_ready(within=90, using="default", **queues)
+
+    make_run()
+    make_run(run_after=timezone.now() + timedelta(seconds=600))
+    assert seconds() is None
 
     make_run(run_after=timezone.now() + timedelta(seconds=60))
     make_run(run_after=timezone.now() + timedelta(seconds=5), queue_name="other")
 
-    assert queue.seconds_until_ready(using="default") == pytest.approx(5, abs=2)
-    assert queue.seconds_until_ready(queues=["default"], using="default") == pytest.approx(60, abs=2)
-    assert queue.seconds_until_ready(paused=["other"], using="default") == pytest.approx(60, abs=2)
+    assert seconds() == pytest.approx(5, abs=2)
+    assert seconds(queues=["default"]) == pytest.approx(60, abs=2)
+    assert seconds(paused=["other"]) == pytest.approx(60, abs=2)
+
+
+def test_it_says_whether_a_claim_would_find_something(make_run):
+    make_run(run_after=timezone.now() + timedelta(seconds=60))
+    make_run(queue_name="other")
+
+    assert queue.is_any_due("w", using="default")
+    assert not queue.is_any_due("w", queues=["default"], using="default")
+    assert not queue.is_any_due("w", paused=["other"], using="default")
 
 
 def test_paused_queues_are_those_with_a_time():

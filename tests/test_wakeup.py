@@ -1,12 +1,16 @@
+import select
 import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.utils import timezone
 
-from django_jobs import wakeup
+from django_jobs import inotify, wakeup
+from django_jobs.models import Queue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,6 +47,15 @@ def ears(hear):
     made.stop()
 
 
+def add_from_another_process(env):
+    code = (
+        "import django; django.setup()\n"
+        "from django_jobs import get_job_manager\n"
+        "get_job_manager().add_immediate_job('tests.probes.jobs:mark')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=60)
+
+
 def test_this_process_hears_at_once_outside_a_transaction(hear):
     heard = hear(wakeup.RUNS)
 
@@ -68,14 +81,81 @@ def test_nobody_hears_of_a_transaction_before_it_commits_or_if_it_does_not(hear)
 def test_another_process_is_heard(hear, ears, child_env, until):
     heard = hear(wakeup.RUNS, wakeup.ANYTHING)
 
-    code = (
-        "import django; django.setup()\n"
-        "from django_jobs import get_job_manager\n"
-        "get_job_manager().add_immediate_job('tests.probes.jobs:mark')\n"
-    )
-    subprocess.run([sys.executable, "-c", code], env=child_env, check=True, timeout=60)
+    add_from_another_process(child_env)
 
     assert heard.wait(2)
+
+
+@pytest.mark.parametrize("kind", ["no word of writes", "no word at all"])
+def test_another_process_is_heard_where_the_system_says_less(hear, monkeypatch, child_env, kind):
+    if kind == "no word of writes":
+        monkeypatch.setattr(wakeup, "file_writes", lambda path: None)
+    else:
+        monkeypatch.setattr(wakeup.Ears, "_listener_class", lambda self: wakeup._PollListener)
+    ears, listening = wakeup.Ears("default"), hear(wakeup.ANYTHING)
+    ears.start()
+    assert listening.wait(10)
+    heard = hear(wakeup.RUNS, wakeup.ANYTHING)
+
+    add_from_another_process(child_env)
+
+    assert heard.wait(2)
+    ears.stop()
+
+
+def test_where_no_word_is_sent_due_jobs_are_found_and_others_are_not(hear, make_job):
+    make_job()
+    listener = wakeup._PollListener("default")
+    assert [listener.wait(0.01) for _ in range(3)] == [None] * 3
+
+    make_job(next_run_time=timezone.now() - timedelta(seconds=1))
+
+    assert listener.wait(0.01) == wakeup.JOBS
+    listener.close()
+
+
+def test_what_ears_write_for_others_is_not_heard_and_what_others_write_is(hear, ears, until):
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite's listener hears every commit")
+    until(lambda: ears._listener is not None)
+    # Their own beginning was heard.
+    time.sleep(0.1)
+    heard = hear(wakeup.ANYTHING)
+
+    ears.unheard(lambda: Queue.objects.create(name="a"))
+    assert not heard.wait(0.3)
+
+    Queue.objects.create(name="b")
+    assert heard.wait(2)
+
+
+def test_an_error_of_what_ears_do_for_others_is_the_others(ears, until):
+    until(lambda: ears._listener is not None)
+
+    with pytest.raises(ZeroDivisionError):
+        ears.unheard(lambda: 1 / 0)
+    ears.stop()
+    with pytest.raises(ZeroDivisionError):
+        ears.unheard(lambda: 1 / 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_writes_to_a_file_and_what_lies_beside_it_under_its_name_are_told(tmp_path):
+    writes = inotify.file_writes(str(tmp_path / "db.sqlite3"))
+    assert writes is not None
+
+    (tmp_path / "other").write_text("x")
+    assert not writes.happened()
+    (tmp_path / "db.sqlite3-wal").write_text("x")
+    assert select.select([writes], [], [], 5)[0]
+    assert writes.happened()
+    assert not writes.happened()
+    writes.close()
+
+
+def test_there_is_no_word_of_a_file_that_is_not_there():
+    assert inotify.file_writes("") is None
+    assert inotify.file_writes("/no/such/directory/db.sqlite3") is None
 
 
 def test_ears_stop_at_once(ears):

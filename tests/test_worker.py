@@ -570,6 +570,8 @@ def test_a_worker_taken_for_dead_goes_on_under_a_new_name(serve, manager, probes
 
     until(lambda: execution.context.is_lost)
     until(lambda: Worker.objects.filter(stopped_at__isnull=True).count() == 1)
+    # Before that its result would still be taken.
+    until(lambda: Run.objects.get().rescues == 1)
     probes.go_on.set()
     assert manager.wait(job_id, 10) == "gone on"
     run = Run.objects.get()
@@ -603,7 +605,8 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, m
     # Before it starts: a claim under way would take the job unseen.
     monkeypatch.setattr(queue, "claim", lose_the_answer)
     serve()
-    job_id = manager.add_immediate_job(probes.give, 42)
+    # More than one: a single one begins here without a claim.
+    (job_id,) = manager.add_many([(probes.give, [42])])
 
     assert manager.wait(job_id, 15) == 42
     assert calls

@@ -98,6 +98,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "worker",
                 "verbose_name_plural": "workers",
+                "indexes": [models.Index(fields=["stopped_at"], name="django_jobs_worker_live")],
             },
         ),
         migrations.CreateModel(
@@ -246,6 +247,9 @@ class Migration(migrations.Migration):
                         fields=["status", "queue_name", "-priority", "run_after", "id"],
                         name="django_jobs_run_queue",
                         statuses=["READY"],
+                    ),
+                    django_jobs.models.StatusIndex(
+                        fields=["status", "run_after"], name="django_jobs_run_due", statuses=["READY"]
                     ),
                     django_jobs.models.StatusIndex(
                         fields=["status", "worker_id"], name="django_jobs_run_running", statuses=["RUNNING"]

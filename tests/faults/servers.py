@@ -197,7 +197,8 @@ class Locked:
         self.env = {"FAULTS_LOCK_SECONDS": str(LOCK_SECONDS)}
 
     def kill(self):
-        self._connection = sqlite3.connect(self._path, timeout=20, isolation_level=None)
+        # SQLite's queue is not a fair one: with many writers a turn may be long in coming.
+        self._connection = sqlite3.connect(self._path, timeout=300, isolation_level=None)
         self._connection.execute("BEGIN EXCLUSIVE")
 
     stop = kill
