@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_jobs import codec, functions, queue, task_results, wakeup
 from django_jobs.editions import as_json, edition_of
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
-from django_jobs.manager import _from_anywhere, _payload
+from django_jobs.manager import _from_anywhere
 from django_jobs.models import Run, jobs_database
 from django_jobs.queue import NewRun
 
@@ -93,7 +93,7 @@ def _new_run(
         enqueued_at=now.isoformat(),
         run_after=None if task.run_after is None else task.run_after.isoformat(),
     )
-    payload = _payload(args, kwargs)
+    payload = functions.stored_arguments(args, kwargs)
     return NewRun(
         job_id=uuid.uuid4().hex,
         name=policy.name or task.name,

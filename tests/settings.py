@@ -12,6 +12,8 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.probes"]
 if django.VERSION < (6, 0):
     # The backport of Django Tasks.
     INSTALLED_APPS.append("django_tasks")
+if os.environ.get("TESTS_APP"):
+    INSTALLED_APPS = [*INSTALLED_APPS, os.environ["TESTS_APP"]]
 
 # What a test asks of the processes that it starts.
 DJANGO_JOBS = json.loads(os.environ.get("TESTS_DJANGO_JOBS") or "{}")

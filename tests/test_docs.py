@@ -447,9 +447,7 @@ def test_every_name_that_the_package_offers_is_on_the_api_page():
 def test_the_admin_page_describes_every_page_of_the_admin_and_its_buttons():
     page = DOCS / "admin.md"
 
-    for model in apps.get_app_config("django_jobs").get_models():
-        if not admin.site.is_registered(model):
-            continue
+    for model in filter(admin.site.is_registered, apps.get_app_config("django_jobs").get_models()):
         text = section(page, str(model._meta.verbose_name_plural).capitalize())
         buttons = admin.site.get_model_admin(model).buttons
         assert re.findall(r"^\| \*\*(.+?)\*\*", text, re.MULTILINE) == [
