@@ -240,7 +240,7 @@ class JobManager:
         using = jobs_database()
         run, options = self._new_run(func, args, kwargs, job_id)
         if job_id is None:
-            self._enqueue(run, using)
+            self._insert(run, using)()
         else:
             self._enqueue_as(run, options, using)
         return run.job_id
@@ -400,18 +400,30 @@ class JobManager:
         )
         return run, options
 
-    def _enqueue(self, run: NewRun, using: str) -> None:
-        """Insert a run, as this process's own worker's if it can begin at once, and tell who should know."""
+    def _insert(self, run: NewRun, using: str) -> Callable[[], None]:
+        """Insert a run, as this process's own worker's if it can begin at once.
+
+        Args:
+            run: As it would be claimed.
+            using: Alias of the database.
+
+        Returns:
+            What has it begin when the transaction under way commits, to be called before that ends.
+        """
         service = self._root._service
         worker = None if service is None else service.worker
-        if worker is not None and worker.using == using and worker.would_begin(run.queue_name):
+        if (
+            worker is not None
+            and worker.using == using
+            and run.run_after == "now"
+            and worker.would_begin(run.queue_name)
+        ):
             run.status, run.worker_id = Status.RUNNING.value, worker.id
             (run_id,) = queue.enqueue([run], using=using)
-            worker.promise(queue.claimed(run, run_id))
-        else:
-            run.status, run.worker_id = Status.READY.value, ""
-            queue.enqueue([run], using=using)
-            wakeup.tell(wakeup.RUNS, using=using)
+            return worker.promise(queue.claimed(run, run_id))
+        run.status, run.worker_id = Status.READY.value, ""
+        queue.enqueue([run], using=using)
+        return lambda: wakeup.tell(wakeup.RUNS, using=using)
 
     def _enqueue_as(self, run: NewRun, options: JobOptions, using: str) -> None:
         """Insert a run under an id of the caller's choice, if `on_conflict` lets it."""
@@ -422,7 +434,7 @@ class JobManager:
             try:
                 # A savepoint: where the id is taken the caller's transaction must live on.
                 with transaction.atomic(using=using):
-                    self._enqueue(run, using)
+                    self._insert(run, using)()
             except IntegrityError:
                 # Somebody took the id between our look and our insert.
                 continue

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import codec, functions, queue, task_results, wakeup
+from django_jobs import codec, functions, queue, task_results
 from django_jobs.editions import as_json, edition_of
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
-from django_jobs.manager import _from_anywhere
+from django_jobs.manager import _from_anywhere, get_job_manager
 from django_jobs.models import Run, jobs_database
 from django_jobs.queue import NewRun
 
@@ -48,7 +48,7 @@ def enqueue(
     plain_args, plain_kwargs = as_json(args), as_json(kwargs)
     run = _new_run(task, tuple(plain_args), plain_kwargs, now, backend.alias, policy)
     using = jobs_database()
-    queue.enqueue([run], using=using)
+    begin = get_job_manager()._insert(run, using)
     edition = edition_of(task)
     result = edition.base.TaskResult(
         task=task,
@@ -66,7 +66,7 @@ def enqueue(
     )
     # Before workers hear of it: it should not have started already.
     edition.signals.task_enqueued.send_robust(sender=type(backend), task_result=result)
-    wakeup.tell(wakeup.RUNS, using=using)
+    begin()
     return result
 
 

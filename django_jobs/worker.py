@@ -438,11 +438,15 @@ class Worker:
         since = time.monotonic() - 1.0
         return sum(at > since for at in self._promised.values())
 
-    def promise(self, run: ClaimedRun) -> None:
-        """Begin a run that was inserted as this worker's when the transaction under way commits."""
+    def promise(self, run: ClaimedRun) -> Callable[[], None]:
+        """Promise to begin a run that was inserted as this worker's when the transaction under way commits.
+
+        Returns:
+            What keeps the promise, to be called in that transaction.
+        """
         with self._lock:
             self._promised[run.id, run.attempt] = time.monotonic()
-        transaction.on_commit(lambda: self._keep(run), using=self.using)
+        return lambda: transaction.on_commit(lambda: self._keep(run), using=self.using)
 
     def _keep(self, run: ClaimedRun) -> None:
         if run.worker_id == self.id and not self._stopping.is_set():

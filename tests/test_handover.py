@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from django_jobs import processes, queue
-from django_jobs.models import Run, Worker
+from django_jobs.models import Run
 
 
 @pytest.fixture
@@ -206,10 +206,9 @@ def test_a_run_of_a_transaction_that_goes_on_is_not_taken_for_forgotten(idle, ma
     assert Run.objects.get().attempt == 1
 
 
-def test_a_worker_without_work_lives_by_its_heartbeat_alone(idle, monkeypatch, settings):
+def test_a_worker_without_work_lives_by_its_heartbeat_alone(idle, monkeypatch, settings, until):
     settings.DJANGO_JOBS = {"HEARTBEAT_SECONDS": 0.5}
     idle()
-    time.sleep(1)
     statements = []
     real = CursorWrapper.execute
 
@@ -218,14 +217,16 @@ def test_a_worker_without_work_lives_by_its_heartbeat_alone(idle, monkeypatch, s
         return real(self, statement, params)
 
     monkeypatch.setattr(CursorWrapper, "execute", execute)
-    time.sleep(3)
-    monkeypatch.undo()
 
-    beats = [text for text in statements if text.startswith("UPDATE django_jobs_worker")]
-    assert 4 <= len(beats) <= 7
-    others = [text for text in statements if text not in beats]
-    if connection.vendor == "mysql":
-        # It returns nothing from an UPDATE, and sends no word of others' work.
-        others = [text for text in others if not text.startswith("SELECT")]
-    assert others == []
-    assert Worker.objects.get(stopped_at__isnull=True)
+    def is_quiet():
+        """What came before may still be counted and pruned, once; this is about what goes on."""
+        statements.clear()
+        time.sleep(3)
+        beats = [text for text in statements if text.startswith("UPDATE django_jobs_worker")]
+        others = [text for text in statements if text not in beats]
+        if connection.vendor == "mysql":
+            # It returns nothing from an UPDATE, and sends no word of others' work.
+            others = [text for text in others if not text.startswith("SELECT")]
+        return 3 <= len(beats) <= 7 and not others
+
+    until(is_quiet, timeout=30)
