@@ -8,7 +8,16 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from freezegun import freeze_time
 
-from django_jobs import ConflictingIdError, JobFailed, JobLookupError, Retry, current_run, job, signals
+from django_jobs import (
+    ConflictingIdError,
+    JobFailed,
+    JobLookupError,
+    Retry,
+    current_run,
+    job,
+    signals,
+    tallies,
+)
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run, Worker
 from django_jobs.testing import CapturedJobs, capture_jobs, drain_jobs
@@ -315,6 +324,16 @@ def test_signals_tell_of_runs_as_ever(jobs, manager, probes):
     jobs.drain()
 
     assert heard == [("started", "a"), ("SUCCESSFUL", "a")]
+
+
+def test_what_runs_come_to_is_counted_in_the_same_transaction(jobs, manager, probes):
+    manager.add_immediate_job(probes.nothing)
+    manager.add_immediate_job(probes.fail)
+
+    jobs.drain()
+
+    totals = tallies.totals(timezone.now() - timedelta(minutes=5))
+    assert totals.outcomes == {"SUCCESSFUL": 1, "FAILED": 1}
 
 
 @pytest.mark.parametrize("function", ["work_without_asking", "tidy_up_when_told"])
