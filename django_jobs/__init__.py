@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         JobLookupError,
         RetryLater,
     )
-    from django_jobs.functions import job
+    from django_jobs.functions import cron, job, recurring
     from django_jobs.manager import JobManager, get_job_manager
     from django_jobs.retry import Retry
 
@@ -30,9 +30,11 @@ __all__ = [
     "Retry",
     "RetryLater",
     "RunContext",
+    "cron",
     "current_run",
     "get_job_manager",
     "job",
+    "recurring",
 ]
 
 _HOMES = {
@@ -45,9 +47,11 @@ _HOMES = {
     "Retry": "retry",
     "RetryLater": "exceptions",
     "RunContext": "context",
+    "cron": "functions",
     "current_run": "context",
     "get_job_manager": "manager",
     "job": "functions",
+    "recurring": "functions",
 }
 
 

@@ -7,7 +7,7 @@ from django.core import checks as django_checks
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import checks, signals
+from django_jobs import checks, functions, signals
 
 
 class DjangoJobsConfig(AppConfig):
@@ -20,10 +20,12 @@ class DjangoJobsConfig(AppConfig):
     def ready(self) -> None:
         """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
         # Only now may models be imported, and with them the manager.
-        from django_jobs import autostart
+        from django_jobs import autostart, task_results
 
         for check in checks.ALL:
             django_checks.register(check, django_checks.Tags.compatibility)
         signals.write_to_log()
+        task_results.connect_where_used()
         autodiscover_modules("jobs")
+        functions.check_declarations()
         autostart.start_where_requests_are_served()

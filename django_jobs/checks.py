@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 
-from django_jobs import conf
+from django_jobs import conf, functions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +85,20 @@ def check_database(**_: Any) -> Sequence[CheckMessage]:
     return found
 
 
+def check_declarations(**_: Any) -> Sequence[CheckMessage]:
+    """E009: each declared schedule has an id of its own."""
+    return [
+        Error(
+            f"The job id {job_id!r} is declared more than once: by {', '.join(paths)}.",
+            hint='Give each an id of its own, as in @recurring(minutes=30, job_id="...").',
+            id="django_jobs.E009",
+        )
+        for job_id, paths in functions.contested_ids().items()
+    ]
+
+
 def _is_testing() -> bool:
     return "test" in sys.argv[1:2] or "pytest" in sys.modules
 
 
-ALL = (check_settings, check_apps, check_time_zones, check_database)
+ALL = (check_settings, check_apps, check_time_zones, check_database, check_declarations)

@@ -31,7 +31,7 @@ from django_jobs.models import Job, Run, Status
 from django_jobs.queue import NewRun
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from apscheduler.triggers.base import BaseTrigger
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -297,10 +297,13 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
 
     Args:
         using: Alias of the database.
+        before_round: Called before each round, on the clock's thread; returns the seconds after which
+            there must be another.
     """
 
-    def __init__(self, using: str) -> None:
+    def __init__(self, using: str, *, before_round: Callable[[], float] | None = None) -> None:
         self._using = using
+        self._before_round = before_round
         self._poll_seconds = jobs_settings().POLL_SECONDS
         self._store = JobStore(using)
         self._collector = RunExecutor(self._store)
@@ -355,7 +358,8 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
 
     def _round(self) -> float:
         try:
-            wait = self._tick()
+            again_in = TIMEOUT_MAX if self._before_round is None else self._before_round()
+            wait = min(self._tick(), again_in)
         except (DatabaseError, InterfaceError) as error:
             return self._outage.failed(error)
         except Exception:  # a mistake of ours must not end the thread that every schedule hangs on

@@ -153,6 +153,7 @@ def _unstorable(run: ClaimedRun, outcome: Outcome, error: Exception) -> tuple[Cl
         f"{type(error).__name__}: the database refused the outcome of this run: {str(error)[:300]}"
     )
     outcome.traceback = ""
+    outcome.exception = ""
     outcome.log = ""
     outcome.progress = None
     return run, outcome

@@ -1,28 +1,45 @@
-"""Functions by name: `@job`, and `module:qualname` to the function and back."""
+"""Functions by name: `@job`, `@recurring`, `@cron`, and `module:qualname` to the function and back."""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import inspect
-import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import timedelta
-from typing import Any, TypeVar, overload
+from datetime import datetime, timedelta, tzinfo
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from django.apps import apps
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.views.debug import SafeExceptionReporterFilter
 
+from django_jobs import codec, triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
 from django_jobs.retry import Retry
 from django_jobs.retry import to_json as retry_to_json
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
 
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+MAX_ID_LENGTH = 255
 MAX_PATH_LENGTH = 500
 _ATTRIBUTE = "__django_jobs_options__"
 _registered: set[str] = set()
@@ -128,28 +145,413 @@ def seconds(duration: float | timedelta | None) -> float | None:
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
-@overload
-def job(func: F) -> F: ...
-@overload
-def job(**options: Any) -> Callable[[F], F]: ...
-def job(func: F | None = None, **options: Any) -> F | Callable[[F], F]:
-    """Give a function the options its jobs have, and allow it to be called as a job.
+class JobWords(TypedDict, total=False):
+    """The options of `JobOptions` that `@job`, `@recurring` and `@cron` take, for type checkers."""
 
-    The function itself stays as it is. `options` are those of `JobOptions`.
+    queue_name: str | None
+    priority: int | None
+    retry: Retry | None
+    timeout: float | timedelta | None
+    at_most_once: bool | None
+    expires: float | timedelta | None
+    max_instances: int | None
+    coalesce: bool | None
+    misfire_grace_time: int | None
+    sensitive: Collection[str] | None
+    name: str | None
+
+
+class CallWords(JobWords, total=False):
+    """What `using` of a decorated function takes, for type checkers."""
+
+    on_conflict: str | None
+    job_id: str | None
+
+
+# The manager module says here how to get the manager: it is above this one.
+_get_manager: Callable[[], Any] | None = None
+
+
+def provide_manager(get_manager: Callable[[], Any]) -> None:
+    """Have decorated functions enqueue through this manager."""
+    global _get_manager
+    _get_manager = get_manager
+
+
+class Enqueuer(Generic[P]):
+    """Adds jobs of one function, with some options; may be kept and shared.
+
+    Args:
+        func: The function.
+        **words: Those of `CallWords`; they go before the function's own from `@job`.
+    """
+
+    def __init__(self, func: Callable[P, Any], **words: Unpack[CallWords]) -> None:
+        self._func = func
+        self._words: dict[str, Any] = dict(words)
+        options = dict(self._words)
+        job_id = options.pop("job_id", None)
+        self._job_id: str | None = None if job_id is None else checked_id(job_id)
+        _options(options).validate()
+        self._options = options
+
+    def using(self, **words: Unpack[CallWords]) -> Enqueuer[P]:
+        """Return another that has these options too.
+
+        Raises:
+            TypeError: An option does not exist.
+            ValueError: An option's value is out of range.
+        """
+        return Enqueuer(self._func, **cast("CallWords", {**self._words, **words}))
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Have the function called as soon as a worker is free; see `JobManager.add_immediate_job`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: str = self._manager().add_immediate_job(self._func, *args, job_id=self._job_id, **kwargs)
+        return added
+
+    def schedule(self, run_at: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Have the function called once, at a time; see `JobManager.add_scheduled_job`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: str = self._manager().add_scheduled_job(
+            self._func, run_at, *args, job_id=self._job_id, **kwargs
+        )
+        return added
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Await `enqueue`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: str = await self._manager().aadd_immediate_job(
+            self._func, *args, job_id=self._job_id, **kwargs
+        )
+        return added
+
+    async def aschedule(self, run_at: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Await `schedule`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: str = await self._manager().aadd_scheduled_job(
+            self._func, run_at, *args, job_id=self._job_id, **kwargs
+        )
+        return added
+
+    def _manager(self) -> Any:
+        if _get_manager is None:
+            raise RuntimeError("jobs can be added once Django is set up: call django.setup() first")
+        manager = _get_manager()
+        return manager.using(**self._options) if self._options else manager
+
+    def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Keep a parameter of the function's that is called `job_id` apart from the manager's."""
+        signature = _signature(self._func) if "job_id" in kwargs else None
+        if signature is None:
+            return args, kwargs
+        path = f"{self._func.__module__}:{self._func.__qualname__}"
+        check_arguments(path, self._func, args, kwargs)
+        bound = signature.bind(*args, **kwargs)
+        if "job_id" in bound.kwargs:
+            raise TypeError(
+                f"{path} has a parameter called job_id that only a keyword fills, which is the manager's own "
+                "word: rename the parameter, or let it be passed by position"
+            )
+        return bound.args, bound.kwargs
+
+
+class JobFunction(Protocol[P, R_co]):
+    """A function with what `@job` gives it; calling it calls it, here and now."""
+
+    __name__: str
+    __qualname__: str
+    __module__: str
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function itself."""
+        ...
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """As `Enqueuer.enqueue`."""
+        ...
+
+    def schedule(self, run_at: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """As `Enqueuer.schedule`."""
+        ...
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """As `Enqueuer.aenqueue`."""
+        ...
+
+    async def aschedule(self, run_at: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """As `Enqueuer.aschedule`."""
+        ...
+
+    def using(self, **words: Unpack[CallWords]) -> Enqueuer[P]:
+        """As `Enqueuer.using`."""
+        ...
+
+
+class _Decorator(Protocol):
+    def __call__(self, func: Callable[P, R], /) -> JobFunction[P, R]: ...
+
+
+@overload
+def job(func: Callable[P, R], /) -> JobFunction[P, R]: ...
+@overload
+def job(**options: Unpack[JobWords]) -> _Decorator: ...
+def job(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Give a function the options its jobs have, allow it to be called as a job, and let it add jobs.
+
+    The function itself stays what it is: it gets the methods of `Enqueuer` as attributes. `options`
+    are those of `JobOptions`; `@job` alone, without parentheses, gives none.
 
     Raises:
         TypeError: An option does not exist.
         ValueError: An option's value is out of range.
     """
-    chosen = JobOptions(**options) if options else NO_OPTIONS
+    chosen = _options(options) if options else NO_OPTIONS
     chosen.validate()
 
-    def decorate(function: F) -> F:
-        setattr(function, _ATTRIBUTE, chosen)
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        if not callable(function):
+            raise TypeError(f"@job is for functions, not {function!r}")
+        enqueuer = Enqueuer(function)
+        try:
+            setattr(function, _ATTRIBUTE, chosen)
+            for name in ("enqueue", "schedule", "aenqueue", "aschedule", "using"):
+                setattr(function, name, getattr(enqueuer, name))
+        except (AttributeError, TypeError) as error:
+            raise TypeError(
+                f"{function!r} takes no attributes, so @job cannot mark it: write a function that calls it"
+            ) from error
         _registered.add(f"{function.__module__}:{function.__qualname__}")
         return function
 
     return decorate if func is None else decorate(func)
+
+
+def _options(words: Mapping[str, Any]) -> JobOptions:
+    known = [f.name for f in fields(JobOptions)]
+    for word in words:
+        if word not in known:
+            raise TypeError(f"there is no option {word!r}; the options are {', '.join(known)}")
+    return JobOptions(**words)
+
+
+# Declared schedules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """One schedule that the code declares.
+
+    Args:
+        job_id: Of the job that it declares.
+        func: The decorated function.
+        trigger: When it fires; of an interval, only the length counts.
+        args: For the function.
+        kwargs: For the function.
+        options: Of `@recurring` or `@cron`; the function's own from `@job` complete them.
+    """
+
+    job_id: str
+    func: Callable[..., Any]
+    trigger: BaseTrigger
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: JobOptions
+
+
+# By the path of the function.
+_declared: dict[str, list[Declaration]] = {}
+
+
+@overload
+def recurring(
+    *,
+    weeks: float = 0,
+    days: float = 0,
+    hours: float = 0,
+    minutes: float = 0,
+    seconds: float = 0,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    job_id: str | None = None,
+    **options: Unpack[JobWords],
+) -> _Decorator: ...
+@overload
+def recurring(func: Callable[P, R], /) -> JobFunction[P, R]: ...
+def recurring(
+    func: Any = None,
+    /,
+    *,
+    weeks: float = 0,
+    days: float = 0,
+    hours: float = 0,
+    minutes: float = 0,
+    seconds: float = 0,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    job_id: str | None = None,
+    **options: Any,
+) -> Any:
+    """Declare that a function is called again and again, by the processes that have a clock.
+
+    The job is added, changed and removed as the declaration is, once over all processes. Several
+    declarations of one function may be stacked, each with its own `job_id`.
+
+    Args:
+        func: None; the decorator is called first, with its interval.
+        weeks: Of the interval; the first firing comes one interval after the job was added.
+        days: Of the interval.
+        hours: Of the interval.
+        minutes: Of the interval.
+        seconds: Of the interval.
+        args: For the function, as a list or tuple.
+        kwargs: For the function.
+        job_id: Stays the same over deploys; "module:function" by default.
+        **options: Those of `@job`, for this schedule only.
+
+    Raises:
+        ValueError: There is no interval, or it is out of range; or the id is taken, or no process
+            could find the function by its name.
+        TypeError: The function cannot be called with these arguments, or an option does not exist.
+    """
+    if func is not None:
+        raise TypeError("@recurring needs an interval in parentheses, as in @recurring(minutes=30)")
+    length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if not length:
+        raise ValueError("@recurring needs an interval, as in @recurring(minutes=30)")
+    return _declaring(triggers.interval(length), args, kwargs, job_id, options)
+
+
+def cron(
+    expression: str,
+    /,
+    *,
+    timezone: str | tzinfo | None = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    job_id: str | None = None,
+    **options: Unpack[JobWords],
+) -> _Decorator:
+    """Declare that a function is called by a crontab expression; otherwise as `recurring`.
+
+    Args:
+        expression: Five fields as in crontab(5), where weekdays 0 and 7 are Sunday; or @daily and
+            its like.
+        timezone: Whose wall clock the expression speaks of; UTC by default.
+        args: For the function, as a list or tuple.
+        kwargs: For the function.
+        job_id: As for `recurring`.
+        **options: As for `recurring`.
+
+    Raises:
+        ValueError: The expression or the time zone is wrong, with the field and its range; otherwise
+            as for `recurring`.
+        TypeError: As for `recurring`.
+    """
+    if not isinstance(expression, str):
+        raise TypeError('@cron needs an expression in parentheses, as in @cron("30 3 * * mon-fri")')
+    return _declaring(triggers.crontab(expression, timezone), args, kwargs, job_id, dict(options))
+
+
+def _declaring(
+    trigger: BaseTrigger,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    job_id: str | None,
+    words: Mapping[str, Any],
+) -> _Decorator:
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"args must be a list or tuple of arguments, not {args!r}")
+    if not isinstance(kwargs, Mapping | None):
+        raise TypeError(f"kwargs must be a dict of arguments, not {kwargs!r}")
+    options = _options(words)
+    options.validate()
+    if options.on_conflict is not None:
+        raise TypeError("on_conflict has no meaning for a declared schedule: its job is updated")
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if not hasattr(function, _ATTRIBUTE):
+            job(function)
+        path = _name_of(function)
+        _add_declaration(
+            path,
+            Declaration(
+                job_id=checked_id(path if job_id is None else job_id),
+                func=function,
+                trigger=trigger,
+                args=tuple(args),
+                kwargs=dict(kwargs or {}),
+                options=options,
+            ),
+        )
+        return function
+
+    return decorate
+
+
+def _add_declaration(path: str, declaration: Declaration) -> None:
+    check_arguments(path, declaration.func, declaration.args, declaration.kwargs)
+    # Another function of this name: its module was loaded anew.
+    mine = [known for known in _declared.get(path, []) if known.func is declaration.func]
+    if any(known.job_id == declaration.job_id for known in mine):
+        raise ValueError(
+            f"{path} declares two schedules with the id {declaration.job_id!r}: "
+            'give each an id of its own, as in @recurring(minutes=30, job_id="...")'
+        )
+    _declared[path] = [*mine, declaration]
+
+
+def declarations() -> list[Declaration]:
+    """Return the schedules that the modules imported so far declare, by id.
+
+    Of several with one id, which `manage.py check` reports, the first by function is left.
+    """
+    first: dict[str, Declaration] = {}
+    for path in sorted(_declared):
+        for declaration in _declared[path]:
+            first.setdefault(declaration.job_id, declaration)
+    return [first[job_id] for job_id in sorted(first)]
+
+
+def check_declarations() -> None:
+    """Refuse declared schedules that could not be called, now that their modules are whole.
+
+    Raises:
+        ValueError: No process could find the function by its name; or its arguments are too large.
+        TypeError: An argument cannot be stored.
+    """
+    for declaration in declarations():
+        try:
+            path_of(declaration.func)
+            stored_arguments(declaration.args, declaration.kwargs)
+        except (ValueError, TypeError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"the schedule {declaration.job_id!r} is declared wrongly: {error}") from error
+
+
+def contested_ids() -> dict[str, list[str]]:
+    """Return the ids that more than one function declares, with the functions."""
+    by_id: dict[str, list[str]] = {}
+    for path in sorted(_declared):
+        for declaration in _declared[path]:
+            by_id.setdefault(declaration.job_id, []).append(path)
+    return {job_id: paths for job_id, paths in by_id.items() if len(paths) > 1}
+
+
+def checked_id(job_id: str) -> str:
+    """Return a job's id, if it can be one.
+
+    Raises:
+        ValueError: It is empty, longer than 255 characters, or holds a NUL character.
+        TypeError: It is no string.
+    """
+    if not isinstance(job_id, str):
+        raise TypeError(f"job_id must be a string, not {type(job_id).__name__}")
+    if not job_id or len(job_id) > MAX_ID_LENGTH:
+        raise ValueError(f"job_id must have 1 to {MAX_ID_LENGTH} characters, not {len(job_id)}")
+    if "\x00" in job_id:
+        raise ValueError("job_id must not contain a NUL character, which PostgreSQL cannot store")
+    return job_id
 
 
 def options_of(func: Callable[..., Any]) -> JobOptions:
@@ -159,7 +561,7 @@ def options_of(func: Callable[..., Any]) -> JobOptions:
 
 
 def path_of(func: Callable[..., Any] | str) -> tuple[str, Callable[..., Any]]:
-    """Return the `module:qualname` of a function, and the function.
+    """Return the `module:qualname` of a function, or of a Task's, and the function.
 
     Raises:
         ValueError: Another process could not find it: a lambda, a nested function, a method of an
@@ -172,12 +574,13 @@ def path_of(func: Callable[..., Any] | str) -> tuple[str, Callable[..., Any]]:
             return moved(func), resolve(func)
         except FunctionNotFound as error:
             raise ValueError(str(error)) from None
-    path = _known_paths.get(func) if _is_hashable(func) else None
+    function: Callable[..., Any] = _function_of(func)
+    path = _known_paths.get(function) if _is_hashable(function) else None
     if path is None:
-        path = _path_of(func)
-        if _is_hashable(func):
-            _known_paths[func] = path
-    return path, func
+        path = _path_of(function)
+        if _is_hashable(function):
+            _known_paths[function] = path
+    return path, function
 
 
 def _is_hashable(func: object) -> bool:
@@ -188,6 +591,18 @@ _known_paths: dict[Any, str] = {}
 
 
 def _path_of(func: Callable[..., Any]) -> str:
+    path = _name_of(func)
+    found = resolve(path, error=ValueError)
+    if found is not func and not inspect.ismethod(func):
+        raise ValueError(
+            f"{path} leads to another object than the one that was passed: was it replaced by a decorator? "
+            "Put @job, @recurring and @cron above all others"
+        )
+    return path
+
+
+def _name_of(func: Callable[..., Any]) -> str:
+    """Return the path of a function that may still be on its way into its module."""
     if not callable(func):
         raise TypeError(f"a job needs a function or its 'module:qualname', not {type(func).__name__}")
     if isinstance(func, functools.partial):
@@ -217,12 +632,17 @@ def _path_of(func: Callable[..., Any]) -> str:
     path = f"{module}:{name}"
     if len(path) > MAX_PATH_LENGTH:
         raise ValueError(f"{path} is longer than {MAX_PATH_LENGTH} characters")
-    found = resolve(path, error=ValueError)
-    if found is not func and not inspect.ismethod(func):
-        raise ValueError(
-            f"{path} leads to another object than the one that was passed: was it replaced by a decorator?"
-        )
     return path
+
+
+def _function_of(found: Any) -> Any:
+    # Django's `@task` puts a Task in the function's place: it has the function, and cannot be called.
+    return found if callable(found) else getattr(found, "func", found)
+
+
+def allow(func: Callable[..., Any]) -> None:
+    """Let rows name a function whatever its module, as the code that decorates it wants."""
+    _registered.add(f"{func.__module__}:{func.__qualname__}")
 
 
 def moved(path: str) -> str:
@@ -231,6 +651,7 @@ def moved(path: str) -> str:
 
 
 _resolved: dict[str, Callable[..., Any]] = {}
+_found: dict[str, Any] = {}
 
 
 def resolve(path: str, *, error: type[Exception] | None = None) -> Callable[..., Any]:
@@ -253,7 +674,28 @@ def resolve(path: str, *, error: type[Exception] | None = None) -> Callable[...,
     return function
 
 
+def find(path: str) -> Any:
+    """Return what stands at a `module:qualname`: a function, or the Task that `@task` made of it.
+
+    Raises:
+        FunctionNotAllowed: As for `resolve`.
+        FunctionNotFound: As for `resolve`.
+    """
+    found = _found.get(path)
+    if found is None:
+        found = _found[path] = _find(moved(path))
+    return found
+
+
 def _resolve(path: str) -> Callable[..., Any]:
+    found = _function_of(_find(path))
+    if not callable(found):
+        raise FunctionNotFound(f"{path} cannot be called: it is a {type(found).__name__}")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _find(path: str) -> Any:
     module_name, separator, qualname = path.partition(":")
     if not separator or not module_name or not qualname:
         raise FunctionNotFound(f"{path!r} is not of the form 'package.module:function'")
@@ -264,7 +706,8 @@ def _resolve(path: str) -> Callable[..., Any]:
             "or name the module in DJANGO_JOBS['ALLOWED_MODULES']"
         )
     try:
-        found: Any = sys.modules.get(module_name) or importlib.import_module(module_name)
+        # Not from sys.modules: another thread may be in the middle of importing it, and this waits.
+        found: Any = importlib.import_module(module_name)
     except Exception as error:  # a module of the project may raise anything while it is imported
         raise FunctionNotFound(
             f"{path} cannot be called: importing {module_name} raised {type(error).__name__}: {error}"
@@ -277,10 +720,7 @@ def _resolve(path: str) -> Callable[..., Any]:
                 f"{path} cannot be called: {module_name} has no {qualname}. If it was renamed, add "
                 f"{{{path!r}: 'its.new.module:name'}} to DJANGO_JOBS['MOVED']"
             ) from None
-    if not callable(found):
-        raise FunctionNotFound(f"{path} cannot be called: it is a {type(found).__name__}")
-    function: Callable[..., Any] = found
-    return function
+    return found
 
 
 def is_allowed(path: str) -> bool:
@@ -328,6 +768,37 @@ def hidden_positions(func: Callable[..., Any], sensitive: frozenset[str]) -> tup
     )
 
 
+def stored_options(
+    options: JobOptions, func: Callable[..., Any], args: tuple[Any, ...]
+) -> dict[str, Any] | None:
+    """Return what a run keeps of its options, with the positions of arguments that are not shown."""
+    stored = options.stored()
+    hidden = hidden_positions(func, frozenset(options.sensitive or ()))
+    positions = [position for position in hidden if position < len(args)]
+    if positions:
+        stored = stored or {}
+        stored["sensitive"] = [*stored.get("sensitive", ()), *positions]
+    return stored
+
+
+def stored_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return arguments as they are stored.
+
+    Raises:
+        InvalidArgument: One of them cannot be stored.
+        ValueError: They are larger than MAX_PAYLOAD_BYTES.
+    """
+    payload = codec.dump_arguments(args, kwargs)
+    limit = jobs_settings().MAX_PAYLOAD_BYTES
+    # A character is at most four bytes: most payloads need not be encoded to be measured.
+    if len(payload) * 4 > limit and (size := len(payload.encode())) > limit:
+        raise ValueError(
+            f"the arguments have {size} bytes as JSON, more than MAX_PAYLOAD_BYTES ({limit}): "
+            "store the data elsewhere and pass its path or id"
+        )
+    return payload
+
+
 def check_arguments(
     path: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
@@ -348,6 +819,7 @@ def check_arguments(
 def _forget(*, setting: str, **_: object) -> None:
     if setting in {"DJANGO_JOBS", "INSTALLED_APPS", "ROOT_URLCONF"}:
         _resolved.clear()
+        _found.clear()
         _known_paths.clear()
         _allowed_modules.cache_clear()
 

@@ -35,7 +35,6 @@ from django_jobs.functions import NO_OPTIONS, JobOptions
 from django_jobs.models import (
     DEFAULT_QUEUE_NAME,
     FINISHED,
-    MAX_ID_LENGTH,
     Job,
     Kind,
     Run,
@@ -54,13 +53,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 
 _WAIT_FIRST, _WAIT_LONGEST = 0.01, 0.25
 
 
 def _from_anywhere(
-    method: Callable[Concatenate[JobManager, P], R],
-) -> Callable[Concatenate[JobManager, P], R]:
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[S, P], R]:
     """Let a method that uses the database be called from a thread that runs an event loop.
 
     Django forbids queries there. The call is made on a helper thread and waited for: one short
@@ -68,7 +68,7 @@ def _from_anywhere(
     """
 
     @wraps(method)
-    def call(self: JobManager, /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -386,10 +386,10 @@ class JobManager:
         path, function = functions.path_of(func)
         functions.check_arguments(path, function, args, kwargs)
         options = self._options.over(functions.options_of(function))
-        payload = _payload(args, kwargs)
-        stored = queue.renewed(_stored(options, function, args))
+        payload = functions.stored_arguments(args, kwargs)
+        stored = queue.renewed(functions.stored_options(options, function, args))
         run = NewRun(
-            job_id=uuid.uuid4().hex if job_id is None else _checked_id(job_id),
+            job_id=uuid.uuid4().hex if job_id is None else functions.checked_id(job_id),
             name=options.name or path.rpartition(":")[2],
             func=path,
             payload=payload,
@@ -738,41 +738,6 @@ class JobManager:
         raise _too_late(job_id, timeout)
 
 
-def _checked_id(job_id: str) -> str:
-    if not isinstance(job_id, str):
-        raise TypeError(f"job_id must be a string, not {type(job_id).__name__}")
-    if not job_id or len(job_id) > MAX_ID_LENGTH:
-        raise ValueError(f"job_id must have 1 to {MAX_ID_LENGTH} characters, not {len(job_id)}")
-    if "\x00" in job_id:
-        raise ValueError("job_id must not contain a NUL character, which PostgreSQL cannot store")
-    return job_id
-
-
-def _stored(
-    options: JobOptions, function: Callable[..., Any], args: tuple[Any, ...]
-) -> dict[str, Any] | None:
-    """Return what a run keeps of its options, with the positions of arguments that are not shown."""
-    stored = options.stored()
-    hidden = functions.hidden_positions(function, frozenset(options.sensitive or ()))
-    positions = [position for position in hidden if position < len(args)]
-    if positions:
-        stored = stored or {}
-        stored["sensitive"] = [*stored.get("sensitive", ()), *positions]
-    return stored
-
-
-def _payload(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    payload = codec.dump_arguments(args, kwargs)
-    limit = jobs_settings().MAX_PAYLOAD_BYTES
-    # A character is at most four bytes: most payloads need not be encoded to be measured.
-    if len(payload) * 4 > limit and (size := len(payload.encode())) > limit:
-        raise ValueError(
-            f"the arguments have {size} bytes as JSON, more than MAX_PAYLOAD_BYTES ({limit}): "
-            "store the data elsewhere and pass its path or id"
-        )
-    return payload
-
-
 def _entry(entry: Any) -> tuple[Func, tuple[Any, ...], dict[str, Any]]:
     if callable(entry) or isinstance(entry, str):
         return entry, (), {}
@@ -811,6 +776,8 @@ def _declare(row: Job, using: str) -> bool:
             setattr(old, column, getattr(row, column))
         old.next_run_time = row.next_run_time
         old.broken_reason = ""
+        # Added from now on, not declared: the nearer word.
+        old.declared, old.overrides = None, {}
         old.save(using=using)
         return False
     raise ConflictingIdError(row.id)
@@ -922,3 +889,6 @@ def get_job_manager() -> JobManager:
             if _manager is None:
                 _manager = JobManager()
     return _manager
+
+
+functions.provide_manager(get_job_manager)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, router
@@ -116,6 +117,10 @@ class JobQuerySet(models.QuerySet["Job"]):
         """Jobs that cannot be read, kept until somebody mends them."""
         return self.exclude(broken_reason="")
 
+    def declared(self) -> JobQuerySet:
+        """Jobs that the code declares, as against those that somebody added."""
+        return self.filter(declared__isnull=False)
+
 
 class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no types
     """A scheduled or recurring job: django-apscheduler's row, and what it lacks.
@@ -141,6 +146,20 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
     broken_reason = models.TextField(
         _("broken"), blank=True, default="", help_text=_("Why this job cannot fire; empty when it can.")
     )
+    declared = models.JSONField(
+        _("declared"),
+        null=True,
+        editable=False,
+        help_text=_(
+            "What the code's declaration says of what a person may change; null: added, not declared."
+        ),
+    )
+    overrides = models.JSONField(
+        _("overrides"),
+        default=dict,
+        editable=False,
+        help_text=_("What a person changed of it since, by name; deploys leave that alone."),
+    )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     paused_at = models.DateTimeField(_("paused at"), null=True, blank=True)
     # No constraint and no index: history may be pruned under it, and nothing looks a job up by it.
@@ -163,6 +182,20 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
         if self.broken_reason:
             return "broken"
         return "scheduled" if self.next_run_time else "paused"
+
+    @property
+    def has_chosen_next_run(self) -> bool:
+        """Whether a person chose when it fires next, and that is still to come."""
+        chosen = self.overrides.get("next_run_time")
+        return chosen is not None and self.next_run_time == datetime.fromisoformat(chosen)
+
+    @property
+    def overridden(self) -> list[str]:
+        """What a person changed of a declared job, by name; "paused" among them."""
+        if self.declared is None:
+            return []
+        names = [name for name in self.overrides if name != "next_run_time" or self.has_chosen_next_run]
+        return sorted(names) + (["paused"] if self.paused_at else [])
 
 
 class InStatus(_Lookup):
@@ -380,6 +413,46 @@ for _name in (*RAN_BINS, *WAITED_BINS):
     Tally.add_to_class(_name, models.IntegerField(default=0))
 
 
+class Release(models.Model):
+    """The schedules that one version of the code declares, kept while a process has it and a while after.
+
+    Versions are told apart by what they declare, and ordered by when that was first seen. The row
+    whose fingerprint is empty is what processes lock, and remembers what persons changed of jobs that
+    are not declared at present.
+    """
+
+    fingerprint = models.CharField(primary_key=True, max_length=64)
+    number = models.PositiveIntegerField(unique=True, help_text=_("In the order they were first seen."))
+    definitions = models.JSONField(default=dict, help_text=_("What each declared job is, by its id."))
+    first_seen_at = models.DateTimeField()
+    gone_at = models.DateTimeField(null=True, help_text=_("Since when no process is known to have it."))
+
+    class Meta:
+        verbose_name = _("release")
+        verbose_name_plural = _("releases")
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+class Declarer(models.Model):
+    """One process with a clock, and the release that its code is of."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+    # Not a foreign key: the two are written in one transaction, and nothing deletes a release in use.
+    fingerprint = models.CharField(max_length=64)
+    host = models.CharField(max_length=255)
+    process_key = models.CharField(max_length=255, help_text=_("As a worker's."))
+    expires_at = models.DateTimeField(help_text=_("Dead by then, unless it says that it lives."))
+
+    class Meta:
+        verbose_name = _("declarer")
+        verbose_name_plural = _("declarers")
+
+    def __str__(self) -> str:
+        return self.id
+
+
 def jobs_database() -> str:
     """Return the alias that holds our tables, as the project's routers say."""
     return router.db_for_write(Run)
@@ -393,4 +466,4 @@ def missing_tables(alias: str | None = None) -> set[str]:
 
 
 def _tables() -> Iterable[type[models.Model]]:
-    return (DjangoJob, Job, Run, Worker, Queue, Chore, Tally)
+    return (DjangoJob, Job, Run, Worker, Queue, Chore, Tally, Release, Declarer)

@@ -123,6 +123,8 @@ class Outcome:
     retry_in: float | None = None
     log: str = ""
     progress: dict[str, Any] | None = None
+    # The class of what was raised, as module.qualname; empty where nothing was.
+    exception: str = ""
 
 
 @dataclass(slots=True)
@@ -422,6 +424,7 @@ def error_entry(attempt: int, worker_id: str, outcome: Outcome) -> dict[str, Any
         "finished_at": outcome.finished_at.isoformat(),
         "error": outcome.error,
         "traceback": outcome.traceback,
+        "exception": outcome.exception,
     }
 
 

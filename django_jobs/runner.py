@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django.utils import timezone
 
-from django_jobs import codec, connections, context, functions, retry
+from django_jobs import codec, connections, context, functions, retry, task_results
 from django_jobs.conf import jobs_settings
-from django_jobs.exceptions import BadPayload, RunInterrupted
+from django_jobs.exceptions import BadPayload, JobCancelled, RunInterrupted
 from django_jobs.interruption import Interruptible
 from django_jobs.models import Status
 from django_jobs.queue import ClaimedRun, Outcome
@@ -103,6 +103,8 @@ class Execution:
             codec.verify(self.run.func, self.run.payload, self.run.signature)
             function = functions.resolve(self.run.func)
             args, kwargs = codec.load_arguments(self.run.payload)
+            if task_results.is_task(self.run):
+                function = task_results.begin(self.run, self.started_at or timezone.now())
             if inspect.iscoroutinefunction(function):
                 return lambda: self._await(function, args, kwargs)
             context.enter(self.context)
@@ -116,7 +118,7 @@ class Execution:
             return self._succeeded(result)
         except BadPayload as error:
             # Not this run's failure: it waits, unchanged, until the key or the row is mended.
-            return self._outcome(Status.READY, error=_one_line(error))
+            return self._outcome(Status.READY, error=_one_line(error), exception=_class_of(error))
         except RunInterrupted as error:
             self._leave_connections()
             return self._failed(error)
@@ -209,7 +211,10 @@ class Execution:
     def _stopped(self, error: str, trace: str, *, result: str | None = None) -> Outcome:
         match self.context.stop_reason:
             case "cancelled":
-                return self._outcome(Status.CANCELLED, error=error, traceback=trace, result=result)
+                cancelled = f"{JobCancelled.__module__}.{JobCancelled.__qualname__}"
+                return self._outcome(
+                    Status.CANCELLED, error=error, traceback=trace, exception=cancelled, result=result
+                )
             case "timeout":
                 limit = self.run.options.get("timeout")
                 text = f"RunTimeout: longer than its limit of {limit:g} s"
@@ -233,7 +238,7 @@ class Execution:
         tried = self.run.attempt - self.run.rescues
         delay = retry.decide(policy, tried, error, random=random.random)
         status = Status.FAILED if delay is None else Status.READY
-        return self._outcome(status, error=text, traceback=trace, retry_in=delay)
+        return self._outcome(status, error=text, traceback=trace, exception=_class_of(error), retry_in=delay)
 
     def _outcome(self, status: str, **values: Any) -> Outcome:
         started_at = self.started_at or timezone.now()
@@ -258,6 +263,10 @@ def _stored(result: object) -> str:
             "store it elsewhere and return where"
         )
     return text
+
+
+def _class_of(error: BaseException) -> str:
+    return codec.storable(f"{type(error).__module__}.{type(error).__qualname__}")
 
 
 def _one_line(error: BaseException) -> str:

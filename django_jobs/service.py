@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from django_jobs import connections, queue, wakeup
 from django_jobs.clock import Clock
 from django_jobs.conf import jobs_settings
+from django_jobs.declarations import Declaring
 from django_jobs.keeper import Keeper, rescue_dead
 from django_jobs.models import jobs_database, missing_tables
 from django_jobs.worker import Worker
@@ -58,6 +59,7 @@ class Service:
         self._starter = threading.Thread(target=self._start, name="django_jobs-starter", daemon=True)
         self.worker: Worker | None = None
         self._clock: Clock | None = None
+        self._declaring: Declaring | None = None
         self._keeper: Keeper | None = None
         self._ears: wakeup.Ears | None = None
 
@@ -106,7 +108,12 @@ class Service:
         # Before anything is claimed: what this host's last process left goes first.
         rescue_dead(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
         ears = wakeup.Ears(using)
-        clock = Clock(using) if self._wants_clock else None
+        clock: Clock | None = None
+        if self._wants_clock:
+            # Before the clock: it must not fire what this version of the code declares no more.
+            self._declaring = self._declaring or Declaring(using)
+            self._declaring.look_if_due()
+            clock = Clock(using, before_round=self._declaring.look_if_due)
         if self._wants_worker:
             worker = Worker(
                 using=using, queues=self._queues, threads=self._threads, has_clock=self._wants_clock
@@ -157,6 +164,9 @@ class Service:
                     self._keeper = None
                 self.worker.say_goodbye()
                 self.worker = None
+            if self._declaring is not None:
+                self._declaring.leave()
+                self._declaring = None
         if self._starter.ident is not None and threading.current_thread() is not self._starter:
             self._starter.join(5)
         return has_finished

@@ -299,6 +299,30 @@ def _without_start(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
+def rule(trigger: BaseTrigger) -> dict[str, Any]:
+    """Return a trigger as JSON-able values, without when its intervals start.
+
+    Raises:
+        UnknownTrigger: As for `encode`.
+    """
+    return _without_start(encode(trigger))
+
+
+def by_rule(state: Any, now: datetime) -> BaseTrigger:
+    """Return the trigger of a `rule`; an interval starts one interval from now.
+
+    Raises:
+        UnknownTrigger: As for `decode`.
+    """
+    if isinstance(state, dict) and state.get("type") == "interval" and state.get("start") is None:
+        try:
+            start = now + timedelta(seconds=state["seconds"])
+        except (KeyError, TypeError, OverflowError) as error:
+            raise UnknownTrigger(f"an interval's length cannot be read: {error!r}") from error
+        state = {**state, "start": start.isoformat()}
+    return decode(state)
+
+
 def local(trigger: BaseTrigger, moment: datetime) -> datetime:
     """Return a moment in the trigger's own zone, as `get_next_fire_time` must be given it.
 

@@ -33,6 +33,14 @@ def pytest_report_header():
     return f"database: {os.environ.get('TESTPROJECT_DATABASE') or 'sqlite'}"
 
 
+@pytest.fixture(autouse=True)
+def nothing_declared(monkeypatch):
+    """Start each test without declared schedules: the example project's would fire in all of them."""
+    from django_jobs import functions
+
+    monkeypatch.setattr(functions, "_declared", {})
+
+
 @pytest.fixture
 def make_run(db):
     """Return a factory of `Run` rows; a status and times that fit each other are filled in."""

@@ -3,10 +3,20 @@
 import json
 import os
 
+import django
+
 from testproject.settings import *  # noqa: F403
 from testproject.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.probes"]
+if django.VERSION < (6, 0):
+    # The backport of Django Tasks.
+    INSTALLED_APPS.append("django_tasks")
+if os.environ.get("TESTS_APP"):
+    INSTALLED_APPS = [*INSTALLED_APPS, os.environ["TESTS_APP"]]
 
 # What a test asks of the processes that it starts.
 DJANGO_JOBS = json.loads(os.environ.get("TESTS_DJANGO_JOBS") or "{}")
+
+# Of any queue, so that tests can choose; only `django_jobs.tasks` and its users read it.
+TASKS = {"default": {"BACKEND": "django_jobs.tasks.JobsBackend", "QUEUES": []}}

@@ -388,3 +388,21 @@ def test_two_services_share_one_schedule(serve, manager, probes, until, transact
     gaps = [round((later - earlier).total_seconds() / 0.2) for earlier, later in pairwise(times)]
     assert len(set(times)) == len(times)
     assert all(gap >= 1 for gap in gaps)
+
+
+def test_a_clock_makes_a_round_whenever_what_comes_before_it_asks_for_one(transactional_db):
+    rounds = threading.Semaphore(0)
+
+    def before_round():
+        rounds.release()
+        return 0.05
+
+    clock = Clock("default", before_round=before_round)
+    clock.has_keeper = True
+    clock.start()
+    try:
+        # Nothing is due: by itself it would make one.
+        for _ in range(3):
+            assert rounds.acquire(timeout=10)
+    finally:
+        clock.shutdown()

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import django
 import pytest
 import time_machine
 from asgiref.sync import async_to_sync
@@ -24,7 +25,7 @@ from django.db import connection, connections
 from django.test import RequestFactory
 
 import django_jobs
-from django_jobs import checks, codec, conf, exceptions, health, processes, signals, snapshots, testing
+from django_jobs import checks, codec, conf, exceptions, health, processes, signals, snapshots, tasks, testing
 from django_jobs.context import RunContext
 from django_jobs.functions import JobOptions
 from django_jobs.management.actions import ACTIONS, action
@@ -145,6 +146,10 @@ def install(transactional_db, tmp_path, monkeypatch, settings):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(codec, "_custom_by_tag", {})
     monkeypatch.setattr(codec, "_custom_by_type", {})
+    if django.VERSION < (6, 0):
+        # Pages show Django's own Tasks; the backport has the same names.
+        for name in ("django_tasks", "django_tasks.signals"):
+            monkeypatch.setitem(sys.modules, name.replace("_", ".", 1), importlib.import_module(name))
 
     def install(page):
         for name, text in {f"{APP}/__init__.py": "", **modules(page)}.items():
@@ -442,9 +447,7 @@ def test_every_name_that_the_package_offers_is_on_the_api_page():
 def test_the_admin_page_describes_every_page_of_the_admin_and_its_buttons():
     page = DOCS / "admin.md"
 
-    for model in apps.get_app_config("django_jobs").get_models():
-        if not admin.site.is_registered(model):
-            continue
+    for model in filter(admin.site.is_registered, apps.get_app_config("django_jobs").get_models()):
         text = section(page, str(model._meta.verbose_name_plural).capitalize())
         buttons = admin.site.get_model_admin(model).buttons
         assert re.findall(r"^\| \*\*(.+?)\*\*", text, re.MULTILINE) == [
@@ -458,6 +461,13 @@ def test_the_operations_page_explains_every_system_check():
     assert names(DOCS / "operations.md", "System checks") == sorted(
         set(re.findall(r"django_jobs\.[EW]\d+", source))
     )
+
+
+def test_the_tasks_page_explains_every_check_and_option_of_the_backend():
+    page = DOCS / "tasks.md"
+
+    assert names(page, "Checks") == sorted(set(re.findall(r"django_jobs\.[EW]\d+", inspect.getsource(tasks))))
+    assert names(page, "Retry, limit, hide") == list(tasks.OPTIONS)
 
 
 def test_the_log_lines_of_the_operations_page_are_written_somewhere():

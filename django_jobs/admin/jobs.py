@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, F
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import triggers
+from django_jobs import overrides, triggers
 from django_jobs.admin import display
 from django_jobs.admin.steering import SteeredAdmin
 from django_jobs.exceptions import JobLookupError, UnknownTrigger
@@ -29,6 +30,15 @@ FIRINGS = 5
 RUNS = 20
 # Columns that no list shows, and that can be large.
 BIG = ("payload", "result", "errors", "log")
+# What a person may change of a declared job.
+OVERRIDABLE = {
+    "trigger": _("trigger"),
+    "next_run_time": _("next run"),
+    "queue_name": _("queue"),
+    "priority": _("priority"),
+    "max_instances": _("max instances"),
+    "paused": _("paused"),
+}
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -92,11 +102,16 @@ class JobAdmin(SteeredAdmin):
     search_fields = ["id", "name", "func"]
     search_help_text = _("By part of the id, name or function.")
     ordering = [F("next_run_time").asc(nulls_last=True), "pk"]
-    actions = ["run_now", "pause", "resume", "delete_selected"]
-    buttons = {"run_now": _("Run now"), "pause": _("Pause"), "resume": _("Resume")}
+    actions = ["run_now", "pause", "resume", "back_to_declaration", "delete_selected"]
+    buttons = {
+        "run_now": _("Run now"),
+        "pause": _("Pause"),
+        "resume": _("Resume"),
+        "back_to_declaration": _("Back to declaration"),
+    }
     readonly_fields = [
         "state", "problem", "schedule", "next_run", "next_firings", "arguments", "policy", "misfire_grace",
-        "created", "paused", "last_runs",
+        "created", "paused", "last_runs", "declaration",
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
@@ -113,6 +128,8 @@ class JobAdmin(SteeredAdmin):
         first: list[Any] = [("id", "state"), ("name", "func")]
         if obj and obj.broken_reason:
             first.append("problem")
+        if obj and obj.declared is not None:
+            first.append("declaration")
         history = ["created", "paused"] if obj and obj.paused_at else ["created"]
         policy = ("max_instances", "coalesce", "misfire_grace")
         return [
@@ -123,8 +140,15 @@ class JobAdmin(SteeredAdmin):
         ]
 
     def fitting(self, obj: Job) -> Sequence[str]:
-        """Offer to pause what fires, and to resume what does not."""
-        return ("run_now", "pause" if obj.status == "scheduled" else "resume")
+        """Offer to pause what fires, to resume what does not, and to undo what differs from the code."""
+        names = ["run_now", "pause" if obj.status == "scheduled" else "resume"]
+        return [*names, "back_to_declaration"] if obj.overridden else names
+
+    def why_not_deleted(self, obj: Job) -> str:
+        """Keep what would come back with the next start of a process."""
+        if obj.declared is None:
+            return ""
+        return gettext("is declared in code and would come back: pause it, or remove its declaration")
 
     # Columns and fields
 
@@ -137,8 +161,12 @@ class JobAdmin(SteeredAdmin):
 
     @admin.display(description=_("status"))
     def state(self, job: Job) -> str:
-        """Show whether it fires."""
-        return display.label(job.status)
+        """Show whether it fires, and what differs from its declaration."""
+        label = display.label(job.status)
+        names = _named(name for name in job.overridden if name != "paused")
+        if not names:
+            return label
+        return format_html('{}<span class="jobs-more">{}</span>', label, gettext("overridden: %s") % names)
 
     @admin.display(description=_("what is wrong"))
     def problem(self, job: Job) -> str:
@@ -152,6 +180,18 @@ class JobAdmin(SteeredAdmin):
                 "“manage.py jobs resign”. Then press “Resume”. Removing the job is safe, too: its "
                 "history stays."
             ),
+        )
+
+    @admin.display(description=_("declaration"))
+    def declaration(self, job: Job) -> str:
+        """Say that the code declares it, and what a person changed since, beside what the code says."""
+        if not job.overridden:
+            return gettext("Declared in code.")
+        changed = [(OVERRIDABLE[name], _declared_value(job, name)) for name in job.overridden]
+        return format_html(
+            '<p>{}</p><ul class="jobs-overrides">{}</ul>',
+            gettext("Declared in code, and overridden; deploys leave what was changed alone:"),
+            format_html_join("", "<li>{}{}</li>", changed),
         )
 
     @admin.display(description=_("trigger"))
@@ -288,6 +328,25 @@ class JobAdmin(SteeredAdmin):
             log=gettext("Resumed."),
         )
 
+    @admin.action(permissions=["change"], description=_("Make selected jobs what the code declares"))
+    def back_to_declaration(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        """Undo what was changed of declared jobs, and their pause."""
+
+        def act(job: Job) -> str:
+            if job.declared is None:
+                return gettext("is not declared in code")
+            return "" if overrides.reset(job.pk) else gettext("is what the code declares already")
+
+        self.carry_out(
+            request,
+            queryset,
+            act,
+            done=lambda n: (
+                ngettext("%d job is what the code declares.", "%d jobs are what the code declares.", n) % n
+            ),
+            log=gettext("Back to declaration."),
+        )
+
     def consequences(self, objects: Sequence[Job]) -> Mapping[Any, str]:
         """Tell of the runs that will be cancelled."""
         waiting = Run.objects.ready().filter(job_id__in=[job.pk for job in objects]).order_by()
@@ -301,6 +360,23 @@ class JobAdmin(SteeredAdmin):
         """Remove jobs; their history stays."""
         for job in objects:
             get_job_manager().remove_job(job.pk)
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(str(OVERRIDABLE[name]) for name in names)
+
+
+def _declared_value(job: Job, name: str) -> str:
+    """Return the words that say what the code declares, where it does."""
+    if job.declared is None or name not in job.declared:
+        return ""
+    value: object = job.declared[name]
+    if name == "trigger":
+        try:
+            value = triggers.describe(triggers.by_rule(value, timezone.now()))
+        except UnknownTrigger:
+            value = gettext("unknown")
+    return f" {gettext('(the code says: %s)') % value}"
 
 
 def _resume(job: Job) -> str:

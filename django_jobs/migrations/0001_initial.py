@@ -29,6 +29,46 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Declarer",
+            fields=[
+                ("id", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("fingerprint", models.CharField(max_length=64)),
+                ("host", models.CharField(max_length=255)),
+                ("process_key", models.CharField(help_text="As a worker's.", max_length=255)),
+                (
+                    "expires_at",
+                    models.DateTimeField(help_text="Dead by then, unless it says that it lives."),
+                ),
+            ],
+            options={
+                "verbose_name": "declarer",
+                "verbose_name_plural": "declarers",
+            },
+        ),
+        migrations.CreateModel(
+            name="Release",
+            fields=[
+                ("fingerprint", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                (
+                    "number",
+                    models.PositiveIntegerField(help_text="In the order they were first seen.", unique=True),
+                ),
+                (
+                    "definitions",
+                    models.JSONField(default=dict, help_text="What each declared job is, by its id."),
+                ),
+                ("first_seen_at", models.DateTimeField()),
+                (
+                    "gone_at",
+                    models.DateTimeField(help_text="Since when no process is known to have it.", null=True),
+                ),
+            ],
+            options={
+                "verbose_name": "release",
+                "verbose_name_plural": "releases",
+            },
+        ),
+        migrations.CreateModel(
             name="Worker",
             fields=[
                 ("id", models.CharField(max_length=64, primary_key=True, serialize=False)),
@@ -357,6 +397,24 @@ class Migration(migrations.Migration):
                         default="",
                         help_text="Why this job cannot fire; empty when it can.",
                         verbose_name="broken",
+                    ),
+                ),
+                (
+                    "declared",
+                    models.JSONField(
+                        editable=False,
+                        help_text="What the code's declaration says of what a person may change; null: added, not declared.",
+                        null=True,
+                        verbose_name="declared",
+                    ),
+                ),
+                (
+                    "overrides",
+                    models.JSONField(
+                        default=dict,
+                        editable=False,
+                        help_text="What a person changed of it since, by name; deploys leave that alone.",
+                        verbose_name="overrides",
                     ),
                 ),
                 ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),

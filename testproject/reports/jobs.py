@@ -13,10 +13,13 @@ from django.db.models import Count, Max, Sum
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from django_jobs import cron, recurring
 from documents.models import Chunk, Document
 from mailings.models import Recipient
 
 
+@recurring(seconds=30, args=["html"], job_id="demo-report")
+@cron("* * * * *", args=["csv"], job_id="demo-report-csv")
 def write_report(kind: Literal["html", "csv"] = "html") -> dict[str, Any]:
     """Write what the database holds to a new file in `VAR_DIR/reports`.
 

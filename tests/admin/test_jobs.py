@@ -4,7 +4,7 @@ import pytest
 from django.contrib.admin.sites import site
 from django.utils import timezone
 
-from django_jobs import codec, triggers
+from django_jobs import codec, overrides, triggers
 from django_jobs.admin.jobs import JobAdmin
 from django_jobs.models import Job, Run, Status
 
@@ -374,3 +374,74 @@ def test_pages_have_no_inline_style_or_script(root, list_url, page_url, make_job
 
 def test_stock_admin_serves_the_pages():
     assert isinstance(site.get_model_admin(Job), JobAdmin)
+
+
+DECLARED = {
+    "trigger": triggers.rule(triggers.interval(60)),
+    "queue_name": "default",
+    "priority": 0,
+    "max_instances": 1,
+}
+
+
+def test_a_declared_jobs_page_says_so(root, page_url, make_job):
+    declared, added = make_job(declared=DECLARED), make_job()
+
+    assert "Declared in code." in text_of(root.get(page_url(declared)))
+    assert "Back to declaration" not in text_of(root.get(page_url(declared)))
+    assert "Declared in code" not in text_of(root.get(page_url(added)))
+
+
+def test_what_was_changed_of_a_declared_job_is_shown_beside_what_the_code_says(
+    root, page_url, list_url, make_job
+):
+    job = make_job(id="tick", declared=DECLARED)
+    overrides.edit("tick", priority=50, trigger=triggers.crontab("0 4 * * *"))
+
+    text = text_of(root.get(page_url(job)))
+
+    assert "priority (the code says: 0)" in text
+    assert "trigger (the code says: every minute)" in text
+    assert "overridden: priority, trigger" in text_of(root.get(list_url("job")))
+
+
+@pytest.mark.parametrize("way", ["button", "action"])
+def test_a_declared_job_is_made_what_the_code_says(root, page_url, act, said, logged, make_job, way):
+    job = make_job(id="tick", declared=DECLARED)
+    overrides.edit("tick", priority=50)
+    assert "Back to declaration" in text_of(root.get(page_url(job)))
+
+    if way == "button":
+        response = root.post(page_url(job, "steer", "back_to_declaration"))
+    else:
+        response = act(root, "back_to_declaration", job)
+
+    job.refresh_from_db()
+    assert (job.priority, job.overridden) == (0, [])
+    assert said(response) == "1 job is what the code declares."
+    assert logged(job) == ["Back to declaration."]
+
+
+def test_what_is_not_declared_or_not_changed_is_left_alone(root, act, said, make_job):
+    response = act(root, "back_to_declaration", make_job(id="a"), make_job(id="b", declared=DECLARED))
+
+    assert "a is not declared in code; b is what the code declares already" in said(response)
+
+
+def test_going_back_to_the_declaration_needs_the_permission_and_a_post(client_of, root, page_url, make_job):
+    job = make_job(id="tick", declared=DECLARED)
+    overrides.edit("tick", priority=50)
+    url = page_url(job, "steer", "back_to_declaration")
+
+    assert client_of("view_job").post(url).status_code == 403
+    assert root.get(url).status_code == 405
+    job.refresh_from_db()
+    assert job.priority == 50
+
+
+def test_a_declared_job_is_not_deleted(root, confirm, page_url, said, make_job):
+    job = make_job(id="tick", declared=DECLARED)
+
+    assert "would come back" in said(confirm(root, job))
+    assert "would come back" in said(root.post(page_url(job, "delete"), {"post": "yes"}))
+    assert Job.objects.filter(pk="tick").exists()

@@ -1,5 +1,7 @@
 """Functions that tests have called as jobs, and where they leave their marks."""
 
+import os
+
 from django.apps import AppConfig
 
 
@@ -8,3 +10,12 @@ class ProbesConfig(AppConfig):
 
     name = "tests.probes"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self):
+        from django_jobs import functions
+
+        # The processes that tests start have no schedules but those of the app that a test adds.
+        app = os.environ.get("TESTS_APP", "-")
+        for path in list(functions._declared):
+            if not path.startswith(f"{app}."):
+                del functions._declared[path]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import csv
+import runpy
 from pathlib import Path
 
 import pytest
 from django.utils import timezone
 
+import reports.jobs
+from django_jobs import functions, triggers
 from documents.jobs import ingest_folder
 from documents.models import Chunk, Document
 from documents.views import SAMPLES_DIR
@@ -102,3 +105,15 @@ def test_queries_do_not_grow_with_documents(django_assert_num_queries):
 
     with django_assert_num_queries(4):
         write_report()
+
+
+def test_both_reports_are_declared():
+    runpy.run_path(reports.jobs.__file__, run_name="reports.jobs")
+
+    assert {
+        declared.job_id: (declared.args, triggers.describe(declared.trigger))
+        for declared in functions.declarations()
+    } == {
+        "demo-report": (("html",), "every 30 seconds"),
+        "demo-report-csv": (("csv",), "every minute"),
+    }

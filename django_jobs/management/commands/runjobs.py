@@ -96,7 +96,10 @@ class Command(BaseCommand):
         if drain:
             service.drain(stopped)
         else:
-            stopped.wait()
+            # Not without a timeout: a signal in the instant before Python begins to wait is only
+            # handled when the wait ends.
+            while not stopped.wait(1.0):
+                pass
         if verbosity >= 1:
             self.stdout.write("runjobs: stopping ...")
             self.stdout.flush()

@@ -23,17 +23,16 @@ from documents.jobs import ingest_folder
 from documents.views import SAMPLES_DIR
 from mailings.demo import load_demo_recipients
 from mailings.jobs import send_newsletter
-from reports.jobs import write_report
 
 ADMIN = "admin"
 PASSWORD_VARIABLE = "TESTPROJECT_ADMIN_PASSWORD"  # noqa: S105 - a name
 
 
 class Command(BaseCommand):
-    """Prepare the database, add one job of each kind, and serve until Ctrl-C."""
+    """Prepare the database, add an immediate and a scheduled job, and serve until Ctrl-C."""
 
     help = (
-        "Migrates, makes an admin user, adds one job of each kind and serves the project; "
+        "Migrates, makes an admin user, adds jobs beside those that the code declares, and serves the project; "
         "web server and jobs share this process, and Ctrl-C stops all of it. May be repeated."
     )
 
@@ -136,7 +135,7 @@ def prepare_admin() -> str | None:
 
 
 def add_demo_jobs() -> None:
-    """Add one job of each kind; the two recurring ones have ids, so that a repeat updates them."""
+    """Add an immediate and a scheduled job; the recurring ones are declared in `reports.jobs`."""
     manager = get_job_manager()
     manager.add_immediate_job(ingest_folder, str(SAMPLES_DIR))
     manager.add_scheduled_job(
@@ -146,8 +145,6 @@ def add_demo_jobs() -> None:
         "The annual report is out, and the reading room is open on Sundays again.",
         batch_size=10,
     )
-    manager.add_recurring_job(write_report, 30, "html", job_id="demo-report")
-    manager.add_cron_job(write_report, "*/1 * * * *", "csv", job_id="demo-report-csv")
 
 
 def _write_secret(file: Path, text: str) -> None:

@@ -1,0 +1,69 @@
+"""The two editions of Django's Tasks framework, which have the same names.
+
+`django.tasks`, and the `django-tasks` backport for earlier versions of Django. A project may have both.
+Which one a run belongs to is decided by its Task, and neither is imported for runs that are no tasks.
+No models are imported here: a Task may be declared before all apps are loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+EDITIONS = ("django.tasks", "django_tasks")
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """The modules of one edition."""
+
+    base: Any
+    exceptions: Any
+    signals: Any
+    backends: Any
+
+    @property
+    def invalid_task(self) -> type[Exception]:
+        """What is raised for a Task that cannot be enqueued; its name differs."""
+        name = "InvalidTask" if hasattr(self.exceptions, "InvalidTask") else "InvalidTaskError"
+        found: type[Exception] = getattr(self.exceptions, name)
+        return found
+
+
+@cache
+def edition(name: str) -> Edition:
+    """Return one of EDITIONS.
+
+    Raises:
+        ImportError: It is not installed.
+    """
+    parts = ("base", "exceptions", "signals", "backends.base")
+    return Edition(*(importlib.import_module(f"{name}.{part}") for part in parts))
+
+
+def edition_of(task: object) -> Edition:
+    """Return the edition that a Task belongs to.
+
+    Raises:
+        TypeError: It is no Task.
+    """
+    for name in EDITIONS:
+        # A Task's own edition has been imported.
+        base = sys.modules.get(f"{name}.base")
+        if base is not None and isinstance(task, base.Task):
+            return edition(name)
+    raise TypeError(f"expected a Task, not {type(task).__name__}")
+
+
+def as_json(value: object) -> Any:
+    """Return a value after its way through JSON, as the framework wants arguments and results.
+
+    Raises:
+        TypeError: It cannot be JSON.
+    """
+    name = next(name for name in EDITIONS if f"{name}.base" in sys.modules)
+    return json.loads(json.dumps(edition(name).base.normalize_json(value)))
