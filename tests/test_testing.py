@@ -21,6 +21,7 @@ from django_jobs import (
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run, Worker
 from django_jobs.testing import CapturedJobs, capture_jobs, drain_jobs
+from tests.probes import tasks
 from tests.probes.models import Mark
 
 BOTH = pytest.mark.parametrize(
@@ -99,6 +100,15 @@ def test_arguments_are_those_that_the_function_gets(jobs, manager, probes, admin
     assert jobs.assert_added(probes.name_of, args=[admin_user]).args[0].username == "admin"
     admin_user.delete()
     assert "auth.user" in str(jobs.added[0])
+
+
+def test_tasks_of_djangos_framework_are_jobs_too(jobs):
+    result = tasks.give.enqueue(3)
+
+    assert jobs.assert_added(tasks.give, args=[3]).id == result.id
+    jobs.drain()
+    result.refresh()
+    assert result.return_value == 3
 
 
 # Assertions
