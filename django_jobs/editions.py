@@ -52,9 +52,8 @@ def edition_of(task: object) -> Edition:
         TypeError: It is no Task.
     """
     for name in EDITIONS:
-        # A Task's own edition has been imported.
-        base = sys.modules.get(f"{name}.base")
-        if base is not None and isinstance(task, base.Task):
+        # A Task's own edition has been imported; the other may be half imported, by another thread.
+        if isinstance(task, getattr(sys.modules.get(f"{name}.base"), "Task", ())):
             return edition(name)
     raise TypeError(f"expected a Task, not {type(task).__name__}")
 

@@ -97,8 +97,13 @@ def connect() -> None:
 
 def connect_where_used() -> None:
     """Connect, if TASKS has other backends than the framework's own; `AppConfig.ready` calls it."""
-    backends = [str(params.get("BACKEND")) for params in (getattr(settings, "TASKS", None) or {}).values()]
-    if any(not path.startswith(tuple(f"{name}." for name in EDITIONS)) for path in backends):
+    found = getattr(settings, "TASKS", None)
+    # Before Django 6.0 the name is free for whatever a project likes.
+    entries = (
+        [entry for entry in found.values() if isinstance(entry, dict)] if isinstance(found, dict) else []
+    )
+    own = tuple(f"{name}." for name in EDITIONS)
+    if any(not str(entry.get("BACKEND")).startswith(own) for entry in entries):
         connect()
         with suppress(ModuleNotFoundError):
             # Registers the framework's system check, which asks the backends.

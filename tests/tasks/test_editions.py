@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import django
 import pytest
@@ -144,18 +145,20 @@ def test_a_task_may_be_declared_before_apps_are_loaded(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("backend", "count"),
+    ("value", "count"),
     [
-        ("django_jobs.tasks.JobsBackend", 1),
-        ("shop.backends.OwnBackend", 1),
-        ("django.tasks.backends.immediate.ImmediateBackend", 0),
-        ("django_tasks.backends.dummy.DummyBackend", 0),
+        ({"default": {"BACKEND": "django_jobs.tasks.JobsBackend"}}, 1),
+        ({"default": {"BACKEND": "shop.backends.OwnBackend"}}, 1),
+        ({"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}, 0),
+        ({"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}, 0),
+        (["what a project called so before"], 0),
+        ({"so": "or so"}, 0),
     ],
 )
-def test_finished_tasks_are_told_of_where_a_backend_may_be_ours(settings, monkeypatch, backend, count):
+def test_finished_tasks_are_told_of_where_a_backend_may_be_ours(monkeypatch, value, count):
     monkeypatch.setattr(signals, "run_finished", signals.Signal())
     monkeypatch.setattr(signals, "run_rescued", signals.Signal())
-    settings.TASKS = {"default": {"BACKEND": backend}}
+    monkeypatch.setattr(task_results, "settings", SimpleNamespace(TASKS=value))
 
     task_results.connect_where_used()
     task_results.connect_where_used()
