@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections
 
-from django_jobs import __version__, codec, context, processes, queue, signals
+from django_jobs import __version__, codec, context, processes, queue, signals, tallies
 from django_jobs.clock import Clock
 from django_jobs.exceptions import RunInterrupted
 from django_jobs.models import Run, Status
@@ -105,7 +105,11 @@ class InlineWorker:
         execution.start_clock()
         signals.emit(signals.run_started, run=run)
         outcome = _outcome(execution)
-        if (run.id, run.attempt) not in queue.finish([(run, outcome)], using=self._using):
+        is_written = (run.id, run.attempt) in queue.finish([(run, outcome)], using=self._using)
+        if is_written:
+            tallies.note_attempts([(run, outcome)])
+            tallies.flush(self._using)
+        if not is_written:
             signals.emit(signals.run_refused, run=run)
         elif outcome.status == Status.READY and outcome.retry_in is None:
             signals.emit(signals.run_held, run=run, reason=outcome.error)

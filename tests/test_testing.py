@@ -8,10 +8,20 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from freezegun import freeze_time
 
-from django_jobs import ConflictingIdError, JobFailed, JobLookupError, Retry, current_run, job, signals
+from django_jobs import (
+    ConflictingIdError,
+    JobFailed,
+    JobLookupError,
+    Retry,
+    current_run,
+    job,
+    signals,
+    tallies,
+)
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run, Worker
 from django_jobs.testing import CapturedJobs, capture_jobs, drain_jobs
+from tests.probes import tasks
 from tests.probes.models import Mark
 
 BOTH = pytest.mark.parametrize(
@@ -90,6 +100,15 @@ def test_arguments_are_those_that_the_function_gets(jobs, manager, probes, admin
     assert jobs.assert_added(probes.name_of, args=[admin_user]).args[0].username == "admin"
     admin_user.delete()
     assert "auth.user" in str(jobs.added[0])
+
+
+def test_tasks_of_djangos_framework_are_jobs_too(jobs):
+    result = tasks.give.enqueue(3)
+
+    assert jobs.assert_added(tasks.give, args=[3]).id == result.id
+    jobs.drain()
+    result.refresh()
+    assert result.return_value == 3
 
 
 # Assertions
@@ -315,6 +334,16 @@ def test_signals_tell_of_runs_as_ever(jobs, manager, probes):
     jobs.drain()
 
     assert heard == [("started", "a"), ("SUCCESSFUL", "a")]
+
+
+def test_what_runs_come_to_is_counted_in_the_same_transaction(jobs, manager, probes):
+    manager.add_immediate_job(probes.nothing)
+    manager.add_immediate_job(probes.fail)
+
+    jobs.drain()
+
+    totals = tallies.totals(timezone.now() - timedelta(minutes=5))
+    assert totals.outcomes == {"SUCCESSFUL": 1, "FAILED": 1}
 
 
 @pytest.mark.parametrize("function", ["work_without_asking", "tidy_up_when_told"])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django_jobs.management.actions.add import Add
 from django_jobs.management.actions.look import List, Show
+from django_jobs.management.actions.prune import Prune
 from django_jobs.management.actions.resign import Resign
 from django_jobs.management.actions.status import Status
 from django_jobs.management.actions.steer import Cancel, Pause, Remove, Resume, Retry, Run
@@ -15,5 +16,5 @@ if TYPE_CHECKING:
 
 #: In the order of `manage.py jobs --help`.
 ACTIONS: tuple[type[Action], ...] = (
-    List, Show, Add, Pause, Resume, Run, Cancel, Retry, Remove, Status, Resign,
+    List, Show, Add, Pause, Resume, Run, Cancel, Retry, Remove, Prune, Status, Resign,
 )  # fmt: skip

@@ -48,6 +48,7 @@ class Terminal:
         self._style = style
         self.is_json = is_json
         self._is_coloured = is_coloured
+        self._has_progress = False
 
     def say(self, text: str, role: str = "") -> None:
         """Write a line, unless JSON is written."""
@@ -109,21 +110,28 @@ class Terminal:
 
     def progress(self, things: Sequence[T]) -> Iterator[T]:
         """Yield things, and show how many are done, where a person looks on and there are several."""
-        is_shown = len(things) > 1 and self._stderr.isatty()
+        is_shown = len(things) > 1
         for index, thing in enumerate(things):
             if is_shown:
-                self._show(index, len(things))
+                self.progress_text(_bar(index, len(things)))
             yield thing
         if is_shown:
-            self._show(len(things), len(things))
-            self._stderr.write("", ending="\n")
+            self.progress_text(_bar(len(things), len(things)))
+            self.end_progress()
 
-    def _show(self, done: int, total: int) -> None:
-        filled = _BAR * done // total
-        bar = "#" * filled + "." * (_BAR - filled)
-        # Without Django's red, which is for errors.
-        self._stderr.write(f"\r[{bar}] {done}/{total}", style_func=lambda text: text, ending="")
-        self._stderr.flush()
+    def progress_text(self, text: str) -> None:
+        """Show how far the work has come, in place of what was shown of that before; to people only."""
+        if self._stderr.isatty():
+            # Without Django's red, which is for errors.
+            self._stderr.write(f"\r{text}", style_func=lambda text: text, ending="")
+            self._stderr.flush()
+            self._has_progress = True
+
+    def end_progress(self) -> None:
+        """Leave the line of progress, if there is one."""
+        if self._has_progress:
+            self._stderr.write("", ending="\n")
+            self._has_progress = False
 
     def confirm(self, question: str, *, is_sure: bool) -> bool:
         """Ask a person; without one who could answer, only those who are sure may go on.
@@ -134,6 +142,11 @@ class Terminal:
         if is_sure:
             return True
         return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _bar(done: int, total: int) -> str:
+    filled = _BAR * done // total
+    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}"
 
 
 def ids_from(words: Sequence[str]) -> list[str]:
