@@ -161,16 +161,16 @@ def test_a_run_whose_commit_was_not_answered_begins_after_two_heartbeats(
     assert Run.objects.get().attempt == 1
 
 
-def test_a_commit_that_is_told_of_after_all_begins_nothing_twice(idle, manager, probes, monkeypatch):
+def test_a_commit_that_is_told_of_after_all_begins_nothing_twice(idle, manager, probes, monkeypatch, until):
     service = idle()
     worker = service.worker
     told = []
     monkeypatch.setattr(worker, "_keep", told.append)
     job_id = manager.add_immediate_job(probes.mark)
-    # Two heartbeats pass before the transaction's other callbacks are through.
-    worker.hand_back_forgotten()
-    worker.hand_back_forgotten()
+    # Heartbeats pass before the transaction's other callbacks are through.
+    until(lambda: worker.hand_back_forgotten() or not worker._promised)
     manager.wait(job_id, 10)
+    until(lambda: worker.is_idle)
 
     type(worker)._keep(worker, told[0])
 
