@@ -6,6 +6,8 @@ What JSON has no word for is stored as `{"$type": tag, "value": ...}`.
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import importlib
 import json
 import math
@@ -25,12 +27,14 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.apps import apps
+from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.signing import Signer
+from django.core.signals import setting_changed
 from django.db import connections, router
 from django.db.models import Model, QuerySet
 from django.utils.crypto import constant_time_compare
 from django.utils.datastructures import MultiValueDict
+from django.utils.encoding import force_bytes
 from django.utils.functional import Promise
 from django.views.debug import SafeExceptionReporterFilter
 
@@ -45,6 +49,10 @@ MAX_DEPTH = 100
 _SALT = "django_jobs.payload"
 
 T = TypeVar("T")
+
+
+# What `dump_arguments` makes of a call without any.
+NO_ARGUMENTS = '{"args":[],"kwargs":{}}'
 
 
 # The public functions
@@ -134,6 +142,8 @@ def load_arguments(payload: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         BadPayload: It is damaged, or names something that is not here.
         ObjectGone: A model instance no longer exists.
     """
+    if payload == NO_ARGUMENTS:
+        return (), {}
     with _bounded():
         args, kwargs = _split(_from_text(payload))
         return (
@@ -185,7 +195,7 @@ def display_arguments(
 
 def sign(func: str, payload: str) -> str:
     """Sign a function's name and its arguments with SECRET_KEY; at most 64 characters."""
-    return Signer(salt=_SALT).signature(f"{func}\n{payload}")
+    return _signature(func, payload, _keys()[0])
 
 
 def verify(func: str, payload: str, signature: str) -> None:
@@ -194,15 +204,47 @@ def verify(func: str, payload: str, signature: str) -> None:
     Raises:
         BadPayload: It was made with none of these keys, or for something else.
     """
-    signer = Signer(salt=_SALT)
-    for key in (signer.key, *signer.fallback_keys):
-        if constant_time_compare(signature, signer.signature(f"{func}\n{payload}", key)):
+    for key in _keys():
+        if constant_time_compare(signature, _signature(func, payload, key)):
             return
     raise BadPayload(
         f"signature of {func} does not match: either the row was changed outside django_jobs or signed with "
         "another SECRET_KEY; if the key is known, add the old key to SECRET_KEY_FALLBACKS or run "
         "`manage.py jobs resign`"
     )
+
+
+def _signature(func: str, payload: str, key: hmac.HMAC) -> str:
+    """Return what `django.core.signing.Signer` with our salt does, in a tenth of its time."""
+    # A copy, not `hmac.digest`, which lets go of the interpreter's lock each time, and waits for it.
+    mac = key.copy()
+    mac.update(f"{func}\n{payload}".encode())
+    return base64.urlsafe_b64encode(mac.digest()).rstrip(b"=").decode()
+
+
+# Of SECRET_KEY and SECRET_KEY_FALLBACKS; empty until they are needed.
+_derived: tuple[hmac.HMAC, ...] = ()
+
+
+def _keys() -> tuple[hmac.HMAC, ...]:
+    """Return the keys that a Signer derives, for every signature anew: that is most of its work."""
+    global _derived
+    keys = _derived
+    if not keys:
+        secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+        salt = force_bytes(f"{_SALT}signer")
+        derived = [hashlib.sha256(salt + force_bytes(secret)).digest() for secret in secrets]
+        keys = _derived = tuple(hmac.new(key, digestmod="sha256") for key in derived)
+    return keys
+
+
+def _forget_keys(*, setting: str, **_: object) -> None:
+    global _derived
+    if setting in {"SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        _derived = ()
+
+
+setting_changed.connect(_forget_keys)
 
 
 # Text
@@ -238,10 +280,13 @@ def _to_text(encoded: object, path: str) -> str:
     return text
 
 
+# NaN and Infinity are never written by us, and no JSON that a browser reads.
+_from_json = json.JSONDecoder(parse_constant=str).decode
+
+
 def _from_text(text: str) -> Any:
     try:
-        # NaN and Infinity are never written by us, and no JSON that a browser reads.
-        return json.loads(text, parse_constant=str)
+        return _from_json(text)
     except (ValueError, TypeError) as error:
         raise BadPayload(f"the stored value is not JSON: {error}") from error
 

@@ -44,14 +44,18 @@ class Lane:
     @property
     def free(self) -> int:
         """How many runs may be claimed now."""
+        return self.slots + self._prefetch - self.taken
+
+    @property
+    def _prefetch(self) -> int:
         # A run that waits here for a process could be executed elsewhere meanwhile.
         share = 0.0 if self.pool is not None else PREFETCH_SECONDS / self.seconds_per_run
-        return self.slots + min(MOST_PREFETCHED, int(self.slots * share)) - self.taken
+        return min(MOST_PREFETCHED, int(self.slots * share))
 
     @property
     def is_hungry(self) -> bool:
-        """Whether a claim is worth making: a thread would rest without."""
-        return self.taken <= self.slots
+        """Whether a claim is worth making: without, a thread would rest before it is through."""
+        return self.taken <= self.slots + self._prefetch // 2
 
     def serves(self, queue_name: str) -> bool:
         """Whether runs of a queue are claimed for this lane."""

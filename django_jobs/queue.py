@@ -354,6 +354,7 @@ def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set
     written: set[tuple[int, int]] = set()
     all_rows = [_finished(dialect, run, outcome) for run, outcome in outcomes]
     sizes = [sum(len(value) for value in row[7:] if value) for row in all_rows]
+    by_key = None if dialect.returns_finished else {(run.id, run.attempt): (run, o) for run, o in outcomes}
     for rows in _batches(all_rows, sizes):
         if isinstance(dialect, sql.MariaDB):
             with transaction.atomic(using=using), connection.cursor() as cursor:
@@ -366,7 +367,12 @@ def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set
         else:
             with connection.cursor() as cursor:
                 cursor.execute(*dialect.finish(rows))
-                written.update(cursor.fetchall())
+                if by_key is None:
+                    written.update(cursor.fetchall())
+                    continue
+                is_all = cursor.rowcount == len(rows)
+            keys = [row[:2] for row in rows]
+            written.update(key for key in keys if is_all or is_written(*by_key[key], using=using))
     return written
 
 

@@ -73,6 +73,8 @@ class Dialect:
     # Aggregate an expression, and make one value of two, as JSON.
     array: ClassVar[str]
     pair: ClassVar[str] = "JSON_ARRAY({})"
+    # Whether `finish` returns what it has written. Otherwise it is asked for when something is missing.
+    returns_finished: ClassVar[bool] = True
     # Put before a column that the planner should not look for an index of.
     unindexed: ClassVar[str] = ""
 
@@ -185,7 +187,7 @@ class Dialect:
         return f"UPDATE {table} SET {assignments} FROM ({rows}) v WHERE {where}{ending}", params  # noqa: S608
 
     def finish(self, rows: Sequence[Sequence[Any]]) -> Statement:
-        """Write outcomes, rows of `FINISHED_COLUMNS`; return id and attempt of those written."""
+        """Write outcomes, rows of `FINISHED_COLUMNS`; return id and attempt of those written, or none."""
         run = RUN_TABLE
         changes = [(name, f"v.{name}") for name in _PLAIN_COLUMNS]
         changes += [
@@ -202,7 +204,7 @@ class Dialect:
             f"{run}.id = v.id AND {self.unindexed}{run}.status = 'RUNNING' AND {run}.worker_id = v.worker_id "
             f"AND {run}.attempt = v.attempt"
         )
-        written = f"{run}.id, {run}.attempt"
+        written = f"{run}.id, {run}.attempt" if self.returns_finished else ""
         return self.update(run, changes, self.source(FINISHED_COLUMNS, rows), fence, written)
 
     def move_jobs(self, rows: Sequence[Sequence[Any]]) -> Statement:
@@ -361,6 +363,8 @@ class SQLite(Dialect):
     """SQLite: one writer at a time, so the UPDATE is its own lock; outcomes as one JSON array."""
 
     array = "JSON_GROUP_ARRAY({})"
+    # The driver lets go of the interpreter's lock for each row that it fetches, and waits for it.
+    returns_finished = False
     # Or it would scan all outcomes once for every RUNNING run of the table.
     unindexed = "+"
 
@@ -373,7 +377,7 @@ class SQLite(Dialect):
         """See `Dialect`."""
         if moment is not None and moment.tzinfo is UTC and self.connection.timezone is UTC:
             # What Django's conversion comes to, without its way there.
-            return str(moment.replace(tzinfo=None))
+            return moment.isoformat(" ")[:-6]
         return super().time(moment)
 
     def later(self, seconds: float) -> Statement:

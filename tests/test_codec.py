@@ -722,6 +722,17 @@ def test_a_part_of_the_payload_cannot_be_moved_into_the_signature():
         codec.verify("app.jobs:send", "{}", f"more:{signature}")
 
 
+@pytest.mark.parametrize("key", ["text", b"bytes", "Schlüssel", ""])
+def test_signatures_are_those_of_djangos_signer(settings, key):
+    settings.SECRET_KEY = key or "x"
+    settings.SECRET_KEY_FALLBACKS = []
+
+    made = codec.sign("app.jobs:send", '{"args":["ä"],"kwargs":{}}')
+
+    signer = Signer(salt="django_jobs.payload")
+    assert made == signer.signature('app.jobs:send\n{"args":["ä"],"kwargs":{}}')
+
+
 def test_a_signature_made_for_something_else_does_not_verify():
     signature = Signer(salt="elsewhere").signature("app.jobs:send\n{}")
 

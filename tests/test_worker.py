@@ -653,7 +653,7 @@ def test_a_result_whose_answer_was_lost_is_finished_and_not_refused(
 
     assert manager.wait(job_id, 15) == 42
     manager.shutdown()
-    assert calls[1] == set()
+    assert len(calls) == 2
     assert "refused" not in caplog.text
 
 
