@@ -167,8 +167,8 @@ def test_ears_stop_at_once(ears):
 
 
 def test_ears_listen_again_after_their_connection_was_cut(hear, ears, until):
-    if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL's listener has a connection to another process")
+    if ears._listener_class() is not wakeup._PostgreSQLListener:
+        pytest.skip("only PostgreSQL's listener (with psycopg 3) has a connection to another process")
     heard = hear(wakeup.RUNS)
     until(lambda: ears._listener is not None)
     first = ears._listener
