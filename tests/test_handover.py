@@ -125,8 +125,10 @@ def test_a_worker_is_not_given_what_it_would_not_claim(idle, why):
     assert not service.worker.would_begin("mail")
 
 
-def test_a_worker_that_stops_before_the_commit_hands_the_run_back(idle, manager, probes, serve):
+def test_a_worker_that_stops_before_the_commit_hands_the_run_back(idle, manager, probes, monkeypatch):
     idle()
+    # One under way, which waits for SQLite's lock, would find what is handed back.
+    forbid_claims(monkeypatch)
     with transaction.atomic():
         manager.add_immediate_job(probes.give, 3, job_id="x")
         stopping = threading.Thread(target=manager._service.worker._stopping.set)
@@ -137,8 +139,11 @@ def test_a_worker_that_stops_before_the_commit_hands_the_run_back(idle, manager,
     assert (run.status, run.attempt, run.worker_id) == ("READY", 0, "")
 
 
-def test_a_worker_that_was_taken_for_dead_before_the_commit_hands_the_run_back(idle, manager, probes):
+def test_a_worker_that_was_taken_for_dead_before_the_commit_hands_the_run_back(
+    idle, manager, probes, monkeypatch
+):
     service = idle()
+    forbid_claims(monkeypatch)
     with transaction.atomic():
         manager.add_immediate_job(probes.give, 3, job_id="x")
         service.worker.id = processes.new_worker_id()

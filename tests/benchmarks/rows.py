@@ -94,21 +94,21 @@ def _insert_children(alias: str, ids: list[str]) -> None:
     # Django cannot bulk-create a model that extends another's table.
     names = (
         "djangojob_ptr_id, name, func, payload, signature, queue_name, priority, kind, max_instances, "
-        "coalesce, broken_reason, created_at"
+        "coalesce, broken_reason, overrides, created_at"
     )
     connection = connections[alias]
     if connection.vendor == "mysql":
         names = names.replace("coalesce", "`coalesce`")
     else:
         names = names.replace("coalesce", '"coalesce"')
-    marks = ",".join(["%s"] * 12)
+    marks = ",".join(["%s"] * 13)
     now = connection.ops.adapt_datetimefield_value(datetime.now(UTC))
     true = True
     with connection.cursor() as cursor:
         cursor.executemany(
             f"INSERT INTO {Job._meta.db_table} ({names}) VALUES ({marks})",
             [
-                (pk, "nothing", FUNC, PAYLOAD, SIGNATURE, "default", 0, "recurring", 1, true, "", now)
+                (pk, "nothing", FUNC, PAYLOAD, SIGNATURE, "default", 0, "recurring", 1, true, "", "{}", now)
                 for pk in ids
             ],
         )
