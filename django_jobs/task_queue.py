@@ -64,7 +64,7 @@ def enqueue(
         errors=[],
         worker_ids=[],
     )
-    # Before workers hear of it: it should not have started already.
+    # Before workers are told of it: one that looks by itself may have begun already.
     edition.signals.task_enqueued.send_robust(sender=type(backend), task_result=result)
     begin()
     return result

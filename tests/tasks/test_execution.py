@@ -2,12 +2,19 @@ import os
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from django_jobs import JobCancelled, JobFailed, queue, task_results
 from django_jobs.models import Run, Worker
 from django_jobs.tasks import JobsBackend
 from tests.probes.models import Mark
+
+
+def in_transaction(task, *args):
+    """Enqueue a task so that no worker can see it before `task_enqueued` is sent."""
+    with transaction.atomic():
+        return task.enqueue(*args)
 
 
 def names(heard):
@@ -111,7 +118,7 @@ def test_an_async_task_sees_its_own_result_and_attempt(serve, tasks, finish):
 def test_signals_come_in_order_with_the_state_of_their_instant(serve, tasks, finish, heard, until):
     serve()
 
-    finish(tasks.give.enqueue(5))
+    finish(in_transaction(tasks.give, 5))
     until(lambda: len(heard) == 3)
 
     assert names(heard) == ["enqueued", "started", "finished"]
@@ -146,7 +153,7 @@ def test_task_finished_comes_when_the_database_has_it(serve, tasks, edition, unt
 def test_signals_tell_of_each_attempt_and_of_one_end(serve, tasks, finish, heard, until):
     serve()
 
-    finish(tasks.fail_twice.enqueue())
+    finish(in_transaction(tasks.fail_twice))
     until(lambda: len(heard) == 5)
 
     assert names(heard) == ["enqueued", "started", "started", "started", "finished"]
@@ -270,7 +277,7 @@ def test_a_task_that_is_cancelled_while_it_runs_failed_and_says_so(
     serve, tasks, finish, manager, heard, until
 ):
     serve()
-    result = tasks.wait_to_be_told.enqueue()
+    result = in_transaction(tasks.wait_to_be_told)
     assert tasks.began.wait(10)
 
     manager.cancel_job(result.id)
