@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError
@@ -13,33 +11,17 @@ from django.db import connections as django_connections
 
 from django_jobs import connections, signals, tallies
 from django_jobs import queue as durable_queue
-from django_jobs.connections import Outage
+from django_jobs.connections import Call, Outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from django_jobs.queue import ClaimedRun, Outcome
 
 MOST_AT_ONCE = 1000
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Call:
-    """Work of another thread, done between two batches."""
-
-    future: Future[Any]
-    work: Callable[[], Any]
-
-    def do(self, using: str) -> None:
-        if not self.future.set_running_or_notify_cancel():
-            return
-        try:
-            self.future.set_result(self.work())
-        except BaseException as error:  # noqa: BLE001 - it is the caller's
-            connections.discard(django_connections[using])
-            self.future.set_exception(error)
 
 
 class Completer:
@@ -56,7 +38,7 @@ class Completer:
         self._using = using
         self._on_written = on_written
         # None is the last.
-        self._outcomes: queue.SimpleQueue[tuple[ClaimedRun, Outcome] | _Call | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[ClaimedRun, Outcome] | Call[Any] | None] = queue.SimpleQueue()
         self._give_up = threading.Event()
         self._outage = Outage("completer", using)
         self._thread = threading.Thread(target=self._serve, name="django_jobs-completer", daemon=True)
@@ -71,9 +53,9 @@ class Completer:
 
     def call(self, work: Callable[[], T]) -> Future[T]:
         """Have something done on this thread and its connection, after what was put before it."""
-        future: Future[T] = Future()
-        self._outcomes.put(_Call(future, work))
-        return future
+        call = Call(work)
+        self._outcomes.put(call)
+        return call.future
 
     def stop(self, timeout: float) -> bool:
         """Write what is left, then end.
@@ -97,7 +79,7 @@ class Completer:
         is_last = False
         while not is_last:
             batch: list[tuple[ClaimedRun, Outcome]] = []
-            call: _Call | None = None
+            call: Call[Any] | None = None
             try:
                 item = self._outcomes.get(timeout=tallies.seconds_until_due())
             except queue.Empty:
@@ -107,7 +89,7 @@ class Completer:
                 if item is None:
                     is_last = True
                     break
-                if isinstance(item, _Call):
+                if isinstance(item, Call):
                     call = item
                     break
                 batch.append(item)
@@ -120,8 +102,8 @@ class Completer:
             if batch:
                 self._write(batch)
                 tallies.flush_if_due(self._using)
-            if call is not None:
-                call.do(self._using)
+            if call is not None and not call.do():
+                connections.discard(django_connections[self._using])
         if not self._give_up.is_set():
             tallies.flush(self._using)
         self._outage.close()

@@ -15,7 +15,9 @@ import random
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
 from django.db.backends.signals import connection_created
@@ -23,9 +25,13 @@ from django.db.backends.signals import connection_created
 from django_jobs import signals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # A connection that rested longer than this is asked whether it still answers before it is used:
 # firewalls, poolers and `wait_timeout` cut resting connections without a word.
@@ -87,6 +93,25 @@ def give_back() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
             discard(connection)
+
+
+@dataclass(slots=True)
+class Call(Generic[T]):
+    """Work that one thread has done on another's connections."""
+
+    work: Callable[[], T]
+    future: Future[T] = field(default_factory=Future)
+
+    def do(self) -> bool:
+        """Do it, unless it was cancelled; return whether it came to its end."""
+        if not self.future.set_running_or_notify_cancel():
+            return True
+        try:
+            self.future.set_result(self.work())
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            self.future.set_exception(error)
+            return False
+        return True
 
 
 # MySQL's driver says goodbye to the server when it frees a connection, in a forked child too, where

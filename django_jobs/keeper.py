@@ -154,7 +154,7 @@ class Keeper:
         is_steady = self._is_steady(beat.now)
         gone = [peer for peer, key in beat.peers if processes.is_gone(key)]
         if gone or beat.has_orphans:
-            self._rescue(beat.now, gone, is_steady)
+            _rescue(beat.now, gone, using=self._using, max_rescues=self._max_rescues, leases=is_steady)
         if beat.held:
             worker.hand_back_forgotten()
         worker.forget_old_promises()
@@ -172,12 +172,6 @@ class Keeper:
             )
 
         return extend() if self._ears is None else self._ears.unheard(extend)
-
-    def _rescue(self, now: datetime, gone: list[str], leases: bool) -> None:
-        rescued = queue.rescue(
-            now, max_rescues=self._max_rescues, gone=gone, leases=leases, using=self._using
-        )
-        queue.tell_of_rescues(rescued, using=self._using)
 
     def _tell_what_is_due(self, beat: queue.Heartbeat) -> None:
         """Have looked for what a lost notice was about, and for what comes before the next heartbeat."""
@@ -232,16 +226,19 @@ class Keeper:
                 self._worker.stop_run(run_id, "cancelled")
 
 
-def rescue_dead(now: datetime, *, using: str, max_rescues: int, leases: bool = True) -> None:
+def rescue_dead(now: datetime, *, using: str, max_rescues: int) -> None:
     """Take the runs of dead workers from them: of ended leases, and of ended processes of this machine.
 
     Args:
         now: By the database's clock.
         using: Alias of the database.
         max_rescues: A run whose workers died more often than this is FAILED.
-        leases: Whether to go by leases at all; without, only by what this machine can prove.
     """
     here = WorkerRow.objects.using(using).filter(host=processes.host(), stopped_at__isnull=True)
     gone = [row.pk for row in here.only("process_key") if processes.is_gone(row.process_key)]
+    _rescue(now, gone, using=using, max_rescues=max_rescues, leases=True)
+
+
+def _rescue(now: datetime, gone: list[str], *, using: str, max_rescues: int, leases: bool) -> None:
     rescued = queue.rescue(now, max_rescues=max_rescues, gone=gone, leases=leases, using=using)
     queue.tell_of_rescues(rescued, using=using)

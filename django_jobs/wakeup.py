@@ -15,14 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from django_jobs import sql
-from django_jobs.connections import Outage, give_back
+from django_jobs.connections import Call, Outage, give_back
 from django_jobs.inotify import file_writes
 
 T = TypeVar("T")
@@ -297,7 +296,7 @@ class Ears:
         self._lock = threading.Lock()
         self._listener: Listener | None = None
         # Under way on this thread for others.
-        self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._calls: deque[Call[Any]] = deque()
         self._thread = threading.Thread(target=self._serve, name="django_jobs-ears", daemon=True)
 
     def start(self) -> None:
@@ -319,20 +318,16 @@ class Ears:
         """
         with self._lock:
             if self._listener is None or not self._listener.hears_commits or self._stopping.is_set():
-                future = None
+                call = None
             else:
-                future = Future[T]()
-                self._calls.append((future, work))
+                call = Call(work)
+                self._calls.append(call)
                 self._listener.interrupt()
-        return work() if future is None else future.result()
+        return work() if call is None else call.future.result()
 
     def _do_calls(self) -> None:
         while self._calls:
-            future, work = self._calls.popleft()
-            try:
-                future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - it is the caller's
-                future.set_exception(error)
+            self._calls.popleft().do()
 
     def _serve(self) -> None:
         outage = Outage("listener", self._using)

@@ -10,7 +10,9 @@ FOLDER = Path(os.environ["FAULTS_GATE"] + ".broker")
 FOLDER.mkdir(exist_ok=True)
 
 app = Celery("faults", broker="filesystem://")
-app.conf.broker_transport_options = {"data_folder_in": str(FOLDER), "data_folder_out": str(FOLDER)}
+app.conf.broker_transport_options = {
+    name: str(FOLDER) for name in ("data_folder_in", "data_folder_out", "control_folder")
+}
 app.conf.worker_hijack_root_logger = False
 
 
