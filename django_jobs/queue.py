@@ -354,6 +354,7 @@ def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set
     written: set[tuple[int, int]] = set()
     all_rows = [_finished(dialect, run, outcome) for run, outcome in outcomes]
     sizes = [sum(len(value) for value in row[7:] if value) for row in all_rows]
+    has_keys = any(run.unique_key is not None for run, _ in outcomes)
     by_key = None if dialect.returns_finished else {(run.id, run.attempt): (run, o) for run, o in outcomes}
     for rows in _batches(all_rows, sizes):
         if isinstance(dialect, sql.MariaDB):
@@ -362,11 +363,11 @@ def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set
                 ours = set(cursor.fetchall())
                 rows = [row for row in rows if row[:3] in ours]
                 if rows:
-                    cursor.execute(*dialect.finish(rows))
+                    cursor.execute(*dialect.finish(rows, has_keys=has_keys))
             written.update(row[:2] for row in rows)
         else:
             with connection.cursor() as cursor:
-                cursor.execute(*dialect.finish(rows))
+                cursor.execute(*dialect.finish(rows, has_keys=has_keys))
                 if by_key is None:
                     written.update(cursor.fetchall())
                     continue

@@ -169,7 +169,33 @@ class Dialect:
         )
 
     def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
-        """A derived table of rows that an UPDATE can join; `columns` are names and SQL types."""
+        """A derived table of rows that an UPDATE can join; `columns` are names and SQL types.
+
+        What all rows have in common is sent once: most of many outcomes differs in little.
+        """
+        first = rows[0]
+        varying = [index for index in range(len(columns)) if _differs(rows, index)]
+        picked: list[str] = []
+        params: list[Any] = []
+        for index, (name, kind) in enumerate(columns):
+            if index in varying:
+                picked.append(f"{self.element(varying.index(index), kind)} AS {name}")
+            else:
+                picked.append(f"{self.constant(kind)} AS {name}")
+                params.append(first[index])
+        table, more = self.elements([[row[index] for index in varying] for row in rows])
+        return f"SELECT {', '.join(picked)} FROM {table}", [*params, *more]  # noqa: S608
+
+    def elements(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """A table `e` of the rows, which may be empty ones."""
+        raise NotImplementedError
+
+    def element(self, index: int, kind: str) -> str:
+        """What a row of `elements` has at an index, as an SQL type."""
+        raise NotImplementedError
+
+    def constant(self, kind: str) -> str:
+        """A parameter, as an SQL type."""
         raise NotImplementedError
 
     def update(
@@ -186,20 +212,30 @@ class Dialect:
         ending = f" RETURNING {returning}" if returning else ""
         return f"UPDATE {table} SET {assignments} FROM ({rows}) v WHERE {where}{ending}", params  # noqa: S608
 
-    def finish(self, rows: Sequence[Sequence[Any]]) -> Statement:
-        """Write outcomes, rows of `FINISHED_COLUMNS`; return id and attempt of those written, or none."""
+    def finish(self, rows: Sequence[Sequence[Any]], *, has_keys: bool = True) -> Statement:
+        """Write outcomes, rows of `FINISHED_COLUMNS`; return id and attempt of those written, or none.
+
+        Args:
+            rows: At least one.
+            has_keys: Whether any of the runs may have a `unique_key`.
+        """
         run = RUN_TABLE
+        names = [name for name, _ in FINISHED_COLUMNS]
+        status, progress = names.index("status"), names.index("progress")
         changes = [(name, f"v.{name}") for name in _PLAIN_COLUMNS]
-        changes += [
-            ("progress", f"COALESCE(v.progress, {run}.progress)"),
-            ("run_after", f"CASE WHEN v.status = 'READY' THEN {self.after_delay()} ELSE {run}.run_after END"),
+        # What is set is written, and its indexes with it, even to what it was.
+        if any(row[progress] for row in rows):
+            changes.append(("progress", f"COALESCE(v.progress, {run}.progress)"))
+        if any(row[status] == "READY" for row in rows):
+            after = f"CASE WHEN v.status = 'READY' THEN {self.after_delay()} ELSE {run}.run_after END"
+            changes.append(("run_after", after))
+        if has_keys:
             # An id is free for the next job once this one has ended; a firing is taken for ever.
-            (
-                "unique_key",
+            key = (
                 f"CASE WHEN v.status = 'READY' OR {run}.scheduled_at IS NOT NULL "
-                f"THEN {run}.unique_key ELSE NULL END",
-            ),
-        ]
+                f"THEN {run}.unique_key ELSE NULL END"
+            )
+            changes.append(("unique_key", key))
         fence = (
             f"{run}.id = v.id AND {self.unindexed}{run}.status = 'RUNNING' AND {run}.worker_id = v.worker_id "
             f"AND {run}.attempt = v.attempt"
@@ -332,14 +368,18 @@ class PostgreSQL(Dialect):
             [*params, worker_id],
         )
 
-    def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
+    def elements(self, rows: Sequence[Sequence[Any]]) -> Statement:
         """See `Dialect`."""
         # One text: arrays cost the driver ten times as much a row, on the interpreter's lock.
-        cast = ", ".join(f"(e->>{index})::{kind} AS {name}" for index, (name, kind) in enumerate(columns))
-        return (
-            f"SELECT {cast} FROM JSON_ARRAY_ELEMENTS(%s::json) AS e",  # noqa: S608
-            [json.dumps(rows, default=str)],
-        )
+        return "JSON_ARRAY_ELEMENTS(%s::json) AS e", [json.dumps(rows, default=str)]
+
+    def element(self, index: int, kind: str) -> str:
+        """See `Dialect`."""
+        return f"(e->>{index})::{kind}"
+
+    def constant(self, kind: str) -> str:
+        """See `Dialect`."""
+        return f"%s::{kind}"
 
     @property
     def is_steered(self) -> bool:
@@ -400,14 +440,19 @@ class SQLite(Dialect):
             [worker_id, *params],
         )
 
-    def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
+    def elements(self, rows: Sequence[Sequence[Any]]) -> Statement:
         """See `Dialect`."""
         # Not VALUES: each number of rows would be a statement of its own in the driver's cache, and the
         # planner takes them for so many that it reads the whole table for a Bloom filter.
-        picked = ", ".join(
-            f"JSON_EXTRACT(value, '$[{index}]') AS {name}" for index, (name, _) in enumerate(columns)
-        )
-        return f"SELECT {picked} FROM JSON_EACH(%s)", [json.dumps(rows)]  # noqa: S608
+        return "JSON_EACH(%s) e", [json.dumps(rows)]
+
+    def element(self, index: int, kind: str) -> str:
+        """See `Dialect`."""
+        return f"JSON_EXTRACT(e.value, '$[{index}]')"
+
+    def constant(self, kind: str) -> str:
+        """See `Dialect`."""
+        return "%s"
 
 
 class MariaDB(Dialect):
@@ -452,14 +497,22 @@ class MariaDB(Dialect):
             list(ids),
         )
 
-    def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
+    def element(self, index: int, kind: str) -> str:
         """See `Dialect`."""
-        first = "SELECT " + ", ".join(f"%s AS {name}" for name, _ in columns)
-        others = "SELECT " + ", ".join(["%s"] * len(columns))
-        return (
-            " UNION ALL ".join([first, *[others] * (len(rows) - 1)]),
-            [value for row in rows for value in row],
-        )
+        return f"e.v{index}"
+
+    def constant(self, kind: str) -> str:
+        """See `Dialect`."""
+        return "%s"
+
+    def elements(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """See `Dialect`; before 10.6 there is no JSON_TABLE."""
+        # At least one column: rows may have everything in common.
+        width = max(1, len(rows[0]))
+        first = "SELECT " + ", ".join(f"%s AS v{index}" for index in range(width))
+        others = "SELECT " + ", ".join(["%s"] * width)
+        union = " UNION ALL ".join([first, *[others] * (len(rows) - 1)])
+        return f"({union}) e", [value for row in rows for value in (row or [None])]
 
     def update(
         self,
@@ -488,6 +541,11 @@ class MariaDB(Dialect):
             f"ON DUPLICATE KEY UPDATE {sums}",
             [value for row in rows for value in row],
         )
+
+
+def _differs(rows: Sequence[Sequence[Any]], index: int) -> bool:
+    value = rows[0][index]
+    return any(row[index] != value for row in rows)
 
 
 def dialect(connection: BaseDatabaseWrapper) -> Dialect:
