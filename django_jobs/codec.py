@@ -32,7 +32,6 @@ from django.core.exceptions import ValidationError
 from django.core.signals import setting_changed
 from django.db import connections, router
 from django.db.models import Model, QuerySet
-from django.utils.crypto import constant_time_compare
 from django.utils.datastructures import MultiValueDict
 from django.utils.encoding import force_bytes
 from django.utils.functional import Promise
@@ -205,7 +204,7 @@ def verify(func: str, payload: str, signature: str) -> None:
         BadPayload: It was made with none of these keys, or for something else.
     """
     for key in _keys():
-        if constant_time_compare(signature, _signature(func, payload, key)):
+        if signature.isascii() and hmac.compare_digest(signature, _signature(func, payload, key)):
             return
     raise BadPayload(
         f"signature of {func} does not match: either the row was changed outside django_jobs or signed with "

@@ -38,6 +38,15 @@ T = TypeVar("T")
 RESTED_SECONDS = 30.0
 
 
+class _Own(threading.local):
+    """Whether this thread connected since it last gave all back: most runs need no look at each alias."""
+
+    has_any = False
+
+
+_own = _Own()
+
+
 def tidy(rested_seconds: float = 0.0) -> None:
     """Make this thread's connections fit for the next piece of work.
 
@@ -47,6 +56,8 @@ def tidy(rested_seconds: float = 0.0) -> None:
     Args:
         rested_seconds: How long this thread did nothing before.
     """
+    if not _own.has_any:
+        return
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue
@@ -60,6 +71,8 @@ def tidy(rested_seconds: float = 0.0) -> None:
 
 def end_transactions() -> None:
     """Roll back what the last piece of work left open: its locks would hold up everybody."""
+    if not _own.has_any:
+        return
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None and (connection.in_atomic_block or not connection.autocommit):
             logger.warning("a run left a transaction open on %s: it is rolled back", connection.alias)
@@ -93,6 +106,7 @@ def give_back() -> None:
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
             discard(connection)
+    _own.has_any = False
 
 
 @dataclass(slots=True)
@@ -121,6 +135,7 @@ _kept: list[Any] = []
 
 
 def _note(*, connection: BaseDatabaseWrapper, **_: object) -> None:
+    _own.has_any = True
     if connection.vendor == "mysql":
         _open.add(connection.connection)
 
