@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -113,23 +113,19 @@ class JobsCollector(Collector):
     def _ask(self, using: str) -> list[Metric]:
         families = self._families()
         report = health.report(overdue=self._overdue, needs_clock=self._needs_clock)
+        # By the database's clock: all processes begin the month together.
         now = datetime.fromisoformat(report["at"])
         counted = tallies.month_so_far(now, by_function=bool(self._most_functions), using=using)
-        began = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
         queues = _named((one.queue_name for one in counted), self._most_queues)
-        self._add_counted(families, counted, queues, began)
+        self._add_counted(families, counted, queues)
         _add_report(families, report, queues, self._most_queues)
         return list(families.values())
 
-    def _add_counted(
-        self, families: dict[str, Any], counted: list[Counted], queues: set[str], began: float
-    ) -> None:
+    def _add_counted(self, families: dict[str, Any], counted: list[Counted], queues: set[str]) -> None:
         by_queue = _merged(counted, lambda one: one.queue_name, queues)
         for queue_name, (outcomes, ran, waited) in by_queue.items():
             for outcome, word in OUTCOMES.items():
-                families["django_jobs_runs"].add_metric(
-                    [queue_name, word], outcomes.get(outcome, 0), created=began
-                )
+                families["django_jobs_runs"].add_metric([queue_name, word], outcomes.get(outcome, 0))
             for name, durations in (("duration", ran), ("wait", waited)):
                 families[f"django_jobs_run_{name}_seconds"].add_metric(
                     [queue_name], _buckets(durations), durations.seconds
@@ -139,12 +135,8 @@ class JobsCollector(Collector):
             by_function = _merged(counted, lambda one: one.func, functions)
             for func, (outcomes, ran, _) in by_function.items():
                 for outcome, word in OUTCOMES.items():
-                    families["django_jobs_function_runs"].add_metric(
-                        [func, word], outcomes.get(outcome, 0), created=began
-                    )
-                families["django_jobs_function_duration_seconds"].add_metric(
-                    [func], ran.seconds, created=began
-                )
+                    families["django_jobs_function_runs"].add_metric([func, word], outcomes.get(outcome, 0))
+                families["django_jobs_function_duration_seconds"].add_metric([func], ran.seconds)
 
 
 def _add_report(families: dict[str, Any], report: health.Report, queues: set[str], most_queues: int) -> None:

@@ -68,7 +68,7 @@ def _id(run: ClaimedRun) -> str:
 
 def slug(job_id: str) -> str:
     """Return the monitor of a job: its id where that can be one, else what is made of it."""
-    text = slugify(job_id)
+    text = slugify(re.sub(r"[^\w-]+", "-", job_id))
     if text == job_id and len(text) <= MOST_CHARACTERS:
         return text
     digest = hashlib.sha256(job_id.encode()).hexdigest()[:8]

@@ -10,6 +10,7 @@ class TracedConfig(AppConfig):
     def ready(self):
         from opentelemetry import trace
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.instrumentation.django import DjangoInstrumentor
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -19,3 +20,4 @@ class TracedConfig(AppConfig):
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         trace.set_tracer_provider(provider)
         DjangoJobsInstrumentor().instrument()
+        DjangoInstrumentor().instrument()
