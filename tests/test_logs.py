@@ -1,10 +1,17 @@
 import json
 import logging
 import logging.config
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from django_jobs.logs import RunFilter
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -66,3 +73,33 @@ def test_lines_of_a_child_process_say_which_run_they_are_of(runjobs, manager, pr
     assert (
         f"[heavy-one {manager.get_job(job_id)['last_run']['id']} 1 heavy] in a run" in worker.log.read_text()
     )
+
+
+def test_the_settings_of_the_page_write_such_lines(tmp_path):
+    (text,) = re.findall(
+        r"```python\n(# settings\.py\nLOGGING = .*?)```",
+        (ROOT / "docs" / "observability.md").read_text(),
+        re.DOTALL,
+    )
+    script = tmp_path / "log.py"
+    script.write_text(
+        f"{text}\n"
+        "import logging.config\n"
+        "from django_jobs import context\n"
+        "logging.config.dictConfig(LOGGING)\n"
+        "logging.getLogger('shop').info('before')\n"
+        "run = context.RunContext(job_id='a', run_id=7, attempt=1, queue_name='mail', max_log_bytes=9)\n"
+        "context.enter(run)\n"
+        "logging.getLogger('shop.mail').warning('within')\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split(" ", 2)[2] for line in done.stderr.splitlines()] == [
+        "INFO shop [ ] before",
+        "WARNING shop.mail [a 7] within",
+    ]

@@ -47,7 +47,7 @@ def notes():
     observers.install(observer)
     yield observer
     observers.remove(observer)
-    assert observers.installed == ()
+    assert observer not in observers.installed
 
 
 def execute_all():

@@ -57,8 +57,9 @@ class DjangoJobsIntegration(Integration):
 
 
 def _integration() -> DjangoJobsIntegration | None:
-    """Return what the client of now was given; None where Sentry is off, or was set up without it."""
-    return sentry_sdk.get_client().get_integration(DjangoJobsIntegration)
+    """Return what the client of now was given; None where it has no DSN, or was set up without it."""
+    client = sentry_sdk.get_client()
+    return None if client.transport is None else client.get_integration(DjangoJobsIntegration)
 
 
 class _Observer(observers.Observer):

@@ -1,5 +1,7 @@
+import re
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -310,3 +312,19 @@ def test_a_view_takes_a_collector_of_ones_own():
 
 def test_the_view_changes_nothing():
     assert MetricsView.as_view(is_public=True)(RequestFactory().post("/metrics")).status_code == 405
+
+
+def test_the_page_explains_every_metric_and_asks_for_none_that_is_not_there():
+    page = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
+    there = {}
+    for metric in JobsCollector(most_functions=1).describe():
+        labels = ", ".join(f"`{name}`" for name in metric._labelnames)
+        there[metric.name + ("_total" if metric.type == "counter" else "")] = labels
+
+    documented = dict(re.findall(r"^\| `(django_jobs_\w+)` \| ?(.*?) ?\| ", page, re.MULTILINE))
+
+    assert documented == there
+    used = set(re.findall(r"\bdjango_jobs_\w+", "".join(re.findall(r"```yaml\n.*?```", page, re.DOTALL))))
+    used |= set(re.findall(r"\((django_jobs_\w+)", page))
+    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in used} - {"django_jobs"} <= there.keys()
+    assert len(used) > 6

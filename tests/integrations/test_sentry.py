@@ -152,6 +152,16 @@ def test_a_run_whose_worker_died_for_the_last_time_is_an_event(sent, make_run, m
 
 
 @pytest.mark.django_db
+def test_without_a_dsn_nothing_is_stored_and_nothing_asked(sent, manager, probes):
+    sent(monitor_recurring_jobs=True)
+    sentry_sdk.init(dsn=None, default_integrations=False, integrations=[DjangoJobsIntegration()])
+    manager.add_immediate_job(probes.fail)
+    execute_all()
+
+    assert Run.objects.get().options is None
+
+
+@pytest.mark.django_db
 def test_without_the_integration_nothing_is_sent_and_nothing_stored(sent, manager, probes):
     kept = sent(integrations=[])
     manager.add_immediate_job(probes.fail)

@@ -244,4 +244,5 @@ def _provider_of_the_run():
 
     from django_jobs import observers
 
-    return next((one._provider for one in observers.installed if one._provider), trace.get_tracer_provider())
+    given = (getattr(one, "_provider", None) for one in observers.installed)
+    return next(filter(None, given), trace.get_tracer_provider())
