@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 # Workers that a report names.
 MOST_WORKERS = 200
+#: Every `Problem.code`.
+CODES = (
+    "no_worker", "no_clock", "overdue_runs", "overdue_jobs", "broken_jobs", "broken_runs", "lost_runs",
+)  # fmt: skip
 
 
 class Problem(TypedDict):
     """Something that a person should look at."""
 
-    code: str  # no_worker, no_clock, overdue_runs, overdue_jobs, broken_jobs, broken_runs, lost_runs
+    code: str  # one of CODES
     text: str
 
 

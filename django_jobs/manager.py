@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import os
 import threading
@@ -10,6 +11,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -19,7 +21,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import codec, functions, queue, signals, snapshots, triggers, wakeup
+from django_jobs import codec, functions, observers, queue, signals, snapshots, triggers, wakeup
 from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.conf import jobs_settings
 from django_jobs.engines.threads import ThreadEngine
@@ -73,7 +75,10 @@ def _from_anywhere(
             asyncio.get_running_loop()
         except RuntimeError:
             return method(self, *args, **kwargs)
-        return _helper().submit(method, self, *args, **kwargs).result()
+        # With the caller's context: what traces its request finds the request there.
+        called = contextvars.copy_context()
+        result: R = _helper().submit(called.run, method, self, *args, **kwargs).result()
+        return result
 
     return call
 
@@ -375,7 +380,7 @@ class JobManager:
                 raise type(error)(f"job {index} of add_many: {error}") from error
         if runs:
             using = jobs_database()
-            with transaction.atomic(using=using):
+            with observers.adding(runs), transaction.atomic(using=using):
                 queue.enqueue(runs, using=using)
                 wakeup.tell(wakeup.RUNS, using=using)
         return [run.job_id for run in runs]
@@ -410,6 +415,12 @@ class JobManager:
         Returns:
             What has it begin when the transaction under way commits, to be called before that ends.
         """
+        if observers.installed:
+            with observers.adding([run]):
+                return self._insert_one(run, using)
+        return self._insert_one(run, using)
+
+    def _insert_one(self, run: NewRun, using: str) -> Callable[[], None]:
         service = self._root._service
         worker = None if service is None else service.worker
         if (
@@ -469,8 +480,21 @@ class JobManager:
         max_instances: int | None,
         kind: Kind,
     ) -> str:
-        using = jobs_database()
         run, options = self._new_run(func, args, kwargs, job_id)
+        # The firings of others have nothing to do with who added them.
+        with observers.adding([run]) if kind is Kind.SCHEDULED and observers.installed else nullcontext():
+            return self._write_job(run, options, trigger, job_id, max_instances, kind)
+
+    def _write_job(
+        self,
+        run: NewRun,
+        options: JobOptions,
+        trigger: BaseTrigger,
+        job_id: str | None,
+        max_instances: int | None,
+        kind: Kind,
+    ) -> str:
+        using = jobs_database()
         # An argument of the call is nearer than `using()`, but 1 is also what nobody chose.
         instances = options.max_instances if max_instances in {None, 1} else max_instances
         if instances is not None:
@@ -613,8 +637,9 @@ class JobManager:
         using = jobs_database()
         row = Job.objects.using(using).filter(pk=job_id).first()
         if row is not None:
-            with queue.write_transaction(using):
-                ids = queue.enqueue([firing(row, None)], using=using)
+            run = firing(row, None)
+            with observers.adding([run]), queue.write_transaction(using):
+                ids = queue.enqueue([run], using=using)
                 if ids:
                     Job.objects.using(using).filter(pk=job_id).update(last_run_id=ids[0])
                 wakeup.tell(wakeup.RUNS, using=using)
@@ -627,7 +652,8 @@ class JobManager:
             queue_name=last.queue_name, priority=last.priority, kind=last.kind,
             options=queue.renewed(last.options),
         )  # fmt: skip
-        queue.enqueue([again], using=using)
+        with observers.adding([again]):
+            queue.enqueue([again], using=using)
         wakeup.tell(wakeup.RUNS, using=using)
         return job_id
 

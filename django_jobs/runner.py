@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django.utils import timezone
 
-from django_jobs import codec, connections, context, functions, retry, task_results
+from django_jobs import codec, connections, context, functions, observers, retry, task_results
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, JobCancelled, RunInterrupted
 from django_jobs.interruption import Interruptible
@@ -76,6 +76,9 @@ class Execution:
         self.remote: Remote | None = None
         self._begun = 0.0
         self._task: asyncio.Task[Any] | None = None
+        # What ends the observation under way, and what was raised; see `observers`.
+        self._ends: list[observers.End] | None = None
+        self._raised: BaseException | None = None
 
     @property
     def is_started(self) -> bool:
@@ -96,6 +99,15 @@ class Execution:
         Returns:
             The outcome; or, for an `async def` function, what to await for it on the event loop.
         """
+        result = self._begin()
+        if observers.installed:
+            if isinstance(result, Outcome):
+                self._end_observation(result)
+            elif self._ends is not None:
+                observers.end(self._ends, None, None)
+        return result
+
+    def _begin(self) -> Outcome | Callable[[], Coroutine[Any, Any, Outcome]]:
         try:
             expired = self._expired()
             if expired:
@@ -109,6 +121,8 @@ class Execution:
                 return lambda: self._await(function, args, kwargs)
             context.enter(self.context)
             try:
+                if observers.installed:
+                    self._ends = observers.begin(self.run)
                 result = self._interruptible.call(lambda: function(*args, **kwargs))
             finally:
                 context.leave()
@@ -129,12 +143,30 @@ class Execution:
         # It may have been in the middle of a driver's conversation with its database.
         connections.give_back()
 
+    def _end_observation(self, outcome: Outcome) -> None:
+        if self._ends is None:
+            # Its function was not called: it cannot be found, or its time was over.
+            self._ends = observers.begin(self.run)
+        observers.end(self._ends, outcome, self._raised)
+        # A traceback has the frames, and these have this.
+        self._raised = None
+
     async def _await(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Outcome:
         with _task_lock:
             self._task = asyncio.current_task()
         context.enter(self.context)
+        if not observers.installed:
+            return await self._call(function, args, kwargs)
+        self._ends = observers.begin(self.run)
+        outcome = await self._call(function, args, kwargs)
+        self._end_observation(outcome)
+        return outcome
+
+    async def _call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Outcome:
         try:
             remaining = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
             async with asyncio.timeout(remaining) as limit:
@@ -225,6 +257,8 @@ class Execution:
                 return self._outcome(Status.READY, error=error, traceback=trace)
 
     def _failed(self, error: BaseException) -> Outcome:
+        if observers.installed:
+            self._raised = error
         text = _one_line(error)
         trace = _cut("".join(traceback_module.format_exception(error)), jobs_settings().MAX_ERROR_BYTES)
         if self.context.must_stop:

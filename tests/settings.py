@@ -6,7 +6,7 @@ import os
 import django
 
 from testproject.settings import *  # noqa: F403
-from testproject.settings import INSTALLED_APPS
+from testproject.settings import INSTALLED_APPS, LOGGING
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.probes"]
 if django.VERSION < (6, 0):
@@ -20,3 +20,9 @@ DJANGO_JOBS = json.loads(os.environ.get("TESTS_DJANGO_JOBS") or "{}")
 
 # Of any queue, so that tests can choose; only `django_jobs.tasks` and its users read it.
 TASKS = {"default": {"BACKEND": "django_jobs.tasks.JobsBackend", "QUEUES": []}}
+
+if os.environ.get("TESTS_LOG_FORMAT"):
+    # Lines that say which run they are from.
+    LOGGING["filters"] = {"run": {"()": "django_jobs.logs.RunFilter"}}
+    LOGGING["formatters"]["line"]["format"] = "[{job_id} {run_id} {attempt} {queue_name}] {message}"
+    LOGGING["handlers"]["console"]["filters"] = ["run"]

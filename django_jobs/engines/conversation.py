@@ -10,7 +10,7 @@ import threading
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any
 
-from django_jobs import connections
+from django_jobs import connections, observers
 from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Rest after which database connections are given back.
 IDLE_SECONDS = 10.0
+# That an outcome is held up at most by traces that nobody takes.
+FLUSH_SECONDS = 2.0
 
 
 class Conversation:
@@ -63,6 +65,8 @@ class Conversation:
                 finally:
                     self._loop = None
         self._execution = None
+        # Before, not after: the parent may end this process when it has the outcome.
+        observers.flush(FLUSH_SECONDS)
         self._say("outcome", {**asdict(outcome), "is_interrupted": execution.is_interrupted})
 
     def _progressed(self, execution: Execution) -> None:

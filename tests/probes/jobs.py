@@ -2,10 +2,12 @@
 
 import ast
 import asyncio
+import logging
 import os
 import threading
 import time
 
+from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 from django.db.backends.signals import connection_created
 
@@ -204,3 +206,43 @@ def log_in(user, password):
 
 def name_of(user):
     return user.username
+
+
+def log_a_line(logger):
+    logging.getLogger(logger).info("in a run")
+    return current_run().run_id
+
+
+async def log_a_line_async(logger):
+    await asyncio.sleep(0)
+    return log_a_line(logger)
+
+
+async def log_a_line_in_a_helper(logger):
+    return await sync_to_async(log_a_line)(logger)
+
+
+def wrapped_async():
+    return rest(0)
+
+
+def trace_id():
+    from opentelemetry import trace
+
+    with _provider_of_the_run().get_tracer("a job").start_as_current_span("inside") as span:
+        return trace.format_trace_id(span.get_span_context().trace_id)
+
+
+async def trace_id_async():
+    await asyncio.sleep(0)
+    return trace_id()
+
+
+def _provider_of_the_run():
+    """The provider that observes the run, as `instrument()` was given it; else that of the process."""
+    from opentelemetry import trace
+
+    from django_jobs import observers
+
+    given = (getattr(one, "_provider", None) for one in observers.installed)
+    return next(filter(None, given), trace.get_tracer_provider())

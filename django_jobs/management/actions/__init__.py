@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from django_jobs.management.actions.add import Add
 from django_jobs.management.actions.look import List, Show
+from django_jobs.management.actions.metrics import Metrics
 from django_jobs.management.actions.prune import Prune
 from django_jobs.management.actions.resign import Resign
 from django_jobs.management.actions.status import Status
@@ -16,5 +17,6 @@ if TYPE_CHECKING:
 
 #: In the order of `manage.py jobs --help`.
 ACTIONS: tuple[type[Action], ...] = (
-    List, Show, Add, Pause, Resume, Run, Cancel, Retry, Remove, Prune, Status, Resign,
+    List, Show, Add, Pause, Resume, Run, Cancel, Retry, Remove, Prune, Status, Metrics,
+    Resign,
 )  # fmt: skip

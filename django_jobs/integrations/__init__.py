@@ -1,0 +1,1 @@
+"""What others' monitoring is told, one module for each kind; each needs its own library."""

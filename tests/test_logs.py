@@ -1,0 +1,105 @@
+import json
+import logging
+import logging.config
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from django_jobs.logs import RunFilter
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def lines():
+    """Lines of the logger "shop", with what the filter put on them."""
+    written = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            written.append(
+                (record.getMessage(), record.job_id, record.run_id, record.attempt, record.queue_name)
+            )
+
+    handler = Handler()
+    handler.addFilter(RunFilter())
+    logger = logging.getLogger("shop")
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    yield written
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def test_outside_of_a_run_the_fields_are_empty(lines):
+    logging.getLogger("shop").info("no run")
+
+    assert lines == [("no run", "", "", "", "")]
+
+
+@pytest.mark.parametrize("name", ["log_a_line", "log_a_line_async", "log_a_line_in_a_helper"])
+def test_lines_that_a_run_logs_say_which_run_it_is(name, lines, serve, manager, probes):
+    serve()
+
+    job_id = manager.using(queue_name="mail").add_immediate_job(getattr(probes, name), "shop", job_id="hello")
+    run_id = manager.wait(job_id, 10)
+    logging.getLogger("shop").info("after it")
+
+    assert lines == [("in a run", "hello", run_id, 1, "mail"), ("after it", "", "", "", "")]
+
+
+def test_what_a_record_was_given_stays(lines):
+    logging.getLogger("shop").info("its own", extra={"job_id": "mine"})
+
+    assert lines == [("its own", "mine", "", "", "")]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_lines_of_a_child_process_say_which_run_they_are_of(runjobs, manager, probes):
+    settings = {"ENGINES": {"heavy": "processes"}}
+    worker = runjobs("--drain", env={"TESTS_DJANGO_JOBS": json.dumps(settings), "TESTS_LOG_FORMAT": "1"})
+    job_id = manager.using(queue_name="heavy").add_immediate_job(
+        probes.log_a_line, "shop", job_id="heavy-one"
+    )
+
+    manager.wait(job_id, 60)
+
+    assert worker.wait(60) == 0
+    assert (
+        f"[heavy-one {manager.get_job(job_id)['last_run']['id']} 1 heavy] in a run" in worker.log.read_text()
+    )
+
+
+def test_the_settings_of_the_page_write_such_lines(tmp_path):
+    (text,) = re.findall(
+        r"```python\n(# settings\.py\nLOGGING = .*?)```",
+        (ROOT / "docs" / "observability.md").read_text(),
+        re.DOTALL,
+    )
+    script = tmp_path / "log.py"
+    script.write_text(
+        f"{text}\n"
+        "import logging.config\n"
+        "from django_jobs import context\n"
+        "logging.config.dictConfig(LOGGING)\n"
+        "logging.getLogger('shop').info('before')\n"
+        "run = context.RunContext(job_id='a', run_id=7, attempt=1, queue_name='mail', max_log_bytes=9)\n"
+        "context.enter(run)\n"
+        "logging.getLogger('shop.mail').warning('within')\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert [line.split(" ", 2)[2] for line in done.stderr.splitlines()] == [
+        "INFO shop [ ] before",
+        "WARNING shop.mail [a 7] within",
+    ]
