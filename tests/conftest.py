@@ -36,9 +36,9 @@ def pytest_report_header():
 @pytest.fixture(autouse=True)
 def nothing_declared(monkeypatch):
     """Start each test without declared schedules: the example project's would fire in all of them."""
-    from django_jobs import functions
+    from django_jobs import schedules
 
-    monkeypatch.setattr(functions, "_declared", {})
+    monkeypatch.setattr(schedules, "_declared", {})
 
 
 @pytest.fixture

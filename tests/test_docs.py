@@ -27,10 +27,10 @@ from django.test import RequestFactory
 import django_jobs
 from django_jobs import checks, codec, conf, exceptions, health, processes, signals, snapshots, tasks, testing
 from django_jobs.context import RunContext
-from django_jobs.functions import JobOptions
 from django_jobs.management.actions import ACTIONS, action
 from django_jobs.manager import JobManager, get_job_manager
 from django_jobs.models import Worker
+from django_jobs.options import JobOptions
 from django_jobs.testing import capture_jobs
 
 ROOT = Path(__file__).parent.parent
