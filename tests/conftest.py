@@ -42,6 +42,28 @@ def nothing_declared(monkeypatch):
 
 
 @pytest.fixture
+def old(db, monkeypatch):
+    """A scheduler of django-apscheduler's, whose store writes its rows; without a thread that fires them."""
+    from apscheduler.schedulers.base import BaseScheduler
+    from django_apscheduler.jobstores import DjangoJobStore
+
+    class StillScheduler(BaseScheduler):
+        def wakeup(self):
+            pass
+
+        def shutdown(self, wait=True):
+            super().shutdown(wait)
+
+    # Its own closes the connection that the test's transaction is on.
+    monkeypatch.setattr(DjangoJobStore, "shutdown", lambda self: None)
+    scheduler = StillScheduler(timezone="Europe/Paris")
+    scheduler.add_jobstore(DjangoJobStore(), "default")
+    scheduler.start(paused=True)
+    yield scheduler
+    scheduler.shutdown()
+
+
+@pytest.fixture
 def make_run(db):
     """Return a factory of `Run` rows; a status and times that fit each other are filled in."""
     from django_jobs import codec
