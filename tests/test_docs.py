@@ -32,6 +32,7 @@ from django_jobs.manager import JobManager, get_job_manager
 from django_jobs.models import Worker
 from django_jobs.options import JobOptions
 from django_jobs.testing import capture_jobs
+from tests import reference
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -42,8 +43,6 @@ PAGES = [README, *sorted(DOCS.glob("*.md"))]
 APP = "shop"
 # A line that ends with `# -> value` or `# raises Error` is a promise that is kept.
 PROMISE = re.compile(r"# (->|raises) (.+)$")
-# Public for the sake of `runjobs` and of the start in a server; nothing that a reader would call.
-NOT_FOR_READERS = {"serve", "start_after"}
 
 
 def page_name(value):
@@ -354,12 +353,18 @@ def test_the_settings_page_names_every_setting_with_its_default():
     }
 
 
+def test_the_reference_says_what_the_docstrings_say():
+    assert reference.PAGE.read_text() == reference.page(), "python -m tests.reference writes it anew"
+
+
 def test_the_api_page_has_every_method_of_the_manager_with_its_signature():
     headings = re.findall(r"^### `(\w+)(\(.*\))`$", (DOCS / "api.md").read_text(), re.MULTILINE)
     public = {
         name: plain_signature(method)
         for name, method in inspect.getmembers(JobManager, inspect.isfunction)
-        if not name.startswith("_") and name not in NOT_FOR_READERS and not is_twin(name)
+        if not name.startswith("_")
+        and name not in reference.NOT_FOR_READERS["JobManager"]
+        and not is_twin(name)
     }
 
     assert dict(headings) == public
