@@ -267,6 +267,31 @@ def test_the_commands_of_a_page_exist_and_take_its_options(page, monkeypatch):
                     known.create_parser("manage.py", name).parse_args(arguments)
 
 
+def named_commands(page):
+    """What a page's prose, and its files for other programs, say of commands: the words of each."""
+    text = re.sub(
+        r"^```(python|py|sh|console)\n.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL
+    )
+    spans = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^.*manage\.py .*$", text, re.MULTILINE)
+    for span in spans:
+        if found := re.search(r"(?:^|manage\.py )((?:runjobs|jobs|demo)(?: [^`|&\"\]]*)?)$", span):
+            yield found[1].split()
+
+
+@each_page
+def test_commands_and_options_that_a_page_speaks_of_exist(page):
+    actions = {kind.name: kind for kind in ACTIONS}
+    for name, *words in named_commands(page):
+        known = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
+        if name == "jobs" and words and not words[0].startswith("-"):
+            assert words[0] in actions, words
+            known = ArgumentParser()
+            actions[words[0]].add_arguments(known)
+        options = {option for one in known._actions for option in one.option_strings} | {"--json"}
+        named = {word.partition("=")[0].strip(",.;:") for word in words if word.startswith("--")}
+        assert named <= options, f"{name} {words}: {named - options}"
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if "```console" in page.read_text()], ids=page_name)
 def test_the_transcripts_of_a_page_are_what_its_commands_say(
     page, django_db_reset_sequences, install, make_worker, monkeypatch
