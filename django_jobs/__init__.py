@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from django_jobs.context import RunContext, current_run
+    from django_jobs.decorators import job
     from django_jobs.exceptions import (
         ConflictingIdError,
         GiveUp,
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
         JobLookupError,
         RetryLater,
     )
-    from django_jobs.functions import cron, job, recurring
     from django_jobs.manager import JobManager, get_job_manager
     from django_jobs.retry import Retry
+    from django_jobs.schedules import cron, recurring
 
 __all__ = [
     "ConflictingIdError",
@@ -47,11 +48,11 @@ _HOMES = {
     "Retry": "retry",
     "RetryLater": "exceptions",
     "RunContext": "context",
-    "cron": "functions",
+    "cron": "schedules",
     "current_run": "context",
     "get_job_manager": "manager",
-    "job": "functions",
-    "recurring": "functions",
+    "job": "decorators",
+    "recurring": "schedules",
 }
 
 

@@ -7,7 +7,7 @@ from django.core import checks as django_checks
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import checks, functions, signals
+from django_jobs import checks, schedules, signals
 
 
 class DjangoJobsConfig(AppConfig):
@@ -27,5 +27,5 @@ class DjangoJobsConfig(AppConfig):
         signals.write_to_log()
         task_results.connect_where_used()
         autodiscover_modules("jobs")
-        functions.check_declarations()
+        schedules.check_declarations()
         autostart.start_where_requests_are_served()

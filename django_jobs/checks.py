@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 
-from django_jobs import conf, functions
+from django_jobs import conf, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ def check_declarations(**_: Any) -> Sequence[CheckMessage]:
             hint='Give each an id of its own, as in @recurring(minutes=30, job_id="...").',
             id="django_jobs.E009",
         )
-        for job_id, paths in functions.contested_ids().items()
+        for job_id, paths in schedules.contested_ids().items()
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import DatabaseError, InterfaceError
 from django.db import connections as django_connections
 
-from django_jobs import connections, signals, tallies
+from django_jobs import connections, tallies
 from django_jobs import queue as durable_queue
 from django_jobs.connections import Call, Outage
 
@@ -139,13 +139,7 @@ class Completer:
         )
         self._on_written(batch)
         for run, outcome in batch:
-            if (run.id, run.attempt) in written:
-                if outcome.status == "READY" and outcome.retry_in is None:
-                    signals.emit(signals.run_held, run=run, reason=outcome.error)
-                else:
-                    signals.emit(signals.run_finished, run=run, outcome=outcome)
-            else:
-                signals.emit(signals.run_refused, run=run)
+            durable_queue.tell_of_outcome(run, outcome, is_written=(run.id, run.attempt) in written)
 
     def _written_before(
         self, batch: list[tuple[ClaimedRun, Outcome]], written: set[tuple[int, int]]

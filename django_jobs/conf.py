@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,9 +97,7 @@ def problems(raw: object) -> Iterator[str]:
         return
     for key, value in raw.items():
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
-            hint = f", did you mean {near[0]}?" if near else f"; the keys are {', '.join(sorted(KEYS))}."
-            yield f"DJANGO_JOBS: unknown key {key}{hint}"
+            yield f"DJANGO_JOBS: {unknown_key(key, sorted(KEYS))}"
             continue
         problem = _value_problem(key, value)
         if problem:
@@ -111,6 +109,14 @@ def problems(raw: object) -> Iterator[str]:
             f"DJANGO_JOBS: LEASE_SECONDS ({lease}) must be at least twice HEARTBEAT_SECONDS ({heartbeat}), "
             "or one late heartbeat gives away running work."
         )
+
+
+def unknown_key(key: object, known: Collection[str]) -> str:
+    """Return the sentence that tells of a key that there is none of, with the nearest one if any is near."""
+    near = difflib.get_close_matches(str(key), known, n=1)
+    return f"unknown key {key}" + (
+        f", did you mean {near[0]}?" if near else f"; the keys are {', '.join(known)}."
+    )
 
 
 def _is_number(value: object) -> bool:

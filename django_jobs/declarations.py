@@ -28,7 +28,19 @@ from django.db import (
 from django.db.models import DateTimeField
 from django.db.models.expressions import RawSQL
 
-from django_jobs import codec, functions, processes, queue, signals, sql, triggers, wakeup
+from django_jobs import (
+    arguments,
+    codec,
+    decorators,
+    functions,
+    processes,
+    queue,
+    schedules,
+    signals,
+    sql,
+    triggers,
+    wakeup,
+)
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import DEFAULT_QUEUE_NAME, Declarer, Job, Kind, Release
@@ -66,9 +78,9 @@ def own() -> tuple[str, Definitions]:
     """Return the fingerprint of what this process's code declares, and the definitions by job id.
 
     Raises:
-        ValueError: A function cannot be found by its name; or as `functions.stored_arguments`.
+        ValueError: A function cannot be found by its name; or as `arguments.stored_arguments`.
     """
-    definitions = {declared.job_id: _definition(declared) for declared in functions.declarations()}
+    definitions = {declared.job_id: _definition(declared) for declared in schedules.declarations()}
     # As others will read it: tuples are lists then.
     definitions = json.loads(json.dumps(definitions))
     # A set is stored in an order of its own in each process, and is the same nevertheless.
@@ -80,17 +92,17 @@ def own() -> tuple[str, Definitions]:
     return codec.sign("", json.dumps(told, sort_keys=True)), definitions
 
 
-def _definition(declared: functions.Declaration) -> dict[str, Any]:
+def _definition(declared: schedules.Declaration) -> dict[str, Any]:
     path, function = functions.path_of(declared.func)
-    options = declared.options.over(functions.options_of(function))
-    payload = functions.stored_arguments(declared.args, declared.kwargs)
+    options = declared.options.over(decorators.options_of(function))
+    payload = arguments.stored_arguments(declared.args, declared.kwargs)
     return {
         "name": options.name or path.rpartition(":")[2],
         "func": path,
         "payload": payload,
         # The declaring process's: another that applies it signs nothing that it only read.
         "signature": codec.sign(path, payload),
-        "options": functions.stored_options(options, function, declared.args),
+        "options": arguments.stored_options(options, function, declared.args),
         "coalesce": options.coalesce is not False,
         "misfire_grace_time": options.misfire_grace_time,
         "queue_name": options.queue_name or DEFAULT_QUEUE_NAME,

@@ -22,7 +22,7 @@ from django.db import DatabaseError, connections
 from django_jobs import __version__, codec, context, processes, queue, signals, tallies
 from django_jobs.clock import Clock
 from django_jobs.exceptions import RunInterrupted
-from django_jobs.models import Run, Status
+from django_jobs.models import Run
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
@@ -109,12 +109,7 @@ class InlineWorker:
         if is_written:
             tallies.note_attempts([(run, outcome)])
             tallies.flush(self._using)
-        if not is_written:
-            signals.emit(signals.run_refused, run=run)
-        elif outcome.status == Status.READY and outcome.retry_in is None:
-            signals.emit(signals.run_held, run=run, reason=outcome.error)
-        else:
-            signals.emit(signals.run_finished, run=run, outcome=outcome)
+        queue.tell_of_outcome(run, outcome, is_written=is_written)
         raised = execution.raised
         if raised is not None and not isinstance(raised, (Exception, *_RECORDED)):
             raise raised

@@ -21,7 +21,18 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import codec, functions, observers, queue, signals, snapshots, triggers, wakeup
+from django_jobs import (
+    arguments,
+    codec,
+    decorators,
+    functions,
+    observers,
+    queue,
+    signals,
+    snapshots,
+    triggers,
+    wakeup,
+)
 from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.conf import jobs_settings
 from django_jobs.engines.threads import ThreadEngine
@@ -33,7 +44,6 @@ from django_jobs.exceptions import (
     JobLookupError,
     UnknownTrigger,
 )
-from django_jobs.functions import NO_OPTIONS, JobOptions
 from django_jobs.models import (
     DEFAULT_QUEUE_NAME,
     FINISHED,
@@ -43,6 +53,7 @@ from django_jobs.models import (
     Status,
     jobs_database,
 )
+from django_jobs.options import NO_OPTIONS, JobOptions, checked_id
 from django_jobs.queue import NewRun
 from django_jobs.service import Service
 
@@ -389,12 +400,12 @@ class JobManager:
         self, func: Func, args: tuple[Any, ...], kwargs: dict[str, Any], job_id: str | None
     ) -> tuple[NewRun, JobOptions]:
         path, function = functions.path_of(func)
-        functions.check_arguments(path, function, args, kwargs)
-        options = self._options.over(functions.options_of(function))
-        payload = functions.stored_arguments(args, kwargs)
-        stored = queue.renewed(functions.stored_options(options, function, args))
+        arguments.check_arguments(path, function, args, kwargs)
+        options = self._options.over(decorators.options_of(function))
+        payload = arguments.stored_arguments(args, kwargs)
+        stored = queue.renewed(arguments.stored_options(options, function, args))
         run = NewRun(
-            job_id=uuid.uuid4().hex if job_id is None else functions.checked_id(job_id),
+            job_id=uuid.uuid4().hex if job_id is None else checked_id(job_id),
             name=options.name or path.rpartition(":")[2],
             func=path,
             payload=payload,
@@ -929,4 +940,4 @@ def get_job_manager() -> JobManager:
     return _manager
 
 
-functions.provide_manager(get_job_manager)
+decorators.provide_manager(get_job_manager)

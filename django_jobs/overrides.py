@@ -13,8 +13,8 @@ from django.db.models import Q
 
 from django_jobs import queue, signals, triggers, wakeup
 from django_jobs.declarations import POLICY, follow
-from django_jobs.functions import JobOptions
 from django_jobs.models import Job, jobs_database
+from django_jobs.options import JobOptions
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger

@@ -501,14 +501,19 @@ def cancel_waiting(where: Q, reason: str = "", *, using: str) -> int:
     """Cancel waiting runs and leave running ones alone; return how many."""
     ready = Run.objects.using(using).ready()
     with write_transaction(using):
-        rows = list(ready.filter(where).select_for_update().values_list("pk", "func", "queue_name"))
+        columns = ("pk", "options", "func", "queue_name")
+        rows = list(ready.filter(where).select_for_update().values_list(*columns))
         for start in range(0, len(rows), BATCH):
             ready.filter(pk__in=[row[0] for row in rows[start : start + BATCH]]).update(
                 status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
             )
     if rows:
-        ended = [(func, queue_name, Status.CANCELLED.value) for _, func, queue_name in rows]
+        runs = [(pk, options) for pk, options, _, _ in rows]
+        ended = [(func, queue_name, Status.CANCELLED.value) for _, _, func, queue_name in rows]
         transaction.on_commit(lambda: tallies.note_ended(ended, using=using), using=using)
+        transaction.on_commit(
+            lambda: signals.emit(signals.runs_cancelled, runs=runs, reason=reason), using=using
+        )
     return len(rows)
 
 
@@ -686,6 +691,16 @@ def rescue_one(run: ClaimedRun, reason: str, *, max_rescues: int, using: str) ->
         )
         row = held.select_for_update().first()
         return None if row is None else _rescue(row, database_now(using), max_rescues, using, reason)
+
+
+def tell_of_outcome(run: ClaimedRun, outcome: Outcome, *, is_written: bool) -> None:
+    """Say what became of an attempt: it ended, waits for a person, or came too late to be written."""
+    if not is_written:
+        signals.emit(signals.run_refused, run=run)
+    elif outcome.status == Status.READY and outcome.retry_in is None:
+        signals.emit(signals.run_held, run=run, reason=outcome.error)
+    else:
+        signals.emit(signals.run_finished, run=run, outcome=outcome)
 
 
 def tell_of_rescues(rescued: Sequence[Rescued], *, using: str) -> None:

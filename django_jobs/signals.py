@@ -30,6 +30,8 @@ run_finished = Signal()
 run_refused = Signal()
 # A run whose worker died was READY again, or ended: job_id, run_id, worker_id, status, reason.
 run_rescued = Signal()
+# Runs were cancelled while they waited: runs (pairs of id and options), reason ("" for none given).
+runs_cancelled = Signal()
 # A run cannot be called as stored and waits for a person: run, reason.
 run_held = Signal()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import codec, functions, queue, task_results
+from django_jobs import arguments, codec, decorators, functions, queue, task_results
 from django_jobs.editions import as_json, edition_of
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
 from django_jobs.manager import _from_anywhere, get_job_manager
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from django_jobs.functions import JobOptions
+    from django_jobs.options import JobOptions
 
 # Where TASKS was changed after the app was ready.
 task_results.connect()
@@ -81,10 +81,10 @@ def _new_run(
     path = _path(task)
     # The context that the Task may take comes first.
     before = (None,) if task.takes_context else ()
-    functions.check_arguments(path, task.func, (*before, *args), kwargs)
-    policy = functions.options_of(task.func).over(defaults)
+    arguments.check_arguments(path, task.func, (*before, *args), kwargs)
+    policy = decorators.options_of(task.func).over(defaults)
     options = queue.renewed(policy.stored(), max(now, task.run_after or now)) or {}
-    hidden = functions.hidden_positions(task.func, frozenset(policy.sensitive or ()))
+    hidden = arguments.hidden_positions(task.func, frozenset(policy.sensitive or ()))
     positions = [at - len(before) for at in hidden if 0 <= at - len(before) < len(args)]
     if positions:
         options["sensitive"] = [*options.get("sensitive", ()), *positions]
@@ -93,7 +93,7 @@ def _new_run(
         enqueued_at=now.isoformat(),
         run_after=None if task.run_after is None else task.run_after.isoformat(),
     )
-    payload = functions.stored_arguments(args, kwargs)
+    payload = arguments.stored_arguments(args, kwargs)
     return NewRun(
         job_id=uuid.uuid4().hex,
         name=policy.name or task.name,

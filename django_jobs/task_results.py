@@ -8,6 +8,7 @@ import logging
 from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.conf import settings
@@ -93,6 +94,7 @@ def connect() -> None:
     """Have the framework's receivers told of tasks that end in this process; once or more."""
     signals.run_finished.connect(_tell_finished, dispatch_uid="django_jobs.task_results")
     signals.run_rescued.connect(_tell_rescued, dispatch_uid="django_jobs.task_results")
+    signals.runs_cancelled.connect(_tell_cancelled, dispatch_uid="django_jobs.task_results")
 
 
 def connect_where_used() -> None:
@@ -121,6 +123,16 @@ def _tell_rescued(*, run_id: int, status: str, **_: Any) -> None:
     run = Run.objects.using(jobs_database()).filter(pk=run_id).first()
     if run is not None and is_task(run):
         _send_finished(run, lambda: stored(run), run.error, "")
+
+
+def _tell_cancelled(*, runs: Sequence[tuple[int, dict[str, Any] | None]], **_: Any) -> None:
+    ids = [run_id for run_id, options in runs if TASK in (options or ())]
+    for start in range(0, len(ids), queue.BATCH):
+        batch = Run.objects.using(jobs_database()).filter(pk__in=ids[start : start + queue.BATCH])
+        for run in batch.order_by("pk").defer("log", "progress"):
+            # One that was retried by hand meanwhile has not ended.
+            if run.status == Status.CANCELLED:
+                _send_finished(run, partial(stored, run), run.error or "cancelled while it waited", "")
 
 
 def _send_finished(run: Run | ClaimedRun, result_now: Callable[[], Any], error: str, trace: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,8 @@ from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 
 from django_jobs import editions, functions
-from django_jobs.functions import JobOptions
+from django_jobs.conf import unknown_key
+from django_jobs.options import JobOptions
 
 try:
     from django.tasks.backends.base import BaseTaskBackend
@@ -178,9 +178,7 @@ def _option_problems(options: object) -> Iterable[str]:
         return
     for key, value in options.items():
         if key not in OPTIONS:
-            near = difflib.get_close_matches(str(key), OPTIONS, n=1)
-            hint = f", did you mean {near[0]}?" if near else f"; the keys are {', '.join(OPTIONS)}."
-            yield f"OPTIONS: unknown key {key}{hint}"
+            yield f"OPTIONS: {unknown_key(key, OPTIONS)}"
             continue
         try:
             JobOptions(**{key: value}).validate()

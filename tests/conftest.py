@@ -36,9 +36,31 @@ def pytest_report_header():
 @pytest.fixture(autouse=True)
 def nothing_declared(monkeypatch):
     """Start each test without declared schedules: the example project's would fire in all of them."""
-    from django_jobs import functions
+    from django_jobs import schedules
 
-    monkeypatch.setattr(functions, "_declared", {})
+    monkeypatch.setattr(schedules, "_declared", {})
+
+
+@pytest.fixture
+def old(db, monkeypatch):
+    """A scheduler of django-apscheduler's, whose store writes its rows; without a thread that fires them."""
+    from apscheduler.schedulers.base import BaseScheduler
+    from django_apscheduler.jobstores import DjangoJobStore
+
+    class StillScheduler(BaseScheduler):
+        def wakeup(self):
+            pass
+
+        def shutdown(self, wait=True):
+            super().shutdown(wait)
+
+    # Its own closes the connection that the test's transaction is on.
+    monkeypatch.setattr(DjangoJobStore, "shutdown", lambda self: None)
+    scheduler = StillScheduler(timezone="Europe/Paris")
+    scheduler.add_jobstore(DjangoJobStore(), "default")
+    scheduler.start(paused=True)
+    yield scheduler
+    scheduler.shutdown()
 
 
 @pytest.fixture

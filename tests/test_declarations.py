@@ -6,10 +6,11 @@ import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from django_jobs import codec, declarations, functions, overrides, triggers
+from django_jobs import codec, declarations, decorators, overrides, schedules, triggers
 from django_jobs.declarations import Declaring
-from django_jobs.functions import cron, job, recurring
+from django_jobs.decorators import job
 from django_jobs.models import Declarer, Job, Release, Run
+from django_jobs.schedules import cron, recurring
 from tests.probes import jobs as probes
 
 pytestmark = pytest.mark.django_db
@@ -27,11 +28,11 @@ def version(monkeypatch):
                     decorate(probes.give)
 
         def __enter__(self):
-            monkeypatch.setattr(functions, "_declared", self.declared)
+            monkeypatch.setattr(schedules, "_declared", self.declared)
             return self
 
         def __exit__(self, *_):
-            monkeypatch.setattr(functions, "_declared", {})
+            monkeypatch.setattr(schedules, "_declared", {})
 
         def start(self):
             process = Declaring("default")
@@ -94,7 +95,7 @@ def test_options_of_the_function_complete_those_of_its_schedule(version):
     try:
         declaring.start()
     finally:
-        del probes.unstorable.__dict__[functions._ATTRIBUTE]
+        del probes.unstorable.__dict__[decorators._ATTRIBUTE]
 
     row = Job.objects.get(pk="tests.probes.jobs:unstorable")
     assert (row.priority, row.queue_name, row.options) == (3, "mail", {"timeout": 60})
@@ -102,7 +103,7 @@ def test_options_of_the_function_complete_those_of_its_schedule(version):
 
 def test_a_declared_schedule_fires_and_is_executed(version, serve, until, monkeypatch):
     monkeypatch.setattr(
-        functions, "_declared", version(recurring(seconds=0.2, args=["x"], job_id="t")).declared
+        schedules, "_declared", version(recurring(seconds=0.2, args=["x"], job_id="t")).declared
     )
 
     serve()
@@ -452,7 +453,7 @@ def test_a_process_that_never_looked_has_nothing_to_leave(django_assert_num_quer
 
 
 def test_a_service_leaves_when_it_stops(version, serve, manager, monkeypatch):
-    monkeypatch.setattr(functions, "_declared", version(every(30)).declared)
+    monkeypatch.setattr(schedules, "_declared", version(every(30)).declared)
     serve()
     assert Declarer.objects.count() == 1
 
@@ -464,7 +465,7 @@ def test_a_service_leaves_when_it_stops(version, serve, manager, monkeypatch):
 
 
 def test_a_process_without_a_clock_declares_nothing(version, serve, monkeypatch):
-    monkeypatch.setattr(functions, "_declared", version(every(30)).declared)
+    monkeypatch.setattr(schedules, "_declared", version(every(30)).declared)
 
     serve(clock=False)
 

@@ -29,11 +29,12 @@ from sentry_sdk.consts import ClientConstructor
 import django_jobs
 from django_jobs import checks, codec, conf, exceptions, health, processes, signals, snapshots, tasks, testing
 from django_jobs.context import RunContext
-from django_jobs.functions import JobOptions
 from django_jobs.management.actions import ACTIONS, action
 from django_jobs.manager import JobManager, get_job_manager
 from django_jobs.models import Worker
+from django_jobs.options import JobOptions
 from django_jobs.testing import capture_jobs
+from tests import reference
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -44,8 +45,6 @@ PAGES = [README, *sorted(DOCS.glob("*.md"))]
 APP = "shop"
 # A line that ends with `# -> value` or `# raises Error` is a promise that is kept.
 PROMISE = re.compile(r"# (->|raises) (.+)$")
-# Public for the sake of `runjobs` and of the start in a server; nothing that a reader would call.
-NOT_FOR_READERS = {"serve", "start_after"}
 
 
 def page_name(value):
@@ -273,6 +272,31 @@ def test_the_commands_of_a_page_exist_and_take_its_options(page, monkeypatch):
                     known.create_parser("manage.py", name).parse_args(arguments)
 
 
+def named_commands(page):
+    """What a page's prose, and its files for other programs, say of commands: the words of each."""
+    text = re.sub(
+        r"^```(python|py|sh|console)\n.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL
+    )
+    spans = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^.*manage\.py .*$", text, re.MULTILINE)
+    for span in spans:
+        if found := re.search(r"(?:^|manage\.py )((?:runjobs|jobs|demo)(?: [^`|&\"\]]*)?)$", span):
+            yield found[1].split()
+
+
+@each_page
+def test_commands_and_options_that_a_page_speaks_of_exist(page):
+    actions = {kind.name: kind for kind in ACTIONS}
+    for name, *words in named_commands(page):
+        known = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
+        if name == "jobs" and words and not words[0].startswith("-"):
+            assert words[0] in actions, words
+            known = ArgumentParser()
+            actions[words[0]].add_arguments(known)
+        options = {option for one in known._actions for option in one.option_strings} | {"--json"}
+        named = {word.partition("=")[0].strip(",.;:") for word in words if word.startswith("--")}
+        assert named <= options, f"{name} {words}: {named - options}"
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if "```console" in page.read_text()], ids=page_name)
 def test_the_transcripts_of_a_page_are_what_its_commands_say(
     page, django_db_reset_sequences, install, make_worker, monkeypatch
@@ -359,12 +383,18 @@ def test_the_settings_page_names_every_setting_with_its_default():
     }
 
 
+def test_the_reference_says_what_the_docstrings_say():
+    assert reference.PAGE.read_text() == reference.page(), "python -m tests.reference writes it anew"
+
+
 def test_the_api_page_has_every_method_of_the_manager_with_its_signature():
     headings = re.findall(r"^### `(\w+)(\(.*\))`$", (DOCS / "api.md").read_text(), re.MULTILINE)
     public = {
         name: plain_signature(method)
         for name, method in inspect.getmembers(JobManager, inspect.isfunction)
-        if not name.startswith("_") and name not in NOT_FOR_READERS and not is_twin(name)
+        if not name.startswith("_")
+        and name not in reference.NOT_FOR_READERS["JobManager"]
+        and not is_twin(name)
     }
 
     assert dict(headings) == public

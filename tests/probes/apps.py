@@ -12,10 +12,10 @@ class ProbesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self):
-        from django_jobs import functions
+        from django_jobs import schedules
 
         # The processes that tests start have no schedules but those of the app that a test adds.
         app = os.environ.get("TESTS_APP", "-")
-        for path in list(functions._declared):
+        for path in list(schedules._declared):
             if not path.startswith(f"{app}."):
-                del functions._declared[path]
+                del schedules._declared[path]

@@ -1,8 +1,11 @@
 import os
+import threading
 from datetime import timedelta
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs import JobCancelled, JobFailed, queue, task_results
@@ -287,6 +290,62 @@ def test_a_task_that_is_cancelled_while_it_runs_failed_and_says_so(
     assert [error.exception_class for error in result.errors] == [JobCancelled]
     until(lambda: names(heard) == ["enqueued", "started", "finished"])
     assert heard[-1][2].errors == result.errors
+
+
+@pytest.mark.parametrize("cancel", ["cancel_job", "cancel_run", "remove_job"])
+def test_a_task_that_is_cancelled_while_it_waits_is_finished_by_who_cancels_it(
+    tasks, transactional_db, manager, heard, cancel
+):
+    result = tasks.give.enqueue()
+    at_commit = []
+
+    with transaction.atomic():
+        getattr(manager, cancel)(Run.objects.get().pk if cancel == "cancel_run" else result.id)
+        at_commit += names(heard)
+
+    result.refresh()
+    assert at_commit == ["enqueued"]
+    assert names(heard) == ["enqueued", "finished"]
+    _, sender, told, thread = heard[-1]
+    assert (sender, thread) == (JobsBackend, threading.current_thread().name)
+    assert (told.status, told.id, told.attempts) == ("FAILED", result.id, 0)
+    assert [error.exception_class for error in told.errors] == [JobCancelled]
+    assert told.errors == result.errors
+
+
+def test_a_cancelled_task_whose_transaction_rolls_back_is_not_finished(
+    tasks, transactional_db, manager, heard
+):
+    result = tasks.give.enqueue()
+
+    with transaction.atomic():
+        manager.cancel_job(result.id)
+        transaction.set_rollback(True)
+
+    result.refresh()
+    assert result.status == "READY"
+    assert names(heard) == ["enqueued"]
+
+
+def test_many_cancelled_tasks_are_told_of_one_by_one_and_read_at_once(
+    tasks, transactional_db, manager, heard
+):
+    def cancelled(count):
+        ids = [tasks.give.enqueue().id for _ in range(count)]
+        manager.add_immediate_job("tests.probes.jobs:nothing")
+        heard.clear()
+        with CaptureQueriesContext(connection) as statements:
+            assert queue.cancel_waiting(Q(), using="default") == count + 1
+        assert [told.id for _, _, told, _ in heard] == ids
+        return len(statements)
+
+    assert cancelled(1) == cancelled(5)
+
+
+def test_a_plain_job_that_is_cancelled_tells_the_framework_nothing(transactional_db, manager, heard, tasks):
+    manager.cancel_job(manager.add_immediate_job("tests.probes.jobs:nothing"))
+
+    assert heard == []
 
 
 def test_a_task_that_is_out_of_time_failed_by_a_timeout(serve, settings, tasks, finish):

@@ -243,7 +243,9 @@ def test_the_admin_shows_a_task_like_any_run(tasks, admin_client):
 
 def test_a_projects_own_class_of_tasks_keeps_what_it_has(tasks, db, settings, monkeypatch):
     settings.TASKS = {"default": {"BACKEND": "tests.tasks.backends.BackendOfOwnTasks"}}
-    own = tasks.give.get_backend().task_class(func=tasks.give.func, owner="ann")
+    own = tasks.give.get_backend().task_class(
+        func=tasks.give.func, owner="ann", priority=0, backend="default", queue_name="default", run_after=None
+    )
     monkeypatch.setattr(tasks, "give", own)
     monkeypatch.setattr(functions, "_found", {})
 

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 import reports.jobs
-from django_jobs import functions, triggers
+from django_jobs import schedules, triggers
 from documents.jobs import ingest_folder
 from documents.models import Chunk, Document
 from documents.views import SAMPLES_DIR
@@ -112,7 +112,7 @@ def test_both_reports_are_declared():
 
     assert {
         declared.job_id: (declared.args, triggers.describe(declared.trigger))
-        for declared in functions.declarations()
+        for declared in schedules.declarations()
     } == {
         "demo-report": (("html",), "every 30 seconds"),
         "demo-report-csv": (("csv",), "every minute"),

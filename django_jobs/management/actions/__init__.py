@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django_jobs.management.actions.add import Add
+from django_jobs.management.actions.import_apscheduler import ImportApscheduler
 from django_jobs.management.actions.look import List, Show
 from django_jobs.management.actions.metrics import Metrics
 from django_jobs.management.actions.prune import Prune
@@ -17,6 +18,6 @@ if TYPE_CHECKING:
 
 #: In the order of `manage.py jobs --help`.
 ACTIONS: tuple[type[Action], ...] = (
-    List, Show, Add, Pause, Resume, Run, Cancel, Retry, Remove, Prune, Status, Metrics,
-    Resign,
+    List, Show, Add, Pause, Resume, Run, Cancel, Retry, Remove, Prune, Status, Metrics, Resign,
+    ImportApscheduler,
 )  # fmt: skip

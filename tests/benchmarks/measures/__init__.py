@@ -11,4 +11,5 @@ MEASURES = {
     "async_runs": False,
     "memory": False,
     "history": True,
+    "storage": False,
 }

@@ -1,0 +1,146 @@
+"""The page `docs/reference.md`, from the docstrings: `python -m tests.reference` writes it."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import django
+from django.conf import settings
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
+
+HEAD = """\
+# Reference
+
+What the docstrings say, of all that is public. `python -m tests.reference` writes this page, from a checkout; a test fails where the two differ. [API](api.md) has the same in the order in which one needs it, with tables and examples.
+
+Each method of the manager that touches the database has an async twin, whose name begins with `a`: see [there](api.md#async-twins).
+"""
+
+# Public for the sake of other modules here; nothing that a reader would call.
+NOT_FOR_READERS = {
+    "JobManager": {"serve", "start_after"},
+    "JobOptions": {"over", "stored", "validate"},
+    "JobsMixin": {"setUp"},
+    "RunContext": {"is_listening", "log_text", "must_stop", "stop", "was_told"},
+}
+# Classes whose instances a reader is given.
+GIVEN = {"AddedJob", "CapturedJobs", "Executed", "JobManager", "JobsBackend", "JobsMixin", "RunContext"}
+# Where what is public lives, in the order of the page.
+MODULES = {
+    "django_jobs": None,
+    "django_jobs.options": ["JobOptions"],
+    "django_jobs.overrides": ["edit", "reset"],
+    "django_jobs.codec": ["register"],
+    "django_jobs.tasks": ["JobsBackend"],
+    "django_jobs.testing": None,
+    "django_jobs.exceptions": None,
+}
+SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
+ITEM = re.compile(r"(\*{0,2}\w+): (.*)")
+
+
+def page() -> str:
+    """Return the page as it should be."""
+    parts = [HEAD]
+    seen = set()
+    for module_name, chosen in MODULES.items():
+        module = importlib.import_module(module_name)
+        parts.append(f"## `{module_name}`\n")
+        for name in chosen or sorted(module.__all__):
+            thing = getattr(module, name)
+            if id(thing) not in seen:
+                seen.add(id(thing))
+                parts += entry(name, thing, "###")
+    return "\n".join(parts)
+
+
+def entry(name: str, thing: object, level: str) -> list[str]:
+    """Return the heading and text of a function or class, and of the public methods of a class."""
+    if not thing.__module__.startswith("django_jobs"):
+        return [f"{level} `{name}`\n", f"APScheduler's own: `{thing.__module__}.{thing.__qualname__}`.\n"]
+    is_class = inspect.isclass(thing)
+    is_made = not is_class or not (name in GIVEN or issubclass(thing, BaseException))
+    sign = signature(thing, is_method=is_class) if is_made else ""
+    parts = [f"{level} `{name}{sign}`\n", text(inspect.getdoc(thing))]
+    for member, value in vars(thing).items() if is_class else ():
+        parts += member_entry(thing, member, value)
+    return parts
+
+
+def member_entry(owner: type, name: str, value: object) -> list[str]:
+    """Return what is said of one member of a class; nothing of what is not public or says nothing."""
+    is_twin = name.startswith("a") and name[1:] in vars(owner)
+    is_ours = name.startswith("_") or name in NOT_FOR_READERS.get(owner.__name__, ())
+    if is_ours or is_twin or not inspect.getdoc(value):
+        return []
+    if isinstance(value, property):
+        return [f"#### `{owner.__name__}.{name}`\n", text(inspect.getdoc(value))]
+    if not inspect.isfunction(value):
+        return []
+    return [
+        f"#### `{owner.__name__}.{name}{signature(value, is_method=True)}`\n",
+        text(inspect.getdoc(value)),
+    ]
+
+
+def signature(thing: object, *, is_method: bool) -> str:
+    """Return a signature without types, which the text has in words."""
+    found = inspect.signature(thing)
+    parameters = [one.replace(annotation=one.empty) for one in found.parameters.values()]
+    if is_method and parameters and parameters[0].name == "self":
+        parameters = parameters[1:]
+    # How a default is written differs between versions of Python.
+    shown = str(found.replace(parameters=parameters, return_annotation=found.empty))
+    return re.sub(r"<class '(\w+)'>|<factory>", lambda match: match[1] or "…", shown)
+
+
+def text(doc: str) -> str:
+    """Return a docstring as Markdown: its sections as lists, and paragraphs on one line each."""
+    out: list[str] = []
+    paragraph: list[str] = []
+    in_section = False
+
+    def flush() -> None:
+        if paragraph:
+            out.append(" ".join(paragraph))
+            paragraph.clear()
+
+    for line in doc.splitlines():
+        if found := SECTION.match(line):
+            flush()
+            out.append(f"**{found[1]}**")
+            in_section = True
+        elif not line.strip():
+            flush()
+        elif in_section and not line.startswith("  "):
+            flush()
+            in_section = False
+            paragraph.append(line)
+        elif in_section and line.startswith("    ") and not line.startswith("     ") and ITEM.match(line[4:]):
+            flush()
+            name, words = ITEM.match(line[4:]).groups()
+            paragraph.append(f"- `{name}`: {words}")
+        else:
+            paragraph.append(line.strip())
+    flush()
+    return joined(out)
+
+
+def joined(paragraphs: list[str]) -> str:
+    """Join paragraphs by empty lines, and items of one list by none."""
+    whole = ""
+    for before, one in zip(["", *paragraphs], paragraphs, strict=False):
+        gap = "\n" if before.startswith("- ") and one.startswith("- ") else "\n\n"
+        whole += (gap if whole else "") + one
+    return f"{whole}\n"
+
+
+if __name__ == "__main__":
+    settings.configure(
+        SECRET_KEY="for this page only",
+        INSTALLED_APPS=["django.contrib.contenttypes", "django_apscheduler", "django_jobs"],
+    )
+    django.setup()
+    PAGE.write_text(page())
