@@ -9,7 +9,8 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -19,7 +20,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import codec, functions, queue, signals, snapshots, triggers, wakeup
+from django_jobs import codec, conf, functions, queue, signals, snapshots, triggers, wakeup
 from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.conf import jobs_settings
 from django_jobs.engines.threads import ThreadEngine
@@ -163,6 +164,23 @@ class JobManager:
             service, root._service = root._service, None
         if service is not None:
             service.stop(None if wait else 0.0)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Start with an ASGI application of another framework, and shut down with it.
+
+        As in `FastAPI(lifespan=get_job_manager().lifespan)`, or `async with manager.lifespan():` inside a
+        lifespan of one's own. Where AUTOSTART is off, other processes do the work, and nothing is started.
+
+        Args:
+            app: The application, as frameworks pass it; not used.
+        """
+        if conf.autostart() is not False:
+            self.start()
+        try:
+            yield
+        finally:
+            await self.ashutdown()
 
     @property
     def is_running(self) -> bool:
