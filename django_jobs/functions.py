@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, tzinfo
@@ -645,6 +646,19 @@ def allow(func: Callable[..., Any]) -> None:
     _registered.add(f"{func.__module__}:{func.__qualname__}")
 
 
+def decorated() -> dict[str, Callable[..., Any]]:
+    """Return the functions that `@job` decorated in the modules imported so far, by `module:qualname`."""
+    found = {}
+    for path in _registered:
+        module, _, qualname = path.partition(":")
+        value: Any = sys.modules.get(module)
+        for name in qualname.split("."):
+            value = getattr(value, name, None)
+        if hasattr(value, _ATTRIBUTE):
+            found[path] = value
+    return found
+
+
 def moved(path: str) -> str:
     """Return where a function lives now, by the MOVED setting."""
     return jobs_settings().MOVED.get(path, path)
@@ -748,6 +762,12 @@ def _signature(func: Callable[..., Any]) -> inspect.Signature | None:
     except (TypeError, ValueError):
         # Some functions written in C do not say; their own call will.
         return None
+
+
+def parameters(func: Callable[..., Any]) -> list[str]:
+    """Return the names of a function's parameters; none if it does not say."""
+    signature = _signature(func)
+    return [] if signature is None else list(signature.parameters)
 
 
 @functools.lru_cache(maxsize=1024)
