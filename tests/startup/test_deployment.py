@@ -17,6 +17,7 @@ from django_jobs.models import Run, Worker
 from tests.startup.test_servers import answers, live, port, post_ingest  # noqa: F401 - a fixture among them
 
 FILES = Path(__file__).parents[2] / "docs" / "deployment"
+PAGE = FILES.parent / "deployment.md"
 SCRIPTS = sysconfig.get_path("scripts")
 PROJECT = {
     "mysite/__init__.py": "",
@@ -288,3 +289,13 @@ def test_every_file_gives_running_work_longer_than_jobs_do():
     assert all(given > gunicorn["graceful_timeout"] for given in seconds)
     assert gunicorn["graceful_timeout"] > limit
     assert int(uwsgi["uwsgi"]["worker-reload-mercy"]) > limit
+
+
+def test_what_the_page_quotes_is_in_the_files():
+    there = {line for file in FILES.rglob("*") if file.is_file() for line in file.read_text().splitlines()}
+
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    quoted = [text for language, text in blocks if language in {"", "ini"}]
+
+    assert len(quoted) == 3
+    assert [line for text in quoted for line in text.splitlines() if line not in there] == []
