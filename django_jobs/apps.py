@@ -24,6 +24,10 @@ class DjangoJobsConfig(AppConfig):
 
         for check in checks.ALL:
             django_checks.register(check, django_checks.Tags.compatibility)
+        for check in checks.DEPLOY:
+            django_checks.register(check, django_checks.Tags.compatibility, deploy=True)
+        for check in checks.DATABASE:
+            django_checks.register(check, django_checks.Tags.database)
         signals.write_to_log()
         task_results.connect_where_used()
         autodiscover_modules("jobs")

@@ -34,6 +34,8 @@ def start_where_requests_are_served() -> None:
     match where_to_start():
         case "here":
             start()
+        case "children" if "uwsgi" in sys.modules:
+            _call_after_fork_of_uwsgi(lambda: start(delay=0.5))
         case "children":
             os.register_at_fork(after_in_child=_start_in_child)
 
@@ -94,10 +96,28 @@ def _under_uwsgi(uwsgi: Any) -> str:
     return "children" if is_master else "here"
 
 
+def _call_after_fork_of_uwsgi(call: Callable[[], None]) -> None:
+    """Have uWSGI call something in each worker: it forks in C, and tells Python only of its own hook."""
+    try:
+        from uwsgidecorators import postfork
+    except ImportError:
+        # Not everybody who packs uWSGI packs them.
+        uwsgi = sys.modules["uwsgi"]
+        before = getattr(uwsgi, "post_fork_hook", None)
+
+        def hook() -> None:
+            if before is not None:
+                before()
+            call()
+
+        uwsgi.post_fork_hook = hook  # type: ignore[attr-defined]
+    else:
+        # They set the one hook to their own, which calls all.
+        postfork(call)
+
+
 def _start_in_child() -> None:
-    if "uwsgi" not in sys.modules and not any(
-        name.split(".")[0] == "gunicorn" for name in _modules_on_stack()
-    ):
+    if not any(name.split(".")[0] == "gunicorn" for name in _modules_on_stack()):
         # A fork of the server's that serves no requests: multiprocessing's, or a subprocess's.
         return
     # The server goes on to set this process up: its signals, its user.
@@ -111,7 +131,9 @@ def start(delay: float = 0.0) -> None:
     atexit.register(manager.shutdown)
     # Children of multiprocessing (hypercorn's and uvicorn's workers) end without atexit.
     multiprocessing_util.Finalize(None, manager.shutdown, exitpriority=100)
-    _stop_on_sigterm(manager.shutdown)
+    if "uwsgi" not in sys.modules:
+        # Its handlers are in C, where Python does not see them and must not replace them.
+        _stop_on_sigterm(manager.shutdown)
 
 
 def _stop_on_sigterm(stop: Callable[[], None]) -> None:

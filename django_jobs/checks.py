@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
 
-from django_jobs import conf, schedules
+from django_jobs import arguments, conf, decorators, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
 ROUTER = "django_jobs.routers.JobsRouter"
+APPS = {"django_jobs", "django_apscheduler"}
+# Besides its threads a process has a clock, a worker, a keeper, a completer and what reads for them.
+CONNECTIONS_BESIDE_THREADS = 6
+# Parameters that hold a secret, not ones that are about one: `token`, and not `token_count`.
+SECRET = re.compile(
+    r"(^|_)(password|passwd|passphrase|secret|token|credentials?|((api|private|secret|access|signing)_?key))$"
+)
 
 
 def check_settings(**_: Any) -> Sequence[CheckMessage]:
@@ -53,7 +65,7 @@ def check_time_zones(**_: Any) -> Sequence[CheckMessage]:
 
 def check_database(**_: Any) -> Sequence[CheckMessage]:
     """E004, E005, W001: the jobs' database is one that we know, and is routed to."""
-    alias = (getattr(settings, "DJANGO_JOBS", None) or {}).get("DATABASE")
+    alias = _raw().get("DATABASE")
     found: list[CheckMessage] = []
     if alias and not any(
         router == ROUTER or type(router).__name__ == "JobsRouter" for router in settings.DATABASE_ROUTERS
@@ -65,7 +77,7 @@ def check_database(**_: Any) -> Sequence[CheckMessage]:
                 id="django_jobs.E004",
             )
         )
-    connection = connections[alias if alias in settings.DATABASES else "default"]
+    connection = _connection()
     if connection.vendor not in {"sqlite", "postgresql", "mysql"}:
         found.append(
             Error(
@@ -97,8 +109,146 @@ def check_declarations(**_: Any) -> Sequence[CheckMessage]:
     ]
 
 
+def check_sqlite(**_: Any) -> Sequence[CheckMessage]:
+    """W002: several processes can work on the jobs' SQLite file."""
+    connection = _connection()
+    if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
+        return []
+    options = connection.settings_dict["OPTIONS"]
+    lacks = []
+    if not re.search(r"journal_mode\s*=\s*.?wal", options.get("init_command") or "", re.IGNORECASE) and not (
+        _is_in_wal_mode(Path(connection.settings_dict["NAME"]))
+    ):
+        lacks.append("it is not in WAL mode")
+    if str(options.get("transaction_mode")).upper() not in {"IMMEDIATE", "EXCLUSIVE"}:
+        lacks.append("its transactions do not begin as IMMEDIATE")
+    if not lacks:
+        return []
+    return [
+        Warning(
+            f"The jobs' SQLite database is not set up for several processes: {' and '.join(lacks)}. "
+            'They would fail with "database is locked".',
+            hint="docs/operations.md has the OPTIONS to copy, under SQLite.",
+            id="django_jobs.W002",
+        )
+    ]
+
+
+def check_migrations(databases: Sequence[str] | None = None, **_: Any) -> Sequence[CheckMessage]:
+    """W003: the tables are there, and as this version needs them."""
+    connection = _connection()
+    if connection.alias not in (databases or ()) or sys.argv[1:2] == ["migrate"]:
+        return []
+    executor = MigrationExecutor(connection)
+    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in APPS]
+    missing = [f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(targets)]
+    if not missing:
+        return []
+    return [
+        Warning(
+            f"Migrations of the jobs' tables are not applied: {', '.join(missing)}. No jobs are executed "
+            "without the tables, and those of another version are no better.",
+            hint=f"Run `manage.py migrate{'' if connection.alias == 'default' else f' --database {connection.alias}'}`.",
+            id="django_jobs.W003",
+        )
+    ]
+
+
+def check_secrets(**_: Any) -> Sequence[CheckMessage]:
+    """W004: no job takes a secret that it did not say is one."""
+    return [
+        Warning(
+            f"{path} takes {', '.join(names)} as an argument, which the database keeps in plain text.",
+            hint="Pass an id and look the secret up in the job. If it may be kept, say so: "
+            f"@job(sensitive={names!r}).",
+            id="django_jobs.W004",
+        )
+        for path, function in sorted(decorators.decorated().items())
+        if (names := _secrets(function))
+    ]
+
+
+def _secrets(function: Any) -> list[str]:
+    known = decorators.options_of(function).sensitive or ()
+    signature = arguments.signature_of(function)
+    names = () if signature is None else signature.parameters
+    return [name for name in names if SECRET.search(name.lower()) and name not in known]
+
+
+def check_pool(**_: Any) -> Sequence[CheckMessage]:
+    """W005: a pool has a connection for each thread that executes runs."""
+    connection = _connection()
+    pool = connection.settings_dict["OPTIONS"].get("pool")
+    if not pool or connection.vendor != "postgresql":
+        return []
+    options = pool if isinstance(pool, dict) else {}
+    # As psycopg_pool has it: a pool without a maximum stays as large as it begins.
+    size = options.get("max_size") or options.get("min_size", 4)
+    threads = _raw().get("THREADS", conf.KEYS["THREADS"].default)
+    if not isinstance(threads, int) or size >= threads + CONNECTIONS_BESIDE_THREADS:
+        return []
+    return [
+        Warning(
+            f"The pool of the jobs' database has {size} connections, and a process with {threads} threads takes up "
+            f"to {threads + CONNECTIONS_BESIDE_THREADS}: runs wait for each other's, and fail when that takes long.",
+            hint='Raise "max_size" in the database\'s OPTIONS["pool"], or lower DJANGO_JOBS["THREADS"].',
+            id="django_jobs.W005",
+        )
+    ]
+
+
+def check_pooler(**_: Any) -> Sequence[CheckMessage]:
+    """W006: behind a pooler in transaction mode somebody chose how long new work may wait."""
+    connection = _connection()
+    if (
+        connection.vendor != "postgresql"
+        or not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
+        or "POLL_SECONDS" in _raw()
+    ):
+        return []
+    return [
+        Warning(
+            "DISABLE_SERVER_SIDE_CURSORS says that a pooler in transaction mode is before the jobs' database. It "
+            "passes no notices on: processes find each other's work when they look, every 5 seconds.",
+            hint='Set DJANGO_JOBS["POLL_SECONDS"] to what new work may wait, or give the jobs a direct connection.',
+            id="django_jobs.W006",
+        )
+    ]
+
+
+def _raw() -> dict[str, Any]:
+    raw = getattr(settings, "DJANGO_JOBS", None) or {}
+    return raw if isinstance(raw, dict) else {}
+
+
+def _connection() -> BaseDatabaseWrapper:
+    alias = _raw().get("DATABASE")
+    return connections[alias if alias in settings.DATABASES else "default"]
+
+
+def _is_in_wal_mode(path: Path) -> bool:
+    # Bytes 18 and 19 of the file: https://www.sqlite.org/fileformat2.html#file_format_version_numbers
+    try:
+        with path.open("rb") as file:
+            return file.read(20)[18:] == b"\x02\x02"
+    except OSError:
+        return False
+
+
 def _is_testing() -> bool:
     return "test" in sys.argv[1:2] or "pytest" in sys.modules
 
 
-ALL = (check_settings, check_apps, check_time_zones, check_database, check_declarations)
+ALL = (
+    check_settings,
+    check_apps,
+    check_time_zones,
+    check_database,
+    check_declarations,
+    check_secrets,
+    check_pool,
+)
+# With `manage.py check --deploy` only: a project that is being tried out has other worries.
+DEPLOY = (check_sqlite, check_pooler)
+# With `manage.py check --database default`: they ask it.
+DATABASE = (check_migrations,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -16,7 +17,7 @@ from typing import (
 )
 
 from django_jobs.arguments import check_arguments, signature_of
-from django_jobs.functions import allow
+from django_jobs.functions import allow, registered
 from django_jobs.options import NO_OPTIONS, JobOptions, checked_id, options_from
 
 if TYPE_CHECKING:
@@ -224,6 +225,19 @@ def options_of(func: Callable[..., Any]) -> JobOptions:
     return options
 
 
-def is_decorated(func: Callable[..., Any]) -> bool:
+def decorated() -> dict[str, Callable[..., Any]]:
+    """Return the functions that `@job` marked in the modules imported so far, by `module:qualname`."""
+    found = {}
+    for path in registered():
+        module, _, qualname = path.partition(":")
+        value: Any = sys.modules.get(module)
+        for name in qualname.split("."):
+            value = getattr(value, name, None)
+        if is_decorated(value):
+            found[path] = value
+    return found
+
+
+def is_decorated(func: object) -> bool:
     """Return whether `@job` marked a function."""
     return hasattr(func, _ATTRIBUTE)

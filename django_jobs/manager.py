@@ -10,8 +10,8 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -24,6 +24,7 @@ from django.utils import timezone
 from django_jobs import (
     arguments,
     codec,
+    conf,
     decorators,
     functions,
     observers,
@@ -179,6 +180,23 @@ class JobManager:
             service, root._service = root._service, None
         if service is not None:
             service.stop(None if wait else 0.0)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Start with an ASGI application of another framework, and shut down with it.
+
+        As in `FastAPI(lifespan=get_job_manager().lifespan)`, or `async with manager.lifespan():` inside a
+        lifespan of one's own. Where AUTOSTART is off, other processes do the work, and nothing is started.
+
+        Args:
+            app: The application, as frameworks pass it; not used.
+        """
+        if conf.autostart() is not False:
+            self.start()
+        try:
+            yield
+        finally:
+            await self.ashutdown()
 
     @property
     def is_running(self) -> bool:

@@ -1,8 +1,13 @@
-import pytest
-from django.core.checks import run_checks
-from django.db import connections
+import contextlib
+import sqlite3
+import sys
 
-from django_jobs import checks
+import pytest
+from django.core.checks import Tags, run_checks
+from django.db import connections
+from django.db.migrations.recorder import MigrationRecorder
+
+from django_jobs import checks, functions, job
 
 pytestmark = pytest.mark.django_db
 
@@ -50,3 +55,174 @@ def test_a_database_that_we_do_not_know_is_an_error(monkeypatch, vendor):
     monkeypatch.setattr(connections["default"], "vendor", vendor)
 
     assert ids(checks.check_database()) == ["django_jobs.E005"]
+
+
+@pytest.fixture
+def database(monkeypatch):
+    """Return a function that changes what the default database is taken to be."""
+
+    def change(vendor, **settings):
+        monkeypatch.setattr(connections["default"], "vendor", vendor)
+        monkeypatch.setattr(connections["default"], "is_in_memory_db", lambda: False, raising=False)
+        for key, value in settings.items():
+            monkeypatch.setitem(connections["default"].settings_dict, key, value)
+
+    return change
+
+
+WAL = "PRAGMA journal_mode=WAL;"
+
+
+@pytest.mark.parametrize(
+    ("options", "lacks"),
+    [
+        ({}, ["WAL", "IMMEDIATE"]),
+        ({"init_command": WAL}, ["IMMEDIATE"]),
+        ({"init_command": WAL, "transaction_mode": "DEFERRED"}, ["IMMEDIATE"]),
+        ({"init_command": "PRAGMA journal_mode=DELETE;", "transaction_mode": "IMMEDIATE"}, ["WAL"]),
+        ({"init_command": "pragma journal_mode = 'wal'", "transaction_mode": "exclusive"}, []),
+        ({"init_command": f"PRAGMA foreign_keys=1; {WAL}", "transaction_mode": "IMMEDIATE"}, []),
+    ],
+)
+def test_sqlite_that_is_not_set_up_for_several_processes_is_a_warning(database, tmp_path, options, lacks):
+    database("sqlite", NAME=tmp_path / "none.sqlite3", OPTIONS=options)
+
+    found = checks.check_sqlite()
+
+    assert ids(found) == (["django_jobs.W002"] if lacks else [])
+    for word in ("WAL", "IMMEDIATE"):
+        assert (word in "".join(message.msg for message in found)) == (word in lacks)
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_sqlite_file_that_was_put_in_wal_mode_once_stays_in_it(database, tmp_path, mode):
+    path = tmp_path / "file.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.execute(f"PRAGMA journal_mode={mode}")
+        raw.execute("CREATE TABLE thing (id INTEGER)")
+    database("sqlite", NAME=str(path), OPTIONS={"transaction_mode": "IMMEDIATE"})
+
+    assert ids(checks.check_sqlite()) == ([] if mode == "wal" else ["django_jobs.W002"])
+
+
+def test_other_databases_have_no_modes_to_choose(database):
+    database("postgresql", OPTIONS={})
+
+    assert checks.check_sqlite() == []
+
+
+def test_sqlites_modes_are_a_question_of_a_deploy(database, tmp_path):
+    database("sqlite", NAME=str(tmp_path / "none.sqlite3"), OPTIONS={})
+
+    assert "django_jobs.W002" not in ids(run_checks(tags=[Tags.compatibility]))
+    assert "django_jobs.W002" in ids(run_checks(tags=[Tags.compatibility], include_deployment_checks=True))
+
+
+def test_migrations_that_are_not_applied_are_named(monkeypatch):
+    assert checks.check_migrations(databases=["default"]) == []
+    MigrationRecorder.Migration.objects.filter(app="django_jobs").delete()
+
+    (message,) = [m for m in run_checks(databases=["default"]) if m.id == "django_jobs.W003"]
+
+    assert "django_jobs.0001_initial" in message.msg
+    # Nobody asked the database, or the answer is on its way.
+    assert checks.check_migrations() == []
+    monkeypatch.setattr(sys, "argv", ["manage.py", "migrate"])
+    assert checks.check_migrations(databases=["default"]) == []
+
+
+@pytest.fixture
+def decorate(monkeypatch):
+    """Return a function that decorates one of this module's functions for the time of a test."""
+    module = sys.modules[__name__]
+    monkeypatch.setattr(functions, "_registered", set())
+
+    def add(function, **options):
+        function.__qualname__ = function.__name__
+        monkeypatch.setattr(module, function.__name__, job(**options)(function), raising=False)
+
+    return add
+
+
+def test_a_job_that_takes_a_secret_is_named_with_the_way_out(decorate):
+    def log_in(user, password, *, api_key=""):
+        raise NotImplementedError
+
+    decorate(log_in)
+
+    (message,) = checks.check_secrets()
+
+    assert message.id == "django_jobs.W004"
+    assert f"{__name__}:log_in takes password, api_key as an argument" in message.msg
+    assert "@job(sensitive=['password', 'api_key'])" in message.hint
+
+
+def test_a_job_that_says_what_is_secret_is_left_alone(decorate):
+    def log_in(user, password):
+        raise NotImplementedError
+
+    decorate(log_in, sensitive=["password"])
+
+    assert checks.check_secrets() == []
+
+
+def test_words_that_only_contain_a_secrets_are_no_secrets(decorate):
+    def count(author_id, max_tokens, token_count, passenger, key, monkey, keys, secretary):
+        raise NotImplementedError
+
+    decorate(count)
+
+    assert checks.check_secrets() == []
+
+
+@pytest.mark.parametrize("name", ["secret", "client_secret", "refresh_token", "DB_PASSWORD", "private_key"])
+def test_words_that_name_a_secret(name):
+    assert checks.SECRET.search(name.lower())
+
+
+@pytest.mark.parametrize(
+    ("pool", "size"),
+    [
+        (None, None),
+        (False, None),
+        (True, 4),
+        ({}, None),
+        ({"min_size": 8}, 8),
+        ({"min_size": 2, "max_size": 15}, 15),
+        ({"max_size": 16}, None),
+    ],
+)
+def test_a_pool_that_is_too_small_for_the_threads_is_a_warning(database, pool, size):
+    database("postgresql", OPTIONS={"pool": pool})
+
+    found = checks.check_pool()
+
+    assert ids(found) == (["django_jobs.W005"] if size else [])
+    assert all(
+        f"has {size} connections, and a process with 10 threads takes up to 16" in m.msg for m in found
+    )
+
+
+def test_fewer_threads_need_a_smaller_pool(database, settings):
+    database("postgresql", OPTIONS={"pool": {"max_size": 8}})
+    settings.DJANGO_JOBS = {"THREADS": 2}
+
+    assert checks.check_pool() == []
+
+
+def test_a_pooler_in_transaction_mode_is_a_warning_until_somebody_chose_how_long_to_wait(database, settings):
+    database("postgresql", DISABLE_SERVER_SIDE_CURSORS=True)
+    assert ids(checks.check_pooler()) == ["django_jobs.W006"]
+
+    settings.DJANGO_JOBS = {"POLL_SECONDS": 1}
+    assert checks.check_pooler() == []
+
+    settings.DJANGO_JOBS = {}
+    database("postgresql", DISABLE_SERVER_SIDE_CURSORS=False)
+    assert checks.check_pooler() == []
+
+
+def test_the_checks_of_a_deploy_find_nothing_in_the_example_project():
+    found = run_checks(include_deployment_checks=True, databases=["default"])
+
+    assert [message for message in found if message.id.startswith("django_jobs")] == []

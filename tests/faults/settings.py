@@ -3,9 +3,11 @@
 FAULTS_DJANGO_JOBS: JSON of keys for DJANGO_JOBS.
 FAULTS_LOCK_SECONDS: how long SQLite waits for another writer. Defaults to the example project's.
 FAULTS_AT: where to stop or end the process, see `tests.faults.instants`.
+FAULTS_MODULE: a module to import at start, as some part of the project would be.
 FAULTS_LEDGER: the file that the functions of `tests.probes.ledger` write to.
 """
 
+import importlib
 import json
 import os
 
@@ -17,3 +19,5 @@ DJANGO_JOBS = json.loads(os.environ.get("FAULTS_DJANGO_JOBS") or "{}")
 ROOT_URLCONF = "tests.faults.urls"
 if os.environ.get("FAULTS_LOCK_SECONDS"):
     DATABASES["default"]["OPTIONS"]["timeout"] = float(os.environ["FAULTS_LOCK_SECONDS"])
+if os.environ.get("FAULTS_MODULE"):
+    importlib.import_module(os.environ["FAULTS_MODULE"])

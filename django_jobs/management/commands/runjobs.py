@@ -1,7 +1,8 @@
-"""`manage.py runjobs`: a worker process."""
+"""`manage.py runjobs`: a worker process, or several under a supervisor."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
@@ -12,25 +13,29 @@ from typing import TYPE_CHECKING, Any
 from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError
 
-from django_jobs import signals
+from django_jobs import checks, signals
 from django_jobs.conf import jobs_settings
 from django_jobs.manager import get_job_manager
 from django_jobs.service import Service
+from django_jobs.supervised import OPTION, Lifeline, own_command
+from django_jobs.supervisor import Supervisor, is_possible
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
     from types import FrameType
 
 
 class Command(BaseCommand):
-    """Execute jobs in this process until it is stopped."""
+    """Execute jobs in this process, or in several that it starts, until it is stopped."""
 
     # Without those of models: they ask the database, which may be away, and then claim that it
     # lacks what it has.
     requires_system_checks = (Tags.compatibility,)
-    help = "Execute jobs in this process until it is stopped (SIGTERM or Ctrl-C; twice: at once)."
+    help = (
+        "Execute jobs in this process, or in several that it starts, until it is stopped "
+        "(SIGTERM or Ctrl-C; twice: at once)."
+    )
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """See `manage.py runjobs --help`."""
         parser.add_argument(
             "--queue", action="append", default=[], dest="queues", metavar="NAME",
@@ -49,22 +54,101 @@ class Command(BaseCommand):
         parser.add_argument(
             "--drain", action="store_true", help="Work until nothing is due, then exit with 0."
         )
+        parser.add_argument(
+            "--processes", type=int, default=None, metavar="N",
+            help="Start N worker processes, and start one again that ends. SIGHUP replaces them one by one.",
+        )  # fmt: skip
+        parser.add_argument(
+            "--max-age", type=float, default=None, metavar="SECONDS",
+            help="With --processes: replace a worker process that is so old.",
+        )  # fmt: skip
+        parser.add_argument(
+            "--max-memory", type=float, default=None, metavar="MB",
+            help="With --processes: replace a worker process that takes more resident memory.",
+        )  # fmt: skip
+        # Said by a supervisor to those that it starts: which one it is, and the socket between them.
+        parser.add_argument(
+            OPTION, nargs=2, type=int, default=None, dest="supervised", help=argparse.SUPPRESS
+        )
 
-    def handle(
-        self, *, queues: list[str], threads: int | None, clock: bool, drain: bool, verbosity: int, **_: Any
-    ) -> None:
-        """Serve until stopped."""
-        if threads is not None and threads < 1:
-            raise CommandError(f"--threads must be at least 1, not {threads}")
+    def handle(self, *, verbosity: int, **options: Any) -> None:
+        """Serve, or have others serve, until stopped."""
+        _check(options)
         _log_to_stderr(verbosity)
+        if options["processes"] is not None and options["supervised"] is None:
+            self._supervise(verbosity, **options)
+        else:
+            self._work(verbosity, **options)
+
+    def _supervise(
+        self,
+        verbosity: int,
+        *,
+        processes: int,
+        max_age: float | None,
+        max_memory: float | None,
+        drain: bool,
+        **_: Any,
+    ) -> None:
+        if not getattr(self, "_called_from_command_line", False):
+            raise CommandError(
+                "--processes starts this command line again: there must be one, as with manage.py"
+            )
+        if not is_possible():
+            raise CommandError("--processes needs signals and sockets of POSIX: start each process by itself")
+        if verbosity >= 1:
+            # What a person who starts it wants to see; the log of other rooms is up to the project.
+            logging.getLogger("django_jobs.supervisor").setLevel(logging.INFO)
+            self.stdout.write(
+                f"runjobs: process {os.getpid()} supervises {processes} worker process"
+                f"{'' if processes == 1 else 'es'}; stop with Ctrl-C."
+            )
+            self.stdout.flush()
+        if processes > 1:
+            # What `check --deploy` would say; here there are several processes.
+            for found in checks.check_sqlite():
+                self.stderr.write(self.style.WARNING(f"runjobs: {found.msg} {found.hint}"))
+        code = Supervisor(
+            own_command(),
+            processes,
+            max_age=max_age,
+            max_memory=None if max_memory is None else int(max_memory * 2**20),
+            drain=drain,
+        ).run()
+        if verbosity >= 1:
+            self.stdout.write("runjobs: stopped.")
+        if code:
+            sys.exit(code)
+
+    def _work(
+        self,
+        verbosity: int,
+        *,
+        queues: list[str],
+        threads: int | None,
+        clock: bool,
+        drain: bool,
+        supervised: list[int] | None,
+        **_: Any,
+    ) -> None:
+        if supervised is not None:
+            self._prefix = f"[{supervised[0]}] "
         if verbosity >= 1:
             signals.run_finished.connect(self._print_run)
-        service = Service(queues=queues, threads=threads, clock=clock)
+        lifeline = None if supervised is None else Lifeline(supervised[1])
+        service = Service(
+            queues=queues,
+            threads=threads,
+            clock=clock,
+            on_started=None if lifeline is None else lifeline.say_serving,
+        )
         manager = get_job_manager()
         if not manager.serve(service):
             raise CommandError("this process runs jobs already (AUTOSTART is on): start one or the other")
         stopped = threading.Event()
-        before = _stop_on_signals(stopped)
+        before = _stop_on_signals(stopped, ends_at_second=lifeline is None)
+        if lifeline is not None:
+            lifeline.watch(stopped.set)
         try:
             self._serve(service, stopped, queues, threads, clock, drain, verbosity)
         finally:
@@ -73,7 +157,7 @@ class Command(BaseCommand):
             for number, handler in before.items():
                 signal.signal(number, handler)
         if verbosity >= 1:
-            self.stdout.write("runjobs: stopped.")
+            self._say("runjobs: stopped.")
 
     def _serve(
         self,
@@ -87,12 +171,11 @@ class Command(BaseCommand):
     ) -> None:
         if verbosity >= 1:
             count = jobs_settings().THREADS if threads is None else threads
-            self.stdout.write(
+            self._say(
                 f"runjobs: process {os.getpid()} serves {'queue ' + ', '.join(queues) if queues else 'all queues'} "
                 f"with {count} thread{'' if count == 1 else 's'}, {'with' if clock else 'without'} a clock"
-                f"{', until nothing is due' if drain else '; stop with Ctrl-C'}."
+                f"{', until nothing is due' if drain else '' if self._prefix else '; stop with Ctrl-C'}."
             )
-            self.stdout.flush()
         if drain:
             service.drain(stopped)
         else:
@@ -101,19 +184,38 @@ class Command(BaseCommand):
             while not stopped.wait(1.0):
                 pass
         if verbosity >= 1:
-            self.stdout.write("runjobs: stopping ...")
-            self.stdout.flush()
+            self._say("runjobs: stopping ...")
 
     def _print_run(self, *, run: Any, outcome: Any, **_: Any) -> None:
         seconds = (outcome.finished_at - outcome.started_at).total_seconds()
         style = self.style.SUCCESS if outcome.status == "SUCCESSFUL" else self.style.ERROR
         status = "RETRY" if outcome.status == "READY" else outcome.status
         error = f" {outcome.error}" if outcome.error else ""
-        self.stdout.write(
+        self._say(
             f"{outcome.finished_at:%Y-%m-%d %H:%M:%S} {style(status)} {run.name} job={run.job_id} "
             f"attempt={run.attempt} {seconds:.3f}s{error}"
         )
+
+    # Which of several workers says it.
+    _prefix = ""
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(self._prefix + line)
         self.stdout.flush()
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse what cannot be meant.
+
+    Raises:
+        CommandError: With the option and what is allowed.
+    """
+    for name, least in (("threads", 1), ("processes", 1), ("max_age", 1), ("max_memory", 1)):
+        option, value = f"--{name.replace('_', '-')}", options[name]
+        if value is not None and value < least:
+            raise CommandError(f"{option} must be at least {least}, not {value:g}")
+        if value is not None and name.startswith("max_") and options["processes"] is None:
+            raise CommandError(f"{option} is about processes that are replaced: it needs --processes")
 
 
 def _log_to_stderr(verbosity: int) -> None:
@@ -125,8 +227,11 @@ def _log_to_stderr(verbosity: int) -> None:
         log.setLevel(logging.DEBUG if verbosity >= 3 else logging.INFO)
 
 
-def _stop_on_signals(stopped: threading.Event) -> dict[signal.Signals, Any]:
-    """Set the event at a signal, and end the process at the next; return the handlers until now."""
+def _stop_on_signals(stopped: threading.Event, *, ends_at_second: bool = True) -> dict[signal.Signals, Any]:
+    """Set the event at a signal, and end the process at the next; return the handlers until now.
+
+    Service managers signal a supervisor's workers as well as itself: there, only it counts.
+    """
     pid = os.getpid()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -135,7 +240,7 @@ def _stop_on_signals(stopped: threading.Event) -> dict[signal.Signals, Any]:
             signal.signal(number, before[signal.Signals(number)])
             signal.raise_signal(number)
             return
-        if stopped.is_set():
+        if stopped.is_set() and ends_at_second:
             # A second signal: now. What runs is rescued when the lease ends.
             os._exit(128 + number)
         stopped.set()

@@ -1,0 +1,10 @@
+"""Settings of gunicorn: `gunicorn -c gunicorn.conf.py mysite.wsgi`."""
+
+import os
+
+bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+# Requests at once in each worker.
+threads = 4
+# Seconds that a worker may take to end. Longer than SHUTDOWN_SECONDS where web processes execute jobs.
+graceful_timeout = 40
