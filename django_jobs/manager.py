@@ -19,7 +19,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import codec, functions, queue, signals, snapshots, triggers, wakeup
+from django_jobs import codec, conf, functions, inline, queue, signals, snapshots, triggers, wakeup
 from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.conf import jobs_settings
 from django_jobs.engines.threads import ThreadEngine
@@ -375,9 +375,13 @@ class JobManager:
                 raise type(error)(f"job {index} of add_many: {error}") from error
         if runs:
             using = jobs_database()
+            at_once = conf.queues_of("inline")
             with transaction.atomic(using=using):
-                queue.enqueue(runs, using=using)
+                queue.enqueue([run for run in runs if run.queue_name not in at_once], using=using)
                 wakeup.tell(wakeup.RUNS, using=using)
+                for run in runs:
+                    if run.queue_name in at_once:
+                        self._insert(run, using)()
         return [run.job_id for run in runs]
 
     def _new_run(
@@ -412,8 +416,10 @@ class JobManager:
         """
         service = self._root._service
         worker = None if service is None else service.worker
+        is_inline = inline.is_inline(run.queue_name)
         if (
             worker is not None
+            and not is_inline
             and worker.using == using
             and run.run_after == "now"
             and worker.would_begin(run.queue_name)
@@ -422,7 +428,9 @@ class JobManager:
             (run_id,) = queue.enqueue([run], using=using)
             return worker.promise(queue.claimed(run, run_id))
         run.status, run.worker_id = Status.READY.value, ""
-        queue.enqueue([run], using=using)
+        ids = queue.enqueue([run], using=using)
+        if is_inline and run.run_after == "now":
+            return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
         return lambda: wakeup.tell(wakeup.RUNS, using=using)
 
     def _enqueue_as(self, run: NewRun, options: JobOptions, using: str) -> None:
@@ -617,7 +625,10 @@ class JobManager:
                 ids = queue.enqueue([firing(row, None)], using=using)
                 if ids:
                     Job.objects.using(using).filter(pk=job_id).update(last_run_id=ids[0])
-                wakeup.tell(wakeup.RUNS, using=using)
+                if ids and inline.is_inline(row.queue_name):
+                    inline.execute_on_commit(ids[0], row.queue_name, using=using)
+                else:
+                    wakeup.tell(wakeup.RUNS, using=using)
             return job_id
         last = _last_run(job_id, using)
         if last is None:
@@ -627,8 +638,11 @@ class JobManager:
             queue_name=last.queue_name, priority=last.priority, kind=last.kind,
             options=queue.renewed(last.options),
         )  # fmt: skip
-        queue.enqueue([again], using=using)
-        wakeup.tell(wakeup.RUNS, using=using)
+        ids = queue.enqueue([again], using=using)
+        if inline.is_inline(again.queue_name):
+            inline.execute_on_commit(ids[0], again.queue_name, using=using)
+        else:
+            wakeup.tell(wakeup.RUNS, using=using)
         return job_id
 
     @_from_anywhere

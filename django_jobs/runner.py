@@ -31,6 +31,10 @@ CUT_MARK = "\n... cut at {} bytes ...\n"
 GRACE_SECONDS = 5.0
 
 
+# What an execution came to; or, for an `async def` function, what to await for it.
+Begun = "Outcome | Callable[[], Coroutine[Any, Any, Outcome]]"
+
+
 class Remote(Protocol):
     """Another process that executes a run."""
 
