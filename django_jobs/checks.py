@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -10,6 +12,8 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 
 from django_jobs import conf, functions
+from django_jobs.celery_engine.complaints import complaints
+from django_jobs.engines.executors import factory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,8 +101,68 @@ def check_declarations(**_: Any) -> Sequence[CheckMessage]:
     ]
 
 
+def check_celery(**_: Any) -> Sequence[CheckMessage]:
+    """E020: where a queue is Celery's, there is a Celery app that takes our messages."""
+    if "celery" not in _engines():
+        return []
+    return [
+        Error(problem, hint="See docs/engines.md for how to set it up.", id="django_jobs.E020")
+        for problem in complaints()
+    ]
+
+
+def check_executors(**_: Any) -> Sequence[CheckMessage]:
+    """E021: what ENGINES has the path of can be imported, and be called for an executor."""
+    found: list[CheckMessage] = []
+    for path in dict.fromkeys(_engines()):
+        if path in conf.ENGINE_NAMES or not conf.is_path(path):
+            continue
+        try:
+            made = factory(path)
+        except ImportError as error:
+            found.append(_no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which cannot be had: {error}"))
+            continue
+        if not callable(made):
+            found.append(_no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which cannot be called."))
+        elif not _takes_max_workers(made):
+            found.append(
+                _no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which takes no argument max_workers.")
+            )
+    return found
+
+
+def _engines() -> Sequence[Any]:
+    engines = (getattr(settings, "DJANGO_JOBS", None) or {}).get("ENGINES")
+    # What else it may be is E001's to say.
+    return list(engines.values()) if isinstance(engines, Mapping) else []
+
+
+def _no_executor(problem: str) -> CheckMessage:
+    hint = "Name a callable that is called with max_workers=... and returns a concurrent.futures.Executor."
+    return Error(problem, hint=hint, id="django_jobs.E021")
+
+
+def _takes_max_workers(made: Any) -> bool:
+    try:
+        inspect.signature(made).bind(max_workers=1)
+    except TypeError:
+        return False
+    except ValueError:
+        # It has no signature: nothing to say before it is called.
+        return True
+    return True
+
+
 def _is_testing() -> bool:
     return "test" in sys.argv[1:2] or "pytest" in sys.modules
 
 
-ALL = (check_settings, check_apps, check_time_zones, check_database, check_declarations)
+ALL = (
+    check_settings,
+    check_apps,
+    check_time_zones,
+    check_database,
+    check_declarations,
+    check_celery,
+    check_executors,
+)

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback as traceback_module
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from django.utils import timezone
 
@@ -32,7 +32,7 @@ GRACE_SECONDS = 5.0
 
 
 # What an execution came to; or, for an `async def` function, what to await for it.
-Begun = "Outcome | Callable[[], Coroutine[Any, Any, Outcome]]"
+Begun: TypeAlias = "Outcome | Callable[[], Coroutine[Any, Any, Outcome]]"
 
 
 class Remote(Protocol):

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from django_jobs import __version__, connections, processes, queue, signals, wakeup
 from django_jobs.completer import Completer
-from django_jobs.conf import jobs_settings
+from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.connections import Outage
 from django_jobs.engines.loop import LoopEngine
 from django_jobs.engines.pools import ProcessDied
@@ -72,6 +72,8 @@ class Worker:
         self.paused: tuple[str, ...] = ()
         self._async_runs = settings.ASYNC_RUNS if async_runs is None else async_runs
         self._poll_seconds = settings.POLL_SECONDS
+        # Queues that workers of another system are told of.
+        self._dispatched = queues_of("celery")
         self.lanes = lanes(queues=self.queues, threads=self.threads, settings=settings)
         # For runs that may have killed their processes, whatever their queue: one that does it again
         # ends a child process, and neither this one nor the other runs in it.
@@ -218,7 +220,8 @@ class Worker:
 
     def has_nothing_due(self) -> bool:
         """Ask the queue whether no run is due that this worker would claim."""
-        return not queue.is_any_due(self.id, queues=self.queues, paused=self.paused, using=self.using)
+        paused = (*self.paused, *self._dispatched)
+        return not queue.is_any_due(self.id, queues=self.queues, paused=paused, using=self.using)
 
     def wait_idle(self, timeout: float | None) -> bool:
         """Wait until it holds nothing; return whether it came to that in time."""
