@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,8 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 
 from django_jobs import conf, functions
-from django_jobs.celery_engine.complaints import complaints
-from django_jobs.engines.executors import factory
+from django_jobs.celery_engine.project import complaints
+from django_jobs.engines.factories import factory, takes_max_workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +123,7 @@ def check_executors(**_: Any) -> Sequence[CheckMessage]:
             continue
         if not callable(made):
             found.append(_no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which cannot be called."))
-        elif not _takes_max_workers(made):
+        elif not takes_max_workers(made):
             found.append(
                 _no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which takes no argument max_workers.")
             )
@@ -140,17 +139,6 @@ def _engines() -> Sequence[Any]:
 def _no_executor(problem: str) -> CheckMessage:
     hint = "Name a callable that is called with max_workers=... and returns a concurrent.futures.Executor."
     return Error(problem, hint=hint, id="django_jobs.E021")
-
-
-def _takes_max_workers(made: Any) -> bool:
-    try:
-        inspect.signature(made).bind(max_workers=1)
-    except TypeError:
-        return False
-    except ValueError:
-        # It has no signature: nothing to say before it is called.
-        return True
-    return True
 
 
 def _is_testing() -> bool:

@@ -67,14 +67,16 @@ def test_celery_without_an_app_or_with_one_that_takes_no_json_is_an_error(settin
     (message,) = checks.check_celery()
     assert "tests.engines.celery_apps.missing" in message.msg
 
-    settings.DJANGO_JOBS["CELERY_APP"] = "tests.engines.celery_apps.URLS"
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps.URLS"}
     (message,) = checks.check_celery()
     assert "which is no Celery app" in message.msg
 
     settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps:redis"}
     assert checks.check_celery() == []
 
-    monkeypatch.setattr(celery_apps.redis.conf, "accept_content", ["pickle"])
+    app = celery_apps.make_app("pickled", celery_apps.URLS["redis"])
+    app.conf.accept_content = ["pickle"]
+    monkeypatch.setattr(celery_apps, "redis", app)
     (message,) = checks.check_celery()
     assert 'add "json" to its accept_content' in message.msg
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from django.db import DatabaseError, InterfaceError
 
 from django_jobs import connections, dispatches, queue, wakeup
-from django_jobs.celery_engine import messages
+from django_jobs.celery_engine import messages, project
 from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage
 
@@ -125,7 +125,7 @@ class Dispatcher:
         """Send messages; take back the marks of those that were not sent, and return whether all were."""
         unsent = {dispatch.run_id for dispatch in batch}
         try:
-            for dispatch in messages.send(messages.celery_app(), queue_name, batch):
+            for dispatch in messages.send(project.celery_app(), queue_name, batch):
                 unsent.discard(dispatch.run_id)
         except Exception as error:  # noqa: BLE001 - whatever a broker's client or a project's configuration raises
             if self._delay is None:

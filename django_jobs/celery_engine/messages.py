@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
-
-from django_jobs.conf import jobs_settings
 from django_jobs.models import MAX_PRIORITY, MIN_PRIORITY
 
 if TYPE_CHECKING:
@@ -16,38 +12,8 @@ if TYPE_CHECKING:
     from django_jobs.dispatches import Dispatch
 
 TASK_NAME = "django_jobs.execute"
-EXTRA = 'pip install "django-durable-jobs[celery]"'
 # kombu's for Redis: there low goes first.
 LAST_ON_REDIS = 9
-
-
-def celery_app() -> Any:
-    """Return the Celery app that runs are dispatched to.
-
-    Raises:
-        ImproperlyConfigured: Celery is not installed, or there is no such app.
-    """
-    try:
-        import celery
-    except ImportError as error:
-        raise ImproperlyConfigured(f'ENGINES names "celery", which is not installed: {EXTRA}') from error
-    path = jobs_settings().CELERY_APP
-    if path is None:
-        app = celery.current_app._get_current_object()
-        if app.main == "default":
-            # The one that Celery makes up where nobody made any.
-            raise ImproperlyConfigured(
-                'ENGINES names "celery", and no Celery app was made: import yours in the __init__.py of the '
-                "project's package, or say where it is with CELERY_APP."
-            )
-        return app
-    try:
-        app = import_string(path.replace(":", "."))
-    except ImportError as error:
-        raise ImproperlyConfigured(f"CELERY_APP is {path!r}: {error}") from error
-    if not isinstance(app, celery.Celery):
-        raise ImproperlyConfigured(f"CELERY_APP is {path!r}, which is no Celery app but {app!r}.")
-    return app
 
 
 def send(app: Any, queue_name: str, dispatches: Sequence[Dispatch]) -> Iterator[Dispatch]:

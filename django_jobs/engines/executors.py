@@ -15,30 +15,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.db import connections
-from django.utils.module_loading import import_string
 
 from django_jobs.engines import elsewhere
+from django_jobs.engines.factories import factory
 from django_jobs.engines.pools import ProcessDied
 from django_jobs.queue import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Executor, Future
 
     from django_jobs.runner import Begun, Execution
-
-
-def factory(path: str) -> Callable[..., Executor]:
-    """Return what makes executors.
-
-    Args:
-        path: package.module:name, or with a dot.
-
-    Raises:
-        ImportError: There is nothing of that name.
-    """
-    made: Callable[..., Executor] = import_string(path.replace(":", "."))
-    return made
 
 
 class ExecutorPool:

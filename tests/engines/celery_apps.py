@@ -10,18 +10,16 @@ URLS = {
 }
 
 
-def _app(name):
-    app = Celery(f"tests-{name}", broker=URLS[name], set_as_current=False)
+def make_app(name, url):
+    app = Celery(f"tests-{name}", broker=url, set_as_current=False)
     app.conf.update(
         worker_hijack_root_logger=False,
         broker_connection_timeout=2,
         broker_connection_retry_on_startup=True,
         worker_prefetch_multiplier=1,
-        # A queue that a killed run of the tests leaves behind is not there for ever.
-        broker_transport_options={"socket_timeout": 5} if name == "redis" else {},
     )
     return app
 
 
-rabbitmq = _app("rabbitmq")
-redis = _app("redis")
+rabbitmq = make_app("rabbitmq", URLS["rabbitmq"])
+redis = make_app("redis", URLS["redis"])

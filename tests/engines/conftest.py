@@ -19,6 +19,26 @@ ROOT = Path(__file__).parents[2]
 QUICK = {"HEARTBEAT_SECONDS": 0.5, "POLL_SECONDS": 0.5, "LEASE_SECONDS": 20, "REDISPATCH_SECONDS": 30}
 
 
+def pytest_addoption(parser):
+    parser.getgroup("engines").addoption(
+        "--mixed-jobs", type=int, metavar="COUNT", help="How many mixed jobs each engine gets. Default: 100."
+    )
+
+
+SAID = pytest.StashKey[list]()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(SAID, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def say(request):
+    """Return a function that has a line shown at the end."""
+    return request.config.stash.setdefault(SAID, []).append
+
+
 def require_broker(name):
     """Skip, or fail where the tests' servers must be there, if nothing listens where a broker should."""
     url = urlsplit(celery_apps.URLS[name])
@@ -67,7 +87,9 @@ class Fleet:
                 [
                     sys.executable, "-m", "celery", "-A", f"tests.engines.celery_apps:{self.broker}", "worker",
                     "-Q", self.queue_name, "-l", "INFO", "--without-gossip", "--without-mingle",
-                    "--without-heartbeat", *self.options,
+                    "--without-heartbeat",
+                    # A name of its own each time: RabbitMQ holds a killed one's for a while.
+                    "-n", f"{uuid.uuid4().hex}@%h", *self.options,
                 ],
                 env=self.env, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
             )  # fmt: skip
@@ -97,19 +119,18 @@ class Fleet:
                 return sum(
                     channel.client.llen(keys(self.queue_name, step)) for step in channel.priority_steps
                 )
-            return channel.queue_declare(self.queue_name, durable=True, passive=False).message_count
+            return channel.queue_declare(self.queue_name, durable=True, auto_delete=False).message_count
 
     def purge(self):
         with self.app.connection_for_write() as connection:
             channel = connection.default_channel
-            channel.queue_declare(self.queue_name, durable=True)
+            channel.queue_declare(self.queue_name, durable=True, auto_delete=False)
             return channel.queue_purge(self.queue_name)
 
     def close(self):
         self.kill()
         with self.app.connection_for_write() as connection:
             connection.default_channel.queue_delete(self.queue_name)
-        self.app.pool.force_close_all()
 
 
 @pytest.fixture(scope="session")
