@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import threading
 import time
 
-from django_jobs import current_run
+from django_jobs import current_run, get_job_manager
+from django_jobs.models import Run
 from tests.probes.models import Mark
 
 
@@ -110,3 +112,12 @@ def process_id():
 def rest(seconds):
     time.sleep(seconds)
     return seconds
+
+
+def thread_id():
+    return threading.get_ident()
+
+
+def add_in_turn(text):
+    inner = get_job_manager().using(queue_name=current_run().queue_name).add_immediate_job(mark, text)
+    return [Run.objects.get(job_id=inner).status, current_run().job_id]
