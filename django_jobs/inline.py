@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+# Between two looks at a run that a worker was quicker to take.
+LOOK_SECONDS = 0.05
 # Errors that the runner records as those of the function, though not of class Exception. All others
 # of that kind are somebody's who wants this thread to stop: Ctrl-C, or a test framework.
 _RECORDED = (SystemExit, GeneratorExit, asyncio.CancelledError, RunInterrupted)
@@ -164,7 +166,7 @@ def is_inline(queue_name: str) -> bool:
 def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
     """Execute a run that was just added, as soon as the transaction under way commits; at once without one.
 
-    It stays for a worker while its queue is paused, and when a worker was quicker it is that one's.
+    It stays for a worker while its queue is paused. A worker that was quicker has it, and is waited for.
     """
 
     def execute() -> None:
@@ -173,6 +175,10 @@ def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
         with inline_worker(using) as worker:
             run = worker.take(run_id)
             executed = None if run is None else worker.execute(run)
+        if executed is None:
+            running = Run.objects.using(using).running().filter(pk=run_id)
+            while running.exists():
+                time.sleep(LOOK_SECONDS)
         wakeup.tell_here(wakeup.FINISHED)
         if executed is not None and executed.status == Status.READY:
             # To be tried again, by a worker.

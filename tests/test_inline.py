@@ -88,10 +88,16 @@ def test_what_waits_for_its_time_or_another_try_stays_for_a_worker_or_a_drain(sc
     assert status(scheduled) == status(retried) == "SUCCESSFUL"
 
 
-def test_a_worker_of_this_process_takes_only_what_was_not_done_at_once(script, serve, manager):
+def test_beside_a_worker_a_job_is_done_too_when_the_call_returns(script, serve, manager):
     serve()
-    job_id = script.add_immediate_job(conformance.thread_id)
-    assert manager.wait(job_id, 0) == threading.get_ident()
+
+    ids = [script.add_immediate_job(conformance.thread_id) for _ in range(20)]
+
+    assert [status(job_id) for job_id in ids] == ["SUCCESSFUL"] * 20
+
+
+def test_a_worker_has_what_is_to_be_tried_again(script, serve, manager):
+    serve()
 
     retried = script.using(retry=Retry(max_attempts=2, delay=0)).add_immediate_job(jobs.fail_until, 2)
 
