@@ -20,7 +20,7 @@ class DjangoJobsConfig(AppConfig):
     def ready(self) -> None:
         """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
         # Only now may models be imported, and with them the manager.
-        from django_jobs import autostart, task_results
+        from django_jobs import autostart, celery_engine, task_results
 
         for check in checks.ALL:
             django_checks.register(check, django_checks.Tags.compatibility)
@@ -30,6 +30,7 @@ class DjangoJobsConfig(AppConfig):
             django_checks.register(check, django_checks.Tags.database)
         signals.write_to_log()
         task_results.connect_where_used()
+        celery_engine.connect_where_used()
         autodiscover_modules("jobs")
         schedules.check_declarations()
         autostart.start_where_requests_are_served()

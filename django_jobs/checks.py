@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from django_jobs import arguments, conf, decorators, schedules
+from django_jobs.celery_engine.project import complaints
+from django_jobs.engines.factories import factory, takes_max_workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,6 +238,47 @@ def _is_in_wal_mode(path: Path) -> bool:
         return False
 
 
+def check_celery(**_: Any) -> Sequence[CheckMessage]:
+    """E020: where a queue is Celery's, there is a Celery app that takes our messages."""
+    if "celery" not in _engines():
+        return []
+    return [
+        Error(problem, hint="See docs/engines.md for how to set it up.", id="django_jobs.E020")
+        for problem in complaints()
+    ]
+
+
+def check_executors(**_: Any) -> Sequence[CheckMessage]:
+    """E021: what ENGINES has the path of can be imported, and be called for an executor."""
+    found: list[CheckMessage] = []
+    for path in dict.fromkeys(_engines()):
+        if path in conf.ENGINE_NAMES or not conf.is_path(path):
+            continue
+        try:
+            made = factory(path)
+        except ImportError as error:
+            found.append(_no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which cannot be had: {error}"))
+            continue
+        if not callable(made):
+            found.append(_no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which cannot be called."))
+        elif not takes_max_workers(made):
+            found.append(
+                _no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which takes no argument max_workers.")
+            )
+    return found
+
+
+def _engines() -> Sequence[Any]:
+    engines = (getattr(settings, "DJANGO_JOBS", None) or {}).get("ENGINES")
+    # What else it may be is E001's to say.
+    return list(engines.values()) if isinstance(engines, Mapping) else []
+
+
+def _no_executor(problem: str) -> CheckMessage:
+    hint = "Name a callable that is called with max_workers=... and returns a concurrent.futures.Executor."
+    return Error(problem, hint=hint, id="django_jobs.E021")
+
+
 def _is_testing() -> bool:
     return "test" in sys.argv[1:2] or "pytest" in sys.modules
 
@@ -247,6 +291,8 @@ ALL = (
     check_declarations,
     check_secrets,
     check_pool,
+    check_celery,
+    check_executors,
 )
 # With `manage.py check --deploy` only: a project that is being tried out has other worries.
 DEPLOY = (check_sqlite, check_pooler)

@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 
-ENGINE_NAMES = ("threads", "processes")
+ENGINE_NAMES = ("threads", "processes", "inline", "celery")
 AUTOSTART_VARIABLE = "DJANGO_JOBS_AUTOSTART"
 
 
@@ -34,10 +34,19 @@ class JobsSettings:
     QUEUES: tuple[str, ...] = ()
     # Runs of plain functions that execute at once in one process.
     THREADS: int = 10
-    # Queues whose runs are executed by another engine than threads: {"name": "processes"}.
+    # Queues whose runs are executed by another engine than threads: {"name": "processes"}. An engine
+    # is one of ENGINE_NAMES, or the path of a callable that returns a `concurrent.futures.Executor`.
     ENGINES: Mapping[str, str] = field(default_factory=dict)
-    # Runs of those queues that execute at once in one process, each in a child process.
+    # Runs of "processes" queues that execute at once in one process, each in a child process.
     PROCESSES: int = 2
+    # Runs after which such a child process is replaced by a new one; None keeps it.
+    MAX_RUNS_PER_CHILD: int | None = None
+    # Runs that execute at once on each executor that ENGINES has a path of; its `max_workers`.
+    EXECUTOR_RUNS: int = 4
+    # Path of the Celery app that "celery" queues are dispatched to; None is Celery's current app.
+    CELERY_APP: str | None = None
+    # Time after which a message that nobody took is taken for lost, and sent again.
+    REDISPATCH_SECONDS: float = 300
     # Runs of `async def` functions that are awaited at once in one process.
     ASYNC_RUNS: int = 1000
     # Longest time until a process sees work that nobody told it of.
@@ -75,6 +84,9 @@ KEYS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields
 _AT_LEAST: dict[str, float] = {
     "THREADS": 1,
     "PROCESSES": 1,
+    "MAX_RUNS_PER_CHILD": 1,
+    "EXECUTOR_RUNS": 1,
+    "REDISPATCH_SECONDS": 1,
     "ASYNC_RUNS": 1,
     "POLL_SECONDS": 0.01,
     "HEARTBEAT_SECONDS": 0.01,
@@ -148,8 +160,17 @@ def _value_problem(key: str, value: object) -> str:
     if key == "ENGINES":
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
             return "expected a dict of names of queues to names of engines."
-        wrong = [engine for engine in value.values() if engine not in ENGINE_NAMES]
-        return f"no such engine as {wrong[0]!r}; they are {', '.join(ENGINE_NAMES)}." if wrong else ""
+        wrong = [engine for engine in value.values() if engine not in ENGINE_NAMES and not is_path(engine)]
+        if not wrong:
+            return ""
+        return (
+            f"no such engine as {wrong[0]!r}; they are {', '.join(ENGINE_NAMES)}, or the path of a callable that "
+            "returns an executor."
+        )
+    if key == "CELERY_APP":
+        if value is None or is_path(value):
+            return ""
+        return "expected the path of a Celery app, as 'project.celery.app', or None."
     if key == "DATABASE":
         if value is None or value in settings.DATABASES:
             return ""
@@ -157,6 +178,19 @@ def _value_problem(key: str, value: object) -> str:
     if key == "AUTOSTART" and value is None:
         return ""
     return "" if isinstance(value, bool) else "expected True or False."
+
+
+def is_path(value: object) -> bool:
+    """Return whether a value looks like package.module.name or package.module:name."""
+    if not isinstance(value, str):
+        return False
+    module, _, name = value.rpartition(":" if ":" in value else ".")
+    return all(part.isidentifier() for part in [*module.split("."), name])
+
+
+def queues_of(engine: str) -> tuple[str, ...]:
+    """Return the queues whose runs are executed by an engine."""
+    return tuple(name for name, value in jobs_settings().ENGINES.items() if value == engine)
 
 
 _current: JobsSettings | None = None

@@ -17,12 +17,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connections, transaction
 
-from django_jobs import __version__, codec, context, processes, queue, signals, tallies
+from django_jobs import __version__, codec, context, processes, queue, signals, tallies, wakeup
 from django_jobs.clock import Clock
+from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import RunInterrupted
-from django_jobs.models import Run
+from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+# Between two looks at a run that a worker was quicker to take.
+LOOK_SECONDS = 0.05
 # Errors that the runner records as those of the function, though not of class Exception. All others
 # of that kind are somebody's who wants this thread to stop: Ctrl-C, or a test framework.
 _RECORDED = (SystemExit, GeneratorExit, asyncio.CancelledError, RunInterrupted)
@@ -148,6 +151,36 @@ def inline_worker(using: str) -> Iterator[InlineWorker]:
         # A transaction that cannot go on takes the row along.
         with contextlib.suppress(DatabaseError):
             row.delete(using=using)
+
+
+def is_inline(queue_name: str) -> bool:
+    """Return whether runs of a queue are executed where they are added."""
+    return jobs_settings().ENGINES.get(queue_name) == "inline"
+
+
+def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
+    """Execute a run that was just added, as soon as the transaction under way commits; at once without one.
+
+    It stays for a worker while its queue is paused. A worker that was quicker has it, and is waited for.
+    """
+
+    def execute() -> None:
+        if queue_name in queue.paused_queues(using=using):
+            return
+        with inline_worker(using) as worker:
+            run = worker.take(run_id)
+            executed = None if run is None else worker.execute(run)
+        if executed is None:
+            running = Run.objects.using(using).running().filter(pk=run_id)
+            while running.exists():
+                time.sleep(LOOK_SECONDS)
+        wakeup.tell_here(wakeup.FINISHED)
+        if executed is not None and executed.status == Status.READY:
+            # To be tried again, by a worker.
+            wakeup.tell(wakeup.RUNS, using=using)
+
+    # Robust: what goes wrong with it is no reason to keep the caller from what else waits for the commit.
+    transaction.on_commit(execute, using=using, robust=True)
 
 
 class _Execution(Execution):

@@ -27,6 +27,7 @@ from django_jobs import (
     conf,
     decorators,
     functions,
+    inline,
     observers,
     queue,
     signals,
@@ -409,9 +410,13 @@ class JobManager:
                 raise type(error)(f"job {index} of add_many: {error}") from error
         if runs:
             using = jobs_database()
+            at_once = conf.queues_of("inline")
             with observers.adding(runs), transaction.atomic(using=using):
-                queue.enqueue(runs, using=using)
+                queue.enqueue([run for run in runs if run.queue_name not in at_once], using=using)
                 wakeup.tell(wakeup.RUNS, using=using)
+                for run in runs:
+                    if run.queue_name in at_once:
+                        self._insert_one(run, using)()
         return [run.job_id for run in runs]
 
     def _new_run(
@@ -452,8 +457,10 @@ class JobManager:
     def _insert_one(self, run: NewRun, using: str) -> Callable[[], None]:
         service = self._root._service
         worker = None if service is None else service.worker
+        is_inline = inline.is_inline(run.queue_name)
         if (
             worker is not None
+            and not is_inline
             and worker.using == using
             and run.run_after == "now"
             and worker.would_begin(run.queue_name)
@@ -462,7 +469,9 @@ class JobManager:
             (run_id,) = queue.enqueue([run], using=using)
             return worker.promise(queue.claimed(run, run_id))
         run.status, run.worker_id = Status.READY.value, ""
-        queue.enqueue([run], using=using)
+        ids = queue.enqueue([run], using=using)
+        if is_inline and run.run_after == "now":
+            return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
         return lambda: wakeup.tell(wakeup.RUNS, using=using)
 
     def _enqueue_as(self, run: NewRun, options: JobOptions, using: str) -> None:
@@ -671,7 +680,10 @@ class JobManager:
                 ids = queue.enqueue([run], using=using)
                 if ids:
                     Job.objects.using(using).filter(pk=job_id).update(last_run_id=ids[0])
-                wakeup.tell(wakeup.RUNS, using=using)
+                if ids and inline.is_inline(row.queue_name):
+                    inline.execute_on_commit(ids[0], row.queue_name, using=using)
+                else:
+                    wakeup.tell(wakeup.RUNS, using=using)
             return job_id
         last = _last_run(job_id, using)
         if last is None:
@@ -682,8 +694,11 @@ class JobManager:
             options=queue.renewed(last.options),
         )  # fmt: skip
         with observers.adding([again]):
-            queue.enqueue([again], using=using)
-        wakeup.tell(wakeup.RUNS, using=using)
+            ids = queue.enqueue([again], using=using)
+        if inline.is_inline(again.queue_name):
+            inline.execute_on_commit(ids[0], again.queue_name, using=using)
+        else:
+            wakeup.tell(wakeup.RUNS, using=using)
         return job_id
 
     @_from_anywhere

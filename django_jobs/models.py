@@ -269,6 +269,8 @@ class Run(Call):
     unique_key = models.CharField(max_length=255, null=True, unique=True)  # noqa: DJ001 - many rows have none
     cancel_requested = models.BooleanField(_("cancel requested"), default=False)
     worker_id = models.CharField(_("worker"), max_length=64, blank=True, default="")
+    # When an engine that is told of its runs was; only in the queues of one, and not once it is claimed.
+    dispatched_at = models.DateTimeField(null=True, editable=False)
     enqueued_at = models.DateTimeField(_("enqueued at"))
     started_at = models.DateTimeField(_("started at"), null=True)
     finished_at = models.DateTimeField(_("finished at"), null=True)

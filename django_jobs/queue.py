@@ -303,6 +303,30 @@ def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
     return _claimed(Run.objects.using(using).values_list(*sql.CLAIMED_COLUMNS).get(pk=run_id))
 
 
+def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -> ClaimedRun | None:
+    """Claim the run that a message is about.
+
+    Args:
+        run_id: Of the run.
+        attempt: Which one the message is for: a late or a second message is about one that is over.
+        worker_id: As for `claim`.
+        using: Alias of the database.
+
+    Returns:
+        The run, now RUNNING in that attempt; None when it is not due in it, or its queue is paused.
+    """
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(*sql.dialect(connection).claim_dispatched(worker_id, run_id, attempt))
+        is_ours = cursor.rowcount == 1
+    if is_ours:
+        return _claimed(Run.objects.using(using).values_list(*sql.CLAIMED_COLUMNS).get(pk=run_id))
+    # If it still waits, no message is under way any more.
+    waiting = Run.objects.using(using).ready().filter(pk=run_id, attempt=attempt - 1)
+    waiting.update(dispatched_at=None)
+    return None
+
+
 def _claimed(row: Sequence[Any]) -> ClaimedRun:
     run = ClaimedRun(*row)
     run.options = _from_json(run.options) or {}

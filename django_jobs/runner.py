@@ -9,7 +9,7 @@ import threading
 import time
 import traceback as traceback_module
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from django.utils import timezone
 
@@ -29,6 +29,10 @@ _task_lock = threading.Lock()
 CUT_MARK = "\n... cut at {} bytes ...\n"
 # A function that asks `current_run()` whether it should end gets this long to do so.
 GRACE_SECONDS = 5.0
+
+
+# What an execution came to; or, for an `async def` function, what to await for it.
+Begun: TypeAlias = "Outcome | Callable[[], Coroutine[Any, Any, Outcome]]"
 
 
 class Remote(Protocol):

@@ -10,8 +10,9 @@ from django.apps import apps
 from django.db import DatabaseError, InterfaceError
 
 from django_jobs import connections, queue, wakeup
+from django_jobs.celery_engine.dispatcher import Dispatcher
 from django_jobs.clock import Clock
-from django_jobs.conf import jobs_settings
+from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.declarations import Declaring
 from django_jobs.keeper import Keeper, rescue_dead
 from django_jobs.models import jobs_database, missing_tables
@@ -61,6 +62,7 @@ class Service:
         self._clock: Clock | None = None
         self._declaring: Declaring | None = None
         self._keeper: Keeper | None = None
+        self._dispatcher: Dispatcher | None = None
         self._ears: wakeup.Ears | None = None
 
     def start(self) -> None:
@@ -127,6 +129,10 @@ class Service:
             clock.has_keeper = self._keeper is not None
             clock.start()
             self._clock = clock
+        dispatched = [name for name in queues_of("celery") if not self._queues or name in self._queues]
+        if dispatched:
+            self._dispatcher = Dispatcher(using, dispatched)
+            self._dispatcher.start()
         ears.start()
         self._ears = ears
         if self.worker is not None:
@@ -153,6 +159,9 @@ class Service:
             if self._clock is not None:
                 self._clock.shutdown(wait=False)
                 self._clock = None
+            if self._dispatcher is not None:
+                self._dispatcher.stop()
+                self._dispatcher = None
             if self._ears is not None:
                 self._ears.stop()
                 self._ears = None
@@ -189,6 +198,7 @@ class Service:
         return (
             (due is None or due > 0)
             and worker.has_nothing_due()
+            and (self._dispatcher is None or self._dispatcher.has_nothing_due())
             and worker.is_idle
             # Nothing was claimed since the first question: it might have added what that one missed.
             and worker.claims == claims

@@ -162,6 +162,15 @@ class Dialect:
         """Take ready runs and return their `CLAIMED_COLUMNS`."""
         raise NotImplementedError
 
+    def claim_dispatched(self, worker_id: str, run_id: int, attempt: int) -> Statement:
+        """Take one run that is due in a certain attempt, unless its queue is paused."""
+        ready, params = self.ready(worker_id, (), ())
+        return (
+            f"{self._take()}, dispatched_at = NULL WHERE {ready} AND id = %s AND attempt = %s AND NOT EXISTS "  # noqa: S608
+            f"(SELECT 1 FROM {QUEUE_TABLE} q WHERE q.name = queue_name AND q.paused_at IS NOT NULL)",
+            [worker_id, *params, run_id, attempt - 1],
+        )
+
     def _take(self, table: str = RUN_TABLE) -> str:
         return (
             f"UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_id = %s, "  # noqa: S608

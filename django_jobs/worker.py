@@ -16,11 +16,12 @@ from django.utils import timezone
 
 from django_jobs import __version__, connections, processes, queue, signals, wakeup
 from django_jobs.completer import Completer
-from django_jobs.conf import jobs_settings
+from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.connections import Outage
 from django_jobs.engines.loop import LoopEngine
-from django_jobs.engines.processes import ProcessDied
-from django_jobs.lanes import Lane, lanes
+from django_jobs.engines.pools import ProcessDied
+from django_jobs.engines.processes import ProcessPool
+from django_jobs.lanes import Lane, lanes, processes_lane
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from concurrent.futures import Future
 
-    from django_jobs.engines.processes import ProcessPool
+    from django_jobs.engines.pools import Pool
+    from django_jobs.runner import Begun
 
 logger = logging.getLogger(__name__)
 
@@ -70,14 +72,14 @@ class Worker:
         self.paused: tuple[str, ...] = ()
         self._async_runs = settings.ASYNC_RUNS if async_runs is None else async_runs
         self._poll_seconds = settings.POLL_SECONDS
-        self.lanes = lanes(
-            queues=self.queues, engines=settings.ENGINES, threads=self.threads, processes=settings.PROCESSES
-        )
+        # Queues that workers of another system are told of.
+        self._dispatched = queues_of("celery")
+        self.lanes = lanes(queues=self.queues, threads=self.threads, settings=settings)
         # For runs that may have killed their processes, whatever their queue: one that does it again
         # ends a child process, and neither this one nor the other runs in it.
         self._apart = next(
-            (lane for lane in self.lanes if lane.pool is not None),
-            Lane(slots=settings.PROCESSES, processes=True),
+            (lane for lane in self.lanes if isinstance(lane.pool, ProcessPool)),
+            processes_lane(settings),
         )
         self._max_rescues = settings.MAX_RESCUES
         self._loop = LoopEngine()
@@ -218,7 +220,8 @@ class Worker:
 
     def has_nothing_due(self) -> bool:
         """Ask the queue whether no run is due that this worker would claim."""
-        return not queue.is_any_due(self.id, queues=self.queues, paused=self.paused, using=self.using)
+        paused = (*self.paused, *self._dispatched)
+        return not queue.is_any_due(self.id, queues=self.queues, paused=paused, using=self.using)
 
     def wait_idle(self, timeout: float | None) -> bool:
         """Wait until it holds nothing; return whether it came to that in time."""
@@ -513,8 +516,8 @@ class Worker:
             self._detach(execution, outcome)
         self._release(lane, time.monotonic() - began)
 
-    def _begin_remotely(self, execution: Execution, pool: ProcessPool) -> Outcome | None:
-        """Have a run executed by another process; return None when that died, and this is written."""
+    def _begin_remotely(self, execution: Execution, pool: Pool) -> Begun | None:
+        """Have a run executed by a pool; return None when what did it died, and this is written."""
         try:
             return pool.execute(execution)
         except ProcessDied as death:

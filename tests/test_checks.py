@@ -8,6 +8,7 @@ from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from django_jobs import checks, functions, job
+from tests.engines import celery_apps
 
 pytestmark = pytest.mark.django_db
 
@@ -226,3 +227,68 @@ def test_the_checks_of_a_deploy_find_nothing_in_the_example_project():
     found = run_checks(include_deployment_checks=True, databases=["default"])
 
     assert [message for message in found if message.id.startswith("django_jobs")] == []
+
+
+def test_celery_without_an_app_or_with_one_that_takes_no_json_is_an_error(settings, monkeypatch):
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}}
+    monkeypatch.setattr("celery._state.default_app", None)
+    monkeypatch.setattr("celery._state._tls.current_app", None)
+    (message,) = checks.check_celery()
+    assert message.id == "django_jobs.E020"
+    assert "no Celery app was made" in message.msg
+
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps.missing"}
+    (message,) = checks.check_celery()
+    assert "tests.engines.celery_apps.missing" in message.msg
+
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps.URLS"}
+    (message,) = checks.check_celery()
+    assert "which is no Celery app" in message.msg
+
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps:redis"}
+    assert checks.check_celery() == []
+
+    app = celery_apps.make_app("pickled", celery_apps.URLS["redis"])
+    app.conf.accept_content = ["pickle"]
+    monkeypatch.setattr(celery_apps, "redis", app)
+    (message,) = checks.check_celery()
+    assert 'add "json" to its accept_content' in message.msg
+
+
+def test_a_celery_that_is_not_installed_is_named_with_its_extra(settings, monkeypatch):
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}}
+    monkeypatch.setitem(sys.modules, "celery", None)
+
+    (message,) = checks.check_celery()
+
+    assert 'pip install "django-durable-jobs[celery]"' in message.msg
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("tests.nowhere.pool", "cannot be had"),
+        ("tests.engines.test_conformance:missing", "cannot be had"),
+        ("tests.engines.celery_apps:URLS", "cannot be called"),
+        ("tests.probes.jobs.nothing", "takes no argument max_workers"),
+    ],
+)
+def test_an_engine_that_makes_no_executor_is_an_error(settings, path, says):
+    settings.DJANGO_JOBS = {"ENGINES": {"own": path, "another": path}}
+
+    (message,) = checks.check_executors()
+
+    assert message.id == "django_jobs.E021"
+    assert path in message.msg
+    assert says in message.msg
+
+
+def test_engines_that_can_be_had_are_no_problem(settings):
+    settings.DJANGO_JOBS = {
+        "ENGINES": {
+            "default": "threads", "cpu": "processes", "script": "inline",
+            "own": "concurrent.futures.ThreadPoolExecutor", "loky": "loky:get_reusable_executor",
+        }
+    }  # fmt: skip
+
+    assert [*checks.check_settings(), *checks.check_celery(), *checks.check_executors()] == []

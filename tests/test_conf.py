@@ -42,6 +42,16 @@ def test_settings_are_read_anew_when_they_change(settings):
         ({"DATABASE": "nowhere"}, "no such alias in DATABASES (default)"),
         ({"CLOCK": "yes"}, "expected True or False"),
         ({"LEASE_SECONDS": 6}, "at least twice HEARTBEAT_SECONDS (5)"),
+        (
+            {"ENGINES": {"a": "thread"}},
+            "no such engine as 'thread'; they are threads, processes, inline, celery",
+        ),
+        ({"ENGINES": {"a": "my-pools.make"}}, "no such engine as 'my-pools.make'"),
+        ({"ENGINES": {"a": None}}, "no such engine as None"),
+        ({"MAX_RUNS_PER_CHILD": 0}, "expected at least 1"),
+        ({"EXECUTOR_RUNS": 0}, "expected at least 1"),
+        ({"CELERY_APP": "app"}, "expected the path of a Celery app"),
+        ({"REDISPATCH_SECONDS": 0}, "expected at least 1"),
         ([], "must be a dict, not list"),
     ],
 )

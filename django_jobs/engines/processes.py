@@ -5,6 +5,7 @@ A process is started when it is needed, executes one run after the other, and ca
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
+from django_jobs.engines.pools import ProcessDied
 from django_jobs.queue import Outcome
 
 if TYPE_CHECKING:
@@ -25,19 +27,21 @@ if TYPE_CHECKING:
 EXIT_SECONDS = 5.0
 
 
-class ProcessDied(Exception):
-    """A process that ended in the middle of a run; the message says how."""
-
-
 class ProcessPool:
     """Executes runs in child processes, one run in each at a time; call it from several threads.
 
     Children speak JSON over their standard input and output: nothing is pickled, and they do not
     import the main module again. They set Django up anew, with the settings module, the import path and
     the databases of this process.
+
+    Args:
+        max_runs: Runs after which a process is replaced; None for no limit.
     """
 
-    def __init__(self) -> None:
+    kind = "process"
+
+    def __init__(self, max_runs: int | None = None) -> None:
+        self._max_runs = max_runs
         self._lock = threading.Lock()
         self._idle: list[_Child] = []
         self._all: set[_Child] = set()
@@ -58,8 +62,15 @@ class ProcessPool:
             child.close()
             raise
         with self._lock:
-            if not self._is_shut_down:
+            if self._is_shut_down:
+                return outcome
+            is_worn = self._max_runs is not None and child.runs >= self._max_runs
+            if is_worn:
+                self._all.discard(child)
+            else:
                 self._idle.append(child)
+        if is_worn:
+            child.retire()
         return outcome
 
     def _take(self) -> _Child:
@@ -103,6 +114,8 @@ class _Child:
             encoding="utf-8",
         )
         self._lock = threading.Lock()
+        # That it was sent.
+        self.runs = 0
         # A test's database has another name than the settings say.
         names = {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
         self._send({"databases": names})
@@ -113,6 +126,7 @@ class _Child:
 
     def execute(self, execution: Execution) -> Outcome:
         execution.remote = self
+        self.runs += 1
         try:
             self._send({"run": asdict(execution.run)})
             # It may have been told before it could hear.
@@ -148,6 +162,17 @@ class _Child:
     def kill(self) -> None:
         """End the process now."""
         self._process.kill()
+
+    def retire(self) -> None:
+        """End a process that has nothing to do: it does when its input ends."""
+        assert self._process.stdin is not None  # noqa: S101 - a pipe, see above
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self.close()
 
     def close(self) -> None:
         """Let go of a process that was killed or has ended."""

@@ -209,3 +209,15 @@ def test_threads_that_attend_to_processes_end_with_the_worker(serve_apart, manag
         if thread.name.startswith("django_jobs-process"):
             thread.join(5)
             assert not thread.is_alive()
+
+
+def test_a_process_is_replaced_after_as_many_runs_as_it_may_have(serve_apart, manager, apart, probes):
+    service = serve_apart(MAX_RUNS_PER_CHILD=2)
+
+    ids = [manager.wait(apart.add_immediate_job(probes.process_id), 30) for _ in range(5)]
+
+    assert ids[0] == ids[1] != ids[2] == ids[3] != ids[4]
+    assert len(children(service)) == 1
+    for pid in {*ids[:4]}:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
