@@ -42,7 +42,8 @@ R_co = TypeVar("R_co", covariant=True)
 MAX_ID_LENGTH = 255
 MAX_PATH_LENGTH = 500
 _ATTRIBUTE = "__django_jobs_options__"
-_registered: set[str] = set()
+# Our own job is known before its module is imported, whatever ALLOWED_MODULES says.
+_registered: set[str] = {"django_jobs.bulk:act_on_matching"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
