@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.utils.translation import gettext as _
+
 from django_jobs import codec, rerun
 from django_jobs.admin import display, timeline
 from django_jobs.models import Job, Run, Worker
@@ -27,7 +29,7 @@ def facts(site: AdminSite, run: Run, *, with_payload: bool) -> dict[str, Any]:
         "state": display.label(display.run_state(run)),
         "is_over": run.finished_at is not None,
         "job": _job(site, run.job_id),
-        "runs_of_job": display.list_link(site, run.job_id, job_id=run.job_id),
+        "runs_of_job": display.list_link(site, _("All runs of this job"), job_id=run.job_id),
         "runs_of_func": display.list_link(site, run.func, func=run.func),
         "runs_of_queue": display.list_link(site, run.queue_name, queue=run.queue_name),
         "worker": workers.get(run.worker_id, run.worker_id),
