@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Rows that one page of a search without an index looks at, newest first.
-SEARCHED = 200_000
+SEARCHED = 100_000
 # The same where they are those of one status, which lie scattered.
-SEARCHED_OF_STATUS = 20_000
+SEARCHED_OF_STATUS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +45,12 @@ def page(
     """
     among = selection.extent(using=using) if wanted.is_searched or wanted.since or wanted.until else None
     bounds = selection.bounds_of(wanted, using=using, among=among)
-    rows = wanted.apply(runs, bounds)
-    if after is not None and (above := _newer(wanted, rows, size, after, using)) is not None:
+    if after is not None and (above := _newer(wanted, runs, bounds, size, after, using)) is not None:
         return above
-    rows = rows if before is None else rows.filter(pk__lt=before)
     floor = _floor(wanted, bounds, before, among, using) if among and wanted.is_searched else None
-    if floor is not None:
-        rows = rows.filter(pk__gte=floor)
+    # One bound for each end: of two SQLite chooses the first.
+    bounds = Bounds(floor if floor is not None else bounds.low, _lowest(bounds.high, before))
+    rows = wanted.apply(runs, bounds)
     some = list(rows.order_by("-pk")[: size + 1])
     newer = None if before is None else before - 1
     if len(some) > size:
@@ -59,11 +58,16 @@ def page(
     return Page(some, older=floor, newer=newer, searched_to=floor)
 
 
-def _newer(wanted: Selection, rows: RunQuerySet, size: int, after: int, using: str) -> Page | None:
+def _lowest(*ids: int | None) -> int | None:
+    return min((pk for pk in ids if pk is not None), default=None)
+
+
+def _newer(
+    wanted: Selection, runs: RunQuerySet, bounds: Bounds, size: int, after: int, using: str
+) -> Page | None:
     """Return the page above a position; None where that is the first one, which then has all that fits it."""
-    rows = rows.filter(pk__gt=after)
-    if wanted.is_searched:
-        rows = rows.filter(pk__lte=after + SEARCHED)
+    top = _lowest(bounds.high, after + 1 + SEARCHED if wanted.is_searched else None)
+    rows = wanted.apply(runs, Bounds(max(after + 1, bounds.low or 0), top))
     some = list(rows.order_by("pk")[: size + 1])
     if len(some) > size:
         return Page(some[:size][::-1], older=after + 1, newer=some[size - 1].pk)

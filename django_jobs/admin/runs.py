@@ -45,7 +45,7 @@ class RunAdmin(SteeredAdmin):
     list_display = ["number", "call", "state", "enqueued_in", "started_by", "took", "beginning_of_error"]
     list_display_links = ["number", "call"]
     list_filter = FILTERS
-    list_per_page = 100
+    list_per_page = 50
     sortable_by = ()
     show_facets = admin.ShowFacets.NEVER
     ordering = ["-pk"]

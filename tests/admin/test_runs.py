@@ -335,6 +335,24 @@ def test_the_database_reads_a_status_through_its_index(root, list_url, make_run,
     assert "django_jobs_run_" in plan
 
 
+@pytest.mark.parametrize("query", [{}, {"before": "150"}, {"after": "20"}, {"status": "FAILED"}])
+def test_a_search_within_a_time_has_one_bound_of_ids_at_each_end(
+    root, list_url, make_runs, monkeypatch, query
+):
+    monkeypatch.setattr(paging, "SEARCHED", 10)
+    monkeypatch.setattr(paging, "SEARCHED_OF_STATUS", 10)
+    make_runs(30, status="FAILED")
+
+    with CaptureQueriesContext(connection) as queries:
+        root.get(list_url("run", since="week", queue="nowhere", **query))
+
+    # Of two lower bounds SQLite would choose the first, and look at all of the week.
+    (sql,) = [query["sql"] for query in queries if "error_start" in query["sql"]][-1:]
+    pk = connection.ops.quote_name("id")
+    assert sql.count(f"{pk} >= ") + sql.count(f"{pk} > ") == 1
+    assert sql.count(f"{pk} < ") + sql.count(f"{pk} <= ") <= 1
+
+
 # One run's page
 
 
