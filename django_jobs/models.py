@@ -293,6 +293,7 @@ class Run(Call):
     class Meta:
         verbose_name = _("run")
         verbose_name_plural = _("runs")
+        permissions = [("view_payload", "Can see arguments, results, errors' details and logs")]
         indexes = [
             StatusIndex(
                 ["status", "-priority", "run_after", "id"], statuses=["READY"], name="django_jobs_run_ready"

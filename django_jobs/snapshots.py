@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from django.utils import translation
+
 from django_jobs import codec, triggers
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
@@ -132,7 +134,9 @@ def _arguments(call: Job | Run) -> tuple[list[Any], dict[str, Any]]:
 def of_job(job: Job, last: Run | None) -> JobSnapshot:
     """Return a job that has a row, with its newest run."""
     try:
-        trigger = triggers.describe(triggers.loads(job.job_state))
+        # Not in the language of whoever asks: programs read it.
+        with translation.override(None):
+            trigger = triggers.describe(triggers.loads(job.job_state))
     except UnknownTrigger:
         trigger = "unknown"
     args, kwargs = _arguments(job)

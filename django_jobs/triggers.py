@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -16,11 +17,13 @@ from apscheduler.triggers.cron.expressions import AllExpression, RangeExpression
 from apscheduler.triggers.cron.fields import MAX_VALUES, MIN_VALUES
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from django.utils.dates import MONTHS, WEEKDAYS
+from django.utils.translation import gettext, ngettext, ngettext_lazy
 
 from django_jobs.exceptions import UnknownTrigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from apscheduler.triggers.base import BaseTrigger
     from apscheduler.triggers.cron.fields import BaseField
@@ -729,7 +732,13 @@ def _step(values: Sequence[int], low: int, high: int) -> int:
     return step if list(values) == list(range(low, high + 1, step)) else 0
 
 
-def _runs(values: Sequence[int], name: Callable[[int], str], to: str = "-") -> list[str]:
+def _dash(first: str, last: str) -> str:
+    return f"{first}-{last}"
+
+
+def _runs(
+    values: Sequence[int], name: Callable[[int], str], to: Callable[[str, str], str] = _dash
+) -> list[str]:
     """Name values, with three or more in a row as a range."""
     runs: list[list[int]] = []
     for value in values:
@@ -739,36 +748,33 @@ def _runs(values: Sequence[int], name: Callable[[int], str], to: str = "-") -> l
             runs.append([value])
     words: list[str] = []
     for run in runs:
-        words += [f"{name(run[0])}{to}{name(run[-1])}"] if len(run) > 2 else [name(value) for value in run]
+        words += [to(name(run[0]), name(run[-1]))] if len(run) > 2 else [name(value) for value in run]
     return words
 
 
 # Words
 
 
-_DAY_NAMES = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_MONTH_NAMES = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
-)  # fmt: skip
-
-
 def describe(trigger: BaseTrigger) -> str:
-    """Say when a trigger fires, such as `at 03:30 on Monday to Friday (Europe/Berlin)`."""
+    """Say when a trigger fires, in the active language: "at 03:30 on weekdays (Europe/Berlin)".
+
+    Where no words would be honest it is the fields of the crontab expression.
+    """
     match trigger:
         case DateTrigger():
-            return f"once at {_describe_moment(trigger.run_date)}"
+            return gettext("once at %(moment)s") % {"moment": _describe_moment(trigger.run_date)}
         case IntervalTrigger():
-            words = _every(_interval_units(trigger.interval))
             # The zone of an interval changes nothing.
-            return words + _describe_limits(trigger)
+            return _limited(_every(_interval_units(trigger.interval)), trigger)
         case CalendarIntervalTrigger():
-            return _describe_calendar(trigger) + _describe_zone(trigger.timezone) + _describe_limits(trigger)
+            return _limited(_describe_calendar(trigger) + _describe_zone(trigger.timezone), trigger)
         case CronTrigger():
-            return _describe_cron(trigger) + _describe_zone(trigger.timezone) + _describe_limits(trigger)
+            return _limited(_describe_cron(trigger) + _describe_zone(trigger.timezone), trigger)
         case AndTrigger() | OrTrigger():
-            joint = " and " if isinstance(trigger, AndTrigger) else " or "
-            return joint.join(describe(part) for part in trigger.triggers)
+            is_and = isinstance(trigger, AndTrigger)
+            joint = gettext("%(one)s and %(other)s") if is_and else gettext("%(one)s or %(other)s")
+            parts = [describe(part) for part in trigger.triggers]
+            return functools.reduce(lambda one, other: joint % {"one": one, "other": other}, parts)
     return str(trigger)
 
 
@@ -784,21 +790,49 @@ def _describe_zone(zone: tzinfo | None) -> str:
     return "" if key in {"UTC", "Etc/UTC", "+00:00"} else f" ({key})"
 
 
-def _describe_limits(trigger: Any) -> str:
-    words = ""
-    if trigger.end_date:
-        end = trigger.end_date
-        words += f", until {_describe_moment(end) if isinstance(end, datetime) else end}"
+def _limited(words: str, trigger: Any) -> str:
+    if end := trigger.end_date:
+        until = _describe_moment(end) if isinstance(end, datetime) else end
+        words = gettext("%(words)s, until %(moment)s") % {"words": words, "moment": until}
     if trigger.jitter:
-        words += f", up to {trigger.jitter} seconds later"
+        words = gettext("%(words)s, up to %(seconds)s seconds later") % {
+            "words": words,
+            "seconds": trigger.jitter,
+        }
     return words
+
+
+# By unit: alone after "every", and as part of a length. Whole sentences, for languages that bend the words.
+_EVERY = {
+    "year": ngettext_lazy("every year", "every %(count)s years", "number"),
+    "month": ngettext_lazy("every month", "every %(count)s months", "number"),
+    "week": ngettext_lazy("every week", "every %(count)s weeks", "number"),
+    "day": ngettext_lazy("every day", "every %(count)s days", "number"),
+    "hour": ngettext_lazy("every hour", "every %(count)s hours", "number"),
+    "minute": ngettext_lazy("every minute", "every %(count)s minutes", "number"),
+    "second": ngettext_lazy("every second", "every %(count)s seconds", "number"),
+}
+_LENGTH = {
+    "year": ngettext_lazy("%(count)s year", "%(count)s years", "number"),
+    "month": ngettext_lazy("%(count)s month", "%(count)s months", "number"),
+    "week": ngettext_lazy("%(count)s week", "%(count)s weeks", "number"),
+    "day": ngettext_lazy("%(count)s day", "%(count)s days", "number"),
+    "hour": ngettext_lazy("%(count)s hour", "%(count)s hours", "number"),
+    "minute": ngettext_lazy("%(count)s minute", "%(count)s minutes", "number"),
+    "second": ngettext_lazy("%(count)s second", "%(count)s seconds", "number"),
+}
 
 
 def _every(units: Iterable[tuple[float, str]]) -> str:
     given = [(count, unit) for count, unit in units if count]
-    if len(given) == 1 and given[0][0] == 1:
-        return f"every {given[0][1]}"
-    return "every " + " ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in given)
+    if len(given) == 1:
+        return _counted(_EVERY, *given[0])
+    return gettext("every %(length)s") % {"length": " ".join(_counted(_LENGTH, *part) for part in given)}
+
+
+def _counted(words: Mapping[str, Any], count: float, unit: str) -> str:
+    # Half a second takes the plural; gettext knows whole numbers only.
+    return str(words[unit] % {"count": count, "number": count if isinstance(count, int) else 2})
 
 
 def _interval_units(length: timedelta) -> list[tuple[float, str]]:
@@ -813,13 +847,17 @@ def _describe_calendar(trigger: CalendarIntervalTrigger) -> str:
     words = _every([(getattr(trigger, unit), unit.removesuffix("s")) for unit in _CALENDAR_UNITS])
     start = trigger.start_date
     if not trigger.days and not trigger.weeks:
-        words += (
-            f" on day {start.day}" if trigger.months else f" on {start.day} {_MONTH_NAMES[start.month - 1]}"
-        )
+        day = {"every": words, "day": start.day, "month": MONTHS[start.month]}
+        words = (
+            gettext("%(every)s on day %(day)d")
+            if trigger.months
+            else gettext("%(every)s on %(day)d %(month)s")
+        ) % day
     elif trigger.weeks and not (trigger.days or trigger.months or trigger.years):
-        words += f" on {_DAY_NAMES[start.weekday()]}"
+        words = gettext("%(every)s on %(weekday)s") % {"every": words, "weekday": WEEKDAYS[start.weekday()]}
     clock = trigger._time
-    return f"{words} at {clock:%H:%M:%S}" if clock.second else f"{words} at {clock:%H:%M}"
+    time = f"{clock:%H:%M:%S}" if clock.second else f"{clock:%H:%M}"
+    return gettext("%(every)s at %(time)s") % {"every": words, "time": time}
 
 
 def _describe_cron(trigger: CronTrigger) -> str:
@@ -830,10 +868,11 @@ def _describe_cron(trigger: CronTrigger) -> str:
     days = _describe_days(fields)
     if clock is None or days is None:
         return "cron " + " ".join(str(fields[field.name]) for field in _FIELDS)
-    if clock.startswith("at ") and not days:
-        # "at minute 15 of every hour" already says that it is every day.
-        return clock if clock.endswith("every hour") else f"{clock} every day"
-    return f"{clock} {days}".strip()
+    if days:
+        return gettext("%(times)s %(days)s") % {"times": clock.words, "days": days}
+    if clock.is_of_a_day:
+        return gettext("%(times)s every day") % {"times": clock.words}
+    return clock.words
 
 
 def _values(field: BaseField) -> list[int] | None:
@@ -850,22 +889,42 @@ def _values(field: BaseField) -> list[int] | None:
     return sorted(values)
 
 
-def _describe_times(minutes: list[int] | None, hours: list[int] | None) -> str | None:
+class _Times(NamedTuple):
+    words: str
+    # Whether "every day" must be said: "every hour" says it already.
+    is_of_a_day: bool
+
+
+def _describe_times(minutes: list[int] | None, hours: list[int] | None) -> _Times | None:
     if not minutes or not hours:
         return None
     minute_step = _even_step(minutes, 60)
     hour_step = _even_step(hours, 24)
     if len(hours) == 24:
         if minute_step:
-            return _every([(minute_step, "minute")])
+            return _Times(_every([(minute_step, "minute")]), False)
+        if minutes == [0]:
+            return _Times(_every([(1, "hour")]), False)
         if len(minutes) == 1:
-            return f"at minute {minutes[0]} of every hour" if minutes[0] else "every hour"
+            return _Times(gettext("at minute %(minute)d of every hour") % {"minute": minutes[0]}, False)
         return None
     if len(minutes) == 1 and len(hours) <= 4:
-        return f"at {_join([f'{hour:02}:{minutes[0]:02}' for hour in hours])}"
+        times = _join([f"{hour:02}:{minutes[0]:02}" for hour in hours])
+        return _Times(gettext("at %(times)s") % {"times": times}, True)
     if len(minutes) == 1 and hour_step:
         words = _every([(hour_step, "hour")])
-        return f"{words} at minute {minutes[0]}" if minutes[0] else words
+        if minutes[0]:
+            words = gettext("%(every)s at minute %(minute)d") % {"every": words, "minute": minutes[0]}
+        return _Times(words, False)
+    is_span = hours[-1] - hours[0] == len(hours) - 1
+    if is_span and (minute_step or len(minutes) == 1):
+        every = _every([(minute_step, "minute")]) if minute_step else _every([(1, "hour")])
+        span = {
+            "every": every,
+            "first": f"{hours[0]:02}:{minutes[0]:02}",
+            "last": f"{hours[-1]:02}:{minutes[-1]:02}",
+        }
+        return _Times(gettext("%(every)s from %(first)s to %(last)s") % span, True)
     return None
 
 
@@ -879,21 +938,32 @@ def _describe_days(fields: dict[str, BaseField]) -> str | None:
     days, months, weekdays = _values(fields["day"]), _values(fields["month"]), _values(fields["day_of_week"])
     if not days or not months or not weekdays:
         return None
-    in_months = (
-        "" if len(months) == 12 else _join(_runs(months, lambda value: _MONTH_NAMES[value - 1], " to "))
-    )
+    in_months = "" if len(months) == 12 else _join(_runs(months, lambda value: str(MONTHS[value]), _to))
     if len(days) < 31 and len(weekdays) < 7:
         return None
     if len(days) < 31:
-        numbers = _join(_runs(days, str, " to "))
-        return f"on {'day' if len(days) == 1 else 'days'} {numbers} of {in_months or 'the month'}"
-    words = (
-        [] if len(weekdays) == 7 else ["on " + _join(_runs(weekdays, lambda day: _DAY_NAMES[day], " to "))]
-    )
+        numbers = _join(_runs(days, str, _to))
+        if in_months:
+            text = ngettext("on day %(days)s of %(months)s", "on days %(days)s of %(months)s", len(days))
+        else:
+            text = ngettext("on day %(days)s of the month", "on days %(days)s of the month", len(days))
+        return text % {"days": numbers, "months": in_months}
+    words = []
+    if weekdays == [0, 1, 2, 3, 4]:
+        words.append(gettext("on weekdays"))
+    elif len(weekdays) < 7:
+        names = _join(_runs(weekdays, lambda day: str(WEEKDAYS[day]), _to))
+        words.append(gettext("on %(weekdays)s") % {"weekdays": names})
     if in_months:
-        words.append(f"in {in_months}")
+        words.append(gettext("in %(months)s") % {"months": in_months})
     return " ".join(words)
 
 
+def _to(first: str, last: str) -> str:
+    return gettext("%(first)s to %(last)s") % {"first": first, "last": last}
+
+
 def _join(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    if len(words) < 2:
+        return words[0]
+    return gettext("%(words)s and %(last)s") % {"words": ", ".join(words[:-1]), "last": words[-1]}

@@ -11,6 +11,7 @@ from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from django.utils import translation
 
 from django_jobs import triggers
 from django_jobs.exceptions import UnknownTrigger
@@ -733,8 +734,8 @@ def test_a_trigger_without_a_zone_leaves_a_moment_as_it_is():
         (triggers.interval(10 * 86400), "every 10 days"),
         (IntervalTrigger(hours=1, timezone=BERLIN, end_date=NOW, jitter=5),
          "every hour, until 2026-11-24 04:00 UTC, up to 5 seconds later"),
-        (triggers.crontab("30 3 * * 1-5"), "at 03:30 on Monday to Friday"),
-        (triggers.crontab("30 3 * * 1-5", BERLIN), "at 03:30 on Monday to Friday (Europe/Berlin)"),
+        (triggers.crontab("30 3 * * 1-5"), "at 03:30 on weekdays"),
+        (triggers.crontab("30 3 * * 1-5", BERLIN), "at 03:30 on weekdays (Europe/Berlin)"),
         (triggers.crontab("30 3 * * *", "+02:00"), "at 03:30 every day (+02:00)"),
         (triggers.crontab("0 9,17 * * sat,sun"), "at 09:00 and 17:00 on Saturday and Sunday"),
         (triggers.crontab("*/5 * * * *"), "every 5 minutes"),
@@ -754,6 +755,11 @@ def test_a_trigger_without_a_zone_leaves_a_moment_as_it_is():
         (triggers.crontab("0 0 * 6 mon"), "at 00:00 on Monday in June"),
         (triggers.crontab("0 3 1 * mon"), "at 03:00 on day 1 of the month or at 03:00 on Monday"),
         (triggers.crontab("15,45 9-17 * * 1-5"), "cron 15,45 9-17 * * mon-fri"),
+        (triggers.crontab("30 3 * * sat,sun"), "at 03:30 on Saturday and Sunday"),
+        (triggers.crontab("30 3 * * 1-4"), "at 03:30 on Monday to Thursday"),
+        (triggers.crontab("*/15 9-17 * * 1-5"), "every 15 minutes from 09:00 to 17:45 on weekdays"),
+        (triggers.crontab("5 8-18 * * *"), "every hour from 08:05 to 18:05 every day"),
+        (triggers.crontab("5 1,2,8,9,10 * * *"), "cron 5 1,2,8-10 * * *"),
         (cron(day="last", hour=3), "cron 0 3 last * *"),
         (cron(day=13, day_of_week="fri"), "cron 0 0 13 * fri"),
         (cron(hour=3, second=5), "cron [hour='3', second='5']"),
@@ -782,3 +788,14 @@ def test_a_trigger_of_another_class_describes_itself():
             return "never"
 
     assert triggers.describe(Never()) == "never"
+
+
+def test_a_trigger_is_described_in_the_language_of_the_reader():
+    with translation.override("de"):
+        words = triggers.describe(cron(hour=3, month="1-3"))
+
+    assert "Januar" in words
+
+
+def test_half_a_second_is_described_in_the_plural():
+    assert triggers.describe(triggers.interval(0.5)) == "every 0.5 seconds"

@@ -2,150 +2,40 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
-from django.db.models import Q
-from django.db.models.functions import Left
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
+from django.contrib.admin.utils import quote, unquote
+from django.http import Http404
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_GET
 
-from django_jobs import codec, queue, wakeup
-from django_jobs.admin import display, paging
+from django_jobs import bulk
+from django_jobs.admin import display, run_bulk, run_export, run_page, run_steering, times
+from django_jobs.admin.run_list import BIG, ERROR_LENGTH, FILTERS, POSITION, RunList
 from django_jobs.admin.steering import SteeredAdmin
-from django_jobs.manager import get_job_manager
-from django_jobs.models import (
-    DEFAULT_QUEUE_NAME,
-    FINISHED,
-    UNFINISHED,
-    InStatus,
-    Job,
-    Kind,
-    Queue,
-    Run,
-    Status,
-    Worker,
-    jobs_database,
-)
+from django_jobs.models import FINISHED, UNFINISHED, Run, Status
+from django_jobs.selection import UNSUCCESSFUL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from django.contrib.admin.views.main import ChangeList
     from django.db.models import QuerySet
-    from django.http import HttpRequest, QueryDict
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import URLPattern
 
-# Columns that the list does not show, and that can be large.
-BIG = ("payload", "signature", "options", "result", "error", "errors", "log", "progress")
-# States of one index, which SQLite uses only when it is asked for all of them.
-UNSUCCESSFUL = (Status.FAILED, Status.CANCELLED, Status.SKIPPED)
-ERROR_LENGTH = 120
+__all__ = ["BIG", "RunAdmin"]
 
-
-class StatusFilter(admin.SimpleListFilter):
-    """By status, through the indexes of each."""
-
-    title = _("status")
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer every status."""
-        return Status.choices
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        """Select with the status as a literal."""
-        value = self.value()
-        if value not in Status.values:
-            return queryset
-        status = Status(value)
-        if status in UNSUCCESSFUL:
-            queryset = queryset.filter(InStatus(*UNSUCCESSFUL))
-        return queryset.filter(InStatus(status))
-
-
-class KindFilter(admin.SimpleListFilter):
-    """By how the job came to be."""
-
-    title = _("kind")
-    parameter_name = "kind"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer every kind."""
-        return Kind.choices
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        """Select by kind."""
-        return queryset.filter(kind=self.value()) if self.value() in Kind.values else queryset
-
-
-class AgeFilter(admin.SimpleListFilter):
-    """By when a run was added."""
-
-    title = _("enqueued")
-    parameter_name = "since"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer what operators look at."""
-        return [("hour", _("Last hour")), ("today", _("Today")), ("week", _("Last 7 days"))]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        """Select what is young enough."""
-        now = timezone.localtime()
-        moments: dict[str | None, datetime] = {
-            "hour": now - timedelta(hours=1),
-            "today": now.replace(hour=0, minute=0, second=0, microsecond=0),
-            "week": now - timedelta(days=7),
-        }
-        moment = moments.get(self.value())
-        if moment is None:
-            return queryset
-        if _is_search(request.GET):
-            # Bounded by the newest rows. Of two lower bounds SQLite would choose the first.
-            return queryset.filter(enqueued_at__gte=moment)
-        return paging.since(queryset, moment)
-
-
-class QueueFilter(admin.SimpleListFilter):
-    """By queue."""
-
-    title = _("queue")
-    parameter_name = "queue"
-    # Newest runs that are asked for the names of their queues.
-    LOOKED_AT = 1000
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer the queues that jobs, operators and the newest runs name, without a look at all history."""
-        names = {DEFAULT_QUEUE_NAME, *Queue.objects.values_list("name", flat=True)}
-        names.update(Job.objects.order_by().values_list("queue_name", flat=True).distinct())
-        names.update(Run.objects.order_by("-pk").values_list("queue_name", flat=True)[: self.LOOKED_AT])
-        if self.value():
-            names.add(str(self.value()))
-        return [(name, name) for name in sorted(names)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        """Select by name."""
-        name = self.value()
-        return queryset.filter(queue_name=name) if name else queryset
-
-
-class RunList(ChangeList):
-    """The list of runs: newest first whatever is asked, without the large columns."""
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Refuse other orders: each would sort the whole table."""
-        return ["-pk"]
-
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Bound the rows that a filter without an index looks at."""
-        runs: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
-        if not self.query and _is_search(request.GET):
-            runs = paging.newest(runs)
-        runs = runs.annotate(error_start=Left("error", ERROR_LENGTH + 1))
-        return runs.defer(*BIG)
+PARTS = {
+    "list": "admin/django_jobs/run/part_list.html",
+    "run": "admin/django_jobs/run/part_run.html",
+    "tools": "admin/django_jobs/run/part_tools.html",
+}
 
 
 @admin.register(Run)
@@ -154,25 +44,58 @@ class RunAdmin(SteeredAdmin):
 
     list_display = ["number", "call", "state", "enqueued_in", "started_by", "took", "beginning_of_error"]
     list_display_links = ["number", "call"]
-    list_filter = [StatusFilter, AgeFilter, KindFilter, QueueFilter]
-    list_per_page = 100
+    list_filter = FILTERS
+    list_per_page = 50
     sortable_by = ()
     show_facets = admin.ShowFacets.NEVER
-    paginator = paging.CappedPaginator
     ordering = ["-pk"]
-    # What `get_search_results` does with it is ours; stock admin shows the field only for some.
+    # What is done with it is `RunList`'s; stock admin shows the field only for some.
     search_fields = ["=job_id", "^func"]
-    search_help_text = _(
-        "By a job's id or a run's number, or by the beginning of a function's name. Names, kinds, queues "
-        "and successes are looked for among the newest 200,000 runs, unless another status or a job narrows them."
-    )
+    search_help_text = _("By a job's id or a run's number, or by the beginning of a function's name.")
     actions = ["cancel", "retry", "delete_selected"]
     buttons = {"cancel": _("Cancel"), "retry": _("Retry")}
-    readonly_fields = [
-        "number", "job", "state", "enqueued", "scheduled", "waits_until", "waited", "started", "finished",
-        "took", "worker", "done_so_far", "arguments", "policy", "returned", "last_error", "attempts",
-        "written_log",
-    ]  # fmt: skip
+    readonly_fields = ["number", "arguments", "policy"]
+
+    class Media:
+        css = {"all": ["django_jobs/runs.css"]}
+
+    # Permissions
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow actions to those who may change runs or manage jobs, but nobody a form."""
+        return obj is None and bulk.may(request.user, "retry")
+
+    def may_change_arguments(self, request: HttpRequest) -> bool:
+        """Allow it to those who may retry, and see what they change."""
+        return self.has_change_permission(request) and run_steering.may_see_payload(request)
+
+    # Pages
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the pages of bulk actions, exports and retries with changes."""
+        view = self.admin_site.admin_view
+        return [
+            path("matching/", view(self.bulk_view), name="django_jobs_run_bulk"),
+            path("export/<slug:kind>/", view(require_GET(self.export_view)), name="django_jobs_run_export"),
+            path(
+                "<path:object_id>/retry-with-changes/",
+                view(self.retry_with_changes_view),
+                name="django_jobs_run_retry_with_changes",
+            ),
+            *super().get_urls(),
+        ]
+
+    def bulk_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask what to do to all runs that match."""
+        return run_bulk.view(self, request)
+
+    def export_view(self, request: HttpRequest, kind: str) -> HttpResponse:
+        """Send the runs that match as a file."""
+        return run_export.view(self, request, kind)
+
+    def retry_with_changes_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask for other arguments, and add a run with them."""
+        return run_steering.change_and_retry(self, request, object_id)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """List them as `RunList` does."""
@@ -180,46 +103,84 @@ class RunAdmin(SteeredAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow no filters from the address but our own: each other would read the whole table."""
-        return lookup in {"status", "since", "kind", "queue", "job_id", "worker_id"}
+        known = {name for one in FILTERS for name in _parameters(one)}
+        return lookup in known
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
     ) -> tuple[QuerySet[Run], bool]:
-        """Search by id first, which is cheap, then by the beginning of a function's name."""
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        is_wanted = Q(job_id=term)
-        # Nineteen digits are more than a row's number can have on some databases.
-        if term.isascii() and term.isdecimal() and len(term) < 19:
-            is_wanted |= Q(pk=int(term))
-        found = queryset.filter(is_wanted)
-        if found.exists():
-            return found, False
-        by_name = queryset.filter(func__startswith=term)
-        return (paging.newest(by_name) if _is_search(request.GET) else by_name), False
+        """Leave the rows alone: `RunList` selects them."""
+        return queryset, False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Add what can be done to all runs that match; `?part=list` is the table alone."""
+        query = request.GET.copy()
+        for name in POSITION:
+            query.pop(name, None)
+        asked = f"?{query.urlencode()}" if query else ""
+        site = self.admin_site.name
+        more = {
+            "export_urls": [
+                (kind.upper(), reverse(f"{site}:django_jobs_run_export", args=[kind]) + asked)
+                for kind in ("csv", "json")
+            ],
+            "bulk_url": reverse(f"{site}:django_jobs_run_bulk") + asked
+            if run_bulk.actions_for(request)
+            else "",
+            "may_see_payload": run_steering.may_see_payload(request),
+        }
+        return _part(request, super().changelist_view(request, {**more, **(extra_context or {})}), "list")
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show a run; `?part=run` and `?part=tools` are what may change of its page."""
+        if "part" in request.GET and self.has_view_or_change_permission(request):
+            # Stock admin would go to the index and say so there.
+            if self.get_object(request, unquote(object_id)) is None:
+                raise Http404
+            return _part(
+                request, super().change_view(request, object_id, form_url, extra_context), "run", "tools"
+            )
+        return super().change_view(request, object_id, form_url, extra_context)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
+        """Read a run once, however often a page asks for it."""
+        read: dict[str, Run | None] = request.__dict__.setdefault("_django_jobs_runs", {})
+        if request.method != "GET":
+            return super().get_object(request, object_id, from_field)
+        if object_id not in read:
+            read[object_id] = super().get_object(request, object_id, from_field)
+        return read[object_id]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add what the page shows besides its fields."""
+        run: Run | None = kwargs.get("obj")
+        if run is not None:
+            with_payload = run_steering.may_see_payload(request)
+            context["run"] = run_page.facts(self.admin_site, run, with_payload=with_payload)
+            if self.may_change_arguments(request):
+                url = reverse(
+                    f"{self.admin_site.name}:django_jobs_run_retry_with_changes", args=[quote(run.pk)]
+                )
+                context["change_url"] = self._with_filters(request, url)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
-        """Show what the run has come to so far."""
+        """Show what does not change; the rest is in templates of its own, which can be shown anew."""
         if obj is None:
             return [(None, {"fields": ["number"]})]
-        first: list[Any] = [("number", "state"), "job", "func"]
-        first += ["last_error"] if obj.error else []
-        first += ["done_so_far"] if obj.progress else []
-        due = ["scheduled"] if obj.scheduled_at else []
-        due += ["enqueued"]
-        due += ["waits_until"] if obj.status == Status.READY else ["waited"]
-        times: list[Any] = [due]
-        times += [("started", "took", "finished")] if obj.started_at or obj.finished_at else []
-        call = ["arguments", "returned"] if obj.result is not None else ["arguments"]
-        how = [("kind", "queue_name", "priority"), ("attempt", "rescues", "worker"), "policy"]
-        return [
-            (None, {"fields": first}),
-            (_("Times"), {"fields": times}),
-            (_("Call"), {"fields": [*call, *how]}),
-            *([(_("Attempts that failed"), {"fields": ["attempts"]})] if obj.errors else []),
-            *([(_("Log"), {"fields": ["written_log"]})] if obj.log else []),
-        ]
+        call = ["arguments"] if run_steering.may_see_payload(request) else []
+        how = [("kind", "priority", "rescues"), "policy"]
+        return [(_("Call"), {"fields": [*call, *how]})]
 
     def fitting(self, obj: Run) -> Sequence[str]:
         """Offer to end what is unfinished, and to retry what failed or is held."""
@@ -246,57 +207,25 @@ class RunAdmin(SteeredAdmin):
         return display.label(display.run_state(_with_short_error(run)))
 
     @admin.display(description=_("enqueued"))
-    def enqueued(self, run: Run) -> str:
-        """Show when it was added."""
-        return display.moment(run.enqueued_at)
-
-    @admin.display(description=_("enqueued"))
     def enqueued_in(self, run: Run) -> str:
         """Show when it was added, and to which queue."""
         return format_html(
             '{}<span class="jobs-more">{}</span>',
-            display.moment(run.enqueued_at),
+            times.relative(run.enqueued_at),
             gettext("queue %s") % run.queue_name,
         )
-
-    @admin.display(description=_("scheduled for"))
-    def scheduled(self, run: Run) -> str:
-        """Show the firing that it stands for."""
-        return display.moment(run.scheduled_at)
-
-    @admin.display(description=_("not before"))
-    def waits_until(self, run: Run) -> str:
-        """Show from when it may run."""
-        if run.run_after is not None:
-            return display.moment(run.run_after)
-        return gettext("Held until its job is resumed, or this run is retried.")
-
-    @admin.display(description=_("started"))
-    def started(self, run: Run) -> str:
-        """Show when its last attempt began."""
-        return display.moment(run.started_at)
 
     @admin.display(description=_("started"))
     def started_by(self, run: Run) -> str:
         """Show when its last attempt began, which one it was, and whose."""
         if not run.attempt:
-            return display.moment(run.started_at)
+            return times.relative(run.started_at)
         words = {"number": run.attempt, "worker": run.worker_id or "?"}
         return format_html(
             '{}<span class="jobs-more">{}</span>',
-            display.moment(run.started_at),
+            times.relative(run.started_at),
             gettext("attempt %(number)d on %(worker)s") % words,
         )
-
-    @admin.display(description=_("waited"))
-    def waited(self, run: Run) -> str:
-        """Show the time from being due to its last attempt."""
-        return display.between(run.scheduled_at or run.enqueued_at, run.started_at)
-
-    @admin.display(description=_("finished"))
-    def finished(self, run: Run) -> str:
-        """Show when it ended."""
-        return display.moment(run.finished_at)
 
     @admin.display(description=_("took"))
     def took(self, run: Run) -> str:
@@ -308,39 +237,6 @@ class RunAdmin(SteeredAdmin):
         """Show as much of the error as fits a row."""
         return display.cut(getattr(run, "error_start", "") or "", ERROR_LENGTH) or display.EMPTY
 
-    @admin.display(description=_("job"))
-    def job(self, run: Run) -> str:
-        """Link to its job, if that is still there, and to the runs beside it."""
-        name: str = run.job_id
-        if Job.objects.filter(pk=run.job_id).exists():
-            name = display.link(self.admin_site, Job, run.job_id, run.job_id)
-        every = display.list_link(self.admin_site, gettext("all runs of this job"), job_id=run.job_id)
-        return format_html('{}<span class="jobs-more">{}</span>', name, every)
-
-    @admin.display(description=_("worker"))
-    def worker(self, run: Run) -> str:
-        """Link to the worker that has or had it, if its row is still there."""
-        if not run.worker_id:
-            return display.EMPTY
-        if Worker.objects.filter(pk=run.worker_id).exists():
-            return display.link(self.admin_site, Worker, run.worker_id, run.worker_id)
-        return run.worker_id
-
-    @admin.display(description=_("progress"))
-    def done_so_far(self, run: Run) -> str:
-        """Show how far it has come, as a bar where the whole is known."""
-        progress = run.progress
-        if not isinstance(progress, dict):
-            return display.pretty(progress)
-        done, total = progress.get("done"), progress.get("total")
-        return display.rendered(
-            "run/progress.html",
-            done=done,
-            total=total,
-            message=progress.get("message") or "",
-            has_bar=all(isinstance(n, int | float) and n >= 0 for n in (done, total)),
-        )
-
     @admin.display(description=_("arguments"))
     def arguments(self, run: Run) -> str:
         """Show the arguments without their secrets."""
@@ -351,36 +247,16 @@ class RunAdmin(SteeredAdmin):
         """Show retry, timeout and the like."""
         return display.policy(run)
 
-    @admin.display(description=_("result"))
-    def returned(self, run: Run) -> str:
-        """Show what the function returned."""
-        return display.block(display.pretty(codec.plain(run.result)))
-
-    @admin.display(description=_("error"))
-    def last_error(self, run: Run) -> str:
-        """Show the last error."""
-        return format_html('<p class="jobs-problem">{}</p>', display.cut(run.error))
-
-    @admin.display(description=_("attempts"))
-    def attempts(self, run: Run) -> str:
-        """Show every attempt that failed or was lost, with its traceback folded."""
-        entries = run.errors if isinstance(run.errors, list) else [run.errors]
-        return display.rendered("run/attempts.html", attempts=[_attempt(entry) for entry in entries])
-
-    @admin.display(description=_("log"))
-    def written_log(self, run: Run) -> str:
-        """Show what the function logged."""
-        return display.rendered("run/log.html", log=run.log)
-
     # Actions
 
     @admin.action(permissions=["change"], description=_("Cancel selected runs"))
     def cancel(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         """Cancel waiting runs, and ask running ones to stop."""
-        self.carry_out(
+        run_steering.steer(
+            self,
             request,
-            queryset,
-            _cancel,
+            self.chosen(request, queryset),
+            bulk.cancel,
             done=lambda n: (
                 ngettext(
                     "%d run was cancelled; if it was running, it was asked to stop.",
@@ -389,18 +265,19 @@ class RunAdmin(SteeredAdmin):
                 )
                 % n
             ),
-            log=gettext("Cancelled."),
+            refusal=gettext("is finished, or was asked to stop already"),
         )
 
     @admin.action(permissions=["change"], description=_("Retry selected runs"))
     def retry(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         """Make runs READY that ended without success, or that are held."""
-        self.carry_out(
+        run_steering.steer(
+            self,
             request,
-            queryset,
-            _retry,
+            self.chosen(request, queryset),
+            bulk.retry,
             done=lambda n: ngettext("%d run is tried again.", "%d runs are tried again.", n) % n,
-            log=gettext("Retried."),
+            refusal=gettext("did not end without success, or its job was added anew"),
         )
 
     def why_not_deleted(self, obj: Run) -> str:
@@ -411,13 +288,27 @@ class RunAdmin(SteeredAdmin):
         """Delete runs, unless one was retried this instant."""
         Run.objects.finished().filter(pk__in=[run.pk for run in objects]).delete()
 
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        """Write down what they were; they are gone afterwards."""
+        gone = [(run.pk, str(run), bulk.DELETION, bulk.was(run.status, run.func)) for run in queryset]
+        bulk.write_down(request.user.pk, gone)
 
-def _is_search(asked: QueryDict) -> bool:
-    """Return whether rows must be looked at one by one, for want of an index that narrows them."""
-    if asked.get("status") in {*UNFINISHED, *UNSUCCESSFUL} or "job_id" in asked:
-        return False
-    is_plenty = asked.get("status") == Status.SUCCESSFUL
-    return is_plenty or not {"kind", "queue", "worker_id", "q"}.isdisjoint(asked)
+
+def _parameters(one: Any) -> list[str]:
+    if issubclass(one, admin.SimpleListFilter):
+        return [str(one.parameter_name)]
+    return [name for name, _label, _kind in one.inputs]
+
+
+def _part(request: HttpRequest, response: HttpResponse, *known: str) -> HttpResponse:
+    """Return a part of a page where its name is asked for, instead of the whole."""
+    name = request.GET.get("part")
+    if name is None or not isinstance(response, TemplateResponse):
+        return response
+    if name not in known:
+        raise Http404
+    response.template_name = PARTS[name]
+    return response
 
 
 def _with_short_error(run: Run) -> Run:
@@ -425,40 +316,3 @@ def _with_short_error(run: Run) -> Run:
     if "error" in run.get_deferred_fields():
         run.error = getattr(run, "error_start", "")
     return run
-
-
-def _cancel(run: Run) -> str:
-    return "" if get_job_manager().cancel_run(run.pk) else gettext("is finished")
-
-
-def _retry(run: Run) -> str:
-    if get_job_manager().retry_run(run.pk):
-        return ""
-    # Held, as a run that is paused or broken is: a broken immediate job has no other page to mend it on.
-    using = jobs_database()
-    if queue.release(Q(pk=run.pk), using=using):
-        wakeup.tell(wakeup.RUNS, using=using)
-        return ""
-    return gettext("did not end without success, or its job was added anew")
-
-
-def _attempt(entry: Any) -> dict[str, Any]:
-    if not isinstance(entry, dict):
-        return {"error": str(entry)}
-    started, finished = _time(entry.get("started_at")), _time(entry.get("finished_at"))
-    return {
-        "number": entry.get("attempt"),
-        "worker_id": entry.get("worker_id"),
-        "started": display.moment(started),
-        "took": display.between(started, finished),
-        "error": entry.get("error"),
-        "traceback": entry.get("traceback"),
-    }
-
-
-def _time(text: Any) -> datetime | None:
-    try:
-        at = parse_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    return at if at is not None and timezone.is_aware(at) else None

@@ -1,3 +1,4 @@
+from copy import copy
 from urllib.parse import urlencode
 
 import pytest
@@ -102,3 +103,19 @@ def logged():
         return ["Deleted." if entry.is_deletion() else entry.change_message for entry in entries]
 
     return read
+
+
+@pytest.fixture
+def make_runs(db, make_run):
+    """Return a function that adds many like runs at once, and gives their ids in order."""
+
+    def make(count, **fields):
+        model = make_run(**fields)
+        more = [copy(model) for _ in range(count - 1)]
+        for run in more:
+            run.pk = None
+        type(model).objects.bulk_create(more)
+        ids = type(model).objects.filter(pk__gte=model.pk).order_by("pk").values_list("pk", flat=True)
+        return list(ids)
+
+    return make

@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -6,10 +6,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs import codec
-from django_jobs.admin import paging
+from django_jobs.admin import RunAdmin, paging
 from django_jobs.models import Run, Status
 
 HOSTILE = "<script>alert('x')</script>"
+# Session and user, and what the pages ask for.
+LIST_QUERIES, PAGE_QUERIES = 7, 7
 
 
 def text_of(response):
@@ -87,34 +89,6 @@ def test_the_list_can_be_filtered_by_age(root, list_url, make_run):
     assert ids_of(root.get(list_url("run", since="week"))) == [minutes.pk, days.pk]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 40, 300])
-def test_runs_since_a_time_are_found_by_their_ids(db, make_run, count):
-    now = timezone.now()
-    template = make_run()
-    Run.objects.all().delete()
-    start = template.pk + 1
-    fields = {"job_id": "x", "name": "x", "func": "a:b", "payload": "", "signature": "", "kind": "immediate"}
-    # With gaps, as pruning leaves them.
-    Run.objects.bulk_create(
-        Run(pk=start + i * 3, enqueued_at=now - timedelta(hours=count - i), **fields) for i in range(count)
-    )
-
-    for hours in (0, 1, count // 2, count, count + 1):
-        moment = now - timedelta(hours=hours, minutes=-1)
-        expected = set(Run.objects.filter(enqueued_at__gte=moment).values_list("pk", flat=True))
-        assert set(paging.since(Run.objects.all(), moment).values_list("pk", flat=True)) == expected
-
-
-def test_filtering_by_age_looks_at_ids_and_not_at_every_row(db, make_run, django_assert_max_num_queries):
-    for _ in range(3):
-        make_run()
-    # As many ids as ten million rows have.
-    make_run(pk=10_000_000 + Run.objects.latest("pk").pk)
-
-    with django_assert_max_num_queries(8):
-        list(paging.since(Run.objects.all(), timezone.now() - timedelta(hours=1)))
-
-
 def test_runs_are_found_by_job_id_number_and_beginning_of_function(root, list_url, make_run):
     run = make_run(job_id="monthly", func="reports.jobs:build")
     make_run(job_id="other")
@@ -123,6 +97,70 @@ def test_runs_are_found_by_job_id_number_and_beginning_of_function(root, list_ur
         assert ids_of(root.get(list_url("run", q=term))) == [run.pk]
     assert ids_of(root.get(list_url("run", q="9" * 30))) == []
     assert ids_of(root.get(list_url("run", q="month"))) == []
+
+
+def test_the_list_can_be_filtered_by_function_error_and_time(root, list_url, make_run):
+    now = timezone.now().replace(microsecond=0)
+    make_run(enqueued_at=now - timedelta(days=9), func="a.b:d")
+    wanted = make_run(
+        enqueued_at=now - timedelta(days=5),
+        func="a.b:c",
+        status="FAILED",
+        error="ValueError: NO such room 100%",
+    )
+    make_run(enqueued_at=now, func="a.b:cd")
+    frm, until = ((now - timedelta(days=n)).strftime("%Y-%m-%dT%H:%M") for n in (6, 4))
+
+    for query in (
+        {"func": "a.b:c"},
+        {"error": "no such room"},
+        {"error": "100%", "status": "FAILED"},
+        {"from": frm, "until": until},
+        {"from": frm, "until": until, "func": "a.b:c", "error": "room"},
+    ):
+        assert ids_of(root.get(list_url("run", **query))) == [wanted.pk]
+    assert ids_of(root.get(list_url("run", error="100_"))) == []
+
+
+def test_times_are_of_the_readers_zone(root, list_url, make_run):
+    noon = datetime(2030, 6, 1, 12, tzinfo=UTC)
+    run = make_run(enqueued_at=noon)
+
+    with timezone.override("America/New_York"):
+        assert ids_of(
+            root.get(list_url("run", **{"from": "2030-06-01T08:00", "until": "2030-06-01T08:01"}))
+        ) == [run.pk]
+        assert ids_of(root.get(list_url("run", **{"from": "2030-06-01T08:01"}))) == []
+
+
+def test_a_form_filter_keeps_what_else_is_asked_for(root, list_url, make_run):
+    make_run(status="FAILED", error="x")
+
+    text = text_of(root.get(list_url("run", status="FAILED", error="x", before="9999999999", q="tests.")))
+
+    assert '<input type="hidden" name="status" value="FAILED">' in text
+    assert '<input type="hidden" name="q" value="tests.">' in text
+    assert 'name="error" value="x"' in text
+    assert 'name="before"' not in text
+
+
+def test_filters_offer_what_the_newest_runs_and_the_living_workers_are_called(
+    root, list_url, make_run, make_worker
+):
+    make_run(queue_name="mail", func="shop.jobs:send", worker_id="w-old")
+    make_worker(id="w-live")
+    make_worker(id="w-ended", stopped_at=timezone.now())
+
+    response = root.get(list_url("run", func="shop.jobs:elsewhere"))
+
+    offered = {
+        spec.parameter_name: [name for name, _ in spec.lookup_choices]
+        for spec in response.context["cl"].filter_specs
+        if hasattr(spec, "lookup_choices")
+    }
+    assert offered["queue"] == ["default", "mail"]
+    assert offered["func"] == ["shop.jobs:elsewhere", "shop.jobs:send"]
+    assert offered["worker_id"] == ["w-live", "w-old"]
 
 
 def test_filters_without_an_index_look_at_the_newest_runs_only(root, list_url, make_run, monkeypatch):
@@ -167,12 +205,12 @@ def test_the_list_costs_the_same_with_one_run_and_with_fifty(
 ):
     root.get(list_url("run"))
     make_run(status=Status.FAILED, error="x")
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(LIST_QUERIES):
         root.get(list_url("run"))
     for _ in range(49):
         make_run(run_after=None, error="x")
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(LIST_QUERIES):
         response = root.get(list_url("run"))
 
     assert len(ids_of(response)) == 50
@@ -186,21 +224,19 @@ def test_a_runs_page_has_few_queries(
     run = make_run(job_id="known", worker_id="w1", status=Status.FAILED, error="x", errors=[attempt()] * 30)
     root.get(page_url(run))
 
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(PAGE_QUERIES):
         root.get(page_url(run))
 
 
-@pytest.mark.parametrize("query", [{}, {"queue": "default"}, {"q": "tests."}, {"status": "FAILED"}])
-def test_the_list_counts_no_more_than_a_bounded_number_of_rows(root, list_url, make_run, query):
+def test_the_list_counts_nothing(root, list_url, make_run):
     for _ in range(3):
         make_run()
 
-    with CaptureQueriesContext(connection) as queries:
-        root.get(list_url("run", **query))
+    for query in ({}, {"queue": "default"}, {"q": "tests."}, {"status": "FAILED"}, {"since": "hour"}):
+        with CaptureQueriesContext(connection) as queries:
+            root.get(list_url("run", **query))
 
-    counts = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
-    assert len(counts) == 1
-    assert f"LIMIT {paging.COUNTED}" in counts[0]
+        assert [query["sql"] for query in queries if "COUNT(" in query["sql"]] == []
 
 
 def test_the_list_does_not_load_large_columns(root, list_url, make_run):
@@ -215,16 +251,72 @@ def test_the_list_does_not_load_large_columns(root, list_url, make_run):
         assert f".{connection.ops.quote_name(name)}" not in lists[0]
 
 
-def test_a_long_list_says_that_there_is_more(root, list_url, make_run, monkeypatch):
-    monkeypatch.setattr(paging, "COUNTED", 150)
-    fields = {"name": "x", "func": "a:b", "payload": "", "signature": "", "kind": "immediate"}
-    Run.objects.bulk_create(Run(job_id=str(i), enqueued_at=timezone.now(), **fields) for i in range(200))
+def follow(client, response, name):
+    """Follow the link to the page above or below."""
+    url = getattr(response.context["cl"], f"{name}_url")
+    assert url.replace("&", "&amp;") in text_of(response)
+    return client.get(f"/admin/django_jobs/run/{url}")
 
-    first, second = root.get(list_url("run")), root.get(list_url("run", p="2"))
 
-    assert len(ids_of(first)) == 100
-    assert len(ids_of(second)) == 50
-    assert "There are more: only the newest 150" in text_of(first)
+def test_a_long_list_is_paged_through_by_ids_there_and_back(root, list_url, make_runs, monkeypatch):
+    monkeypatch.setattr(RunAdmin, "list_per_page", 10)
+    runs = make_runs(25)
+
+    first = root.get(list_url("run", queue="default"))
+    second = follow(root, first, "older")
+    third = follow(root, second, "older")
+
+    assert ids_of(first) == runs[::-1][:10]
+    assert ids_of(second) == runs[::-1][10:20]
+    assert ids_of(third) == runs[::-1][20:]
+    assert third.context["cl"].older_url == first.context["cl"].newer_url == ""
+    assert ids_of(follow(root, third, "newer")) == ids_of(second)
+    assert ids_of(follow(root, second, "newer")) == ids_of(first)
+
+
+def test_runs_that_are_added_meanwhile_move_no_page(root, list_url, make_runs, monkeypatch):
+    monkeypatch.setattr(RunAdmin, "list_per_page", 10)
+    runs = make_runs(15)
+    first = root.get(list_url("run"))
+    make_runs(7)
+
+    assert ids_of(follow(root, first, "older")) == runs[::-1][10:]
+
+
+def test_a_search_goes_on_below_the_runs_that_were_looked_at(root, list_url, make_runs, monkeypatch):
+    monkeypatch.setattr(paging, "SEARCHED", 5)
+    (old,) = make_runs(1, queue_name="mail")
+    make_runs(12)
+    (new,) = make_runs(1, queue_name="mail")
+
+    pages = [root.get(list_url("run", queue="mail"))]
+    while pages[-1].context["cl"].older_url:
+        pages.append(follow(root, pages[-1], "older"))
+
+    assert [ids_of(page) for page in pages] == [[new], [], [old]]
+    assert "Older ones may match as well" in text_of(pages[0])
+    assert "Search older runs" in text_of(pages[0])
+    assert "Older ones may match" not in text_of(pages[-1])
+
+
+def test_a_search_among_failed_runs_looks_at_so_many_of_them(root, list_url, make_runs, monkeypatch):
+    monkeypatch.setattr(paging, "SEARCHED_OF_STATUS", 3)
+    (old,) = make_runs(1, status="FAILED", queue_name="mail")
+    make_runs(4, status="FAILED")
+    make_runs(5)
+    (new,) = make_runs(1, status="FAILED", queue_name="mail")
+
+    first = root.get(list_url("run", queue="mail", status="FAILED"))
+
+    assert ids_of(first) == [new]
+    assert ids_of(follow(root, first, "older")) == [old]
+
+
+@pytest.mark.parametrize("query", [{"before": "x"}, {"after": "9" * 40}, {"before": "-1"}, {"part": "list"}])
+def test_a_position_that_is_none_is_ignored(root, list_url, make_run, query):
+    run = make_run()
+
+    assert ids_of(root.get(list_url("run", **query))) == [run.pk]
 
 
 @pytest.mark.parametrize("status", ["READY", "RUNNING", "FAILED", "CANCELLED", "SKIPPED"])
@@ -241,6 +333,24 @@ def test_the_database_reads_a_status_through_its_index(root, list_url, make_run,
         cursor.execute("EXPLAIN QUERY PLAN " + sql)
         plan = " ".join(row[3] for row in cursor.fetchall())
     assert "django_jobs_run_" in plan
+
+
+@pytest.mark.parametrize("query", [{}, {"before": "150"}, {"after": "20"}, {"status": "FAILED"}])
+def test_a_search_within_a_time_has_one_bound_of_ids_at_each_end(
+    root, list_url, make_runs, monkeypatch, query
+):
+    monkeypatch.setattr(paging, "SEARCHED", 10)
+    monkeypatch.setattr(paging, "SEARCHED_OF_STATUS", 10)
+    make_runs(30, status="FAILED")
+
+    with CaptureQueriesContext(connection) as queries:
+        root.get(list_url("run", since="week", queue="nowhere", **query))
+
+    # Of two lower bounds SQLite would choose the first, and look at all of the week.
+    (sql,) = [query["sql"] for query in queries if "error_start" in query["sql"]][-1:]
+    pk = connection.ops.quote_name("id")
+    assert sql.count(f"{pk} >= ") + sql.count(f"{pk} > ") == 1
+    assert sql.count(f"{pk} < ") + sql.count(f"{pk} <= ") <= 1
 
 
 # One run's page
@@ -260,28 +370,42 @@ def attempt(**fields):
 
 def test_a_runs_page_shows_what_became_of_it(root, page_url, list_url, make_run, make_job):
     make_job(id="weekly")
-    now = timezone.now()
+    before, after = make_run(job_id="weekly"), None
+    noon = datetime(2030, 1, 1, 10, tzinfo=UTC)
     run = make_run(
         job_id="weekly",
         status=Status.FAILED,
         payload=codec.dump_arguments((1,), {"room": "reading"}),
-        enqueued_at=now,
-        started_at=now + timedelta(seconds=4),
-        finished_at=now + timedelta(seconds=10),
+        enqueued_at=noon - timedelta(seconds=4),
+        started_at=noon + timedelta(seconds=32),
+        finished_at=noon + timedelta(seconds=38),
         attempt=2,
         error="ValueError: again",
-        errors=[attempt(), attempt(attempt=2, error="ValueError: again")],
+        errors=[
+            attempt(),
+            attempt(
+                attempt=2,
+                error="ValueError: again",
+                started_at="2030-01-01T10:00:32+00:00",
+                finished_at="2030-01-01T10:00:38+00:00",
+            ),
+        ],
         log="INFO a line of the log",
         progress={"done": 3, "total": 10, "message": "third of ten"},
         result=codec.dumps({"rows": [1, 2]}),
     )
+    after = make_run(job_id="weekly")
+    make_run(job_id="another")
 
     text = text_of(root.get(page_url(run)))
 
     for part in (
         "reading",
         "4.0 s",
-        "6.0 s",
+        "took 2.0 s",
+        "30.0 s",
+        "took 6.0 s",
+        "42.0 s after it was enqueued",
         "Attempt 1",
         "Attempt 2",
         "ValueError: no",
@@ -290,12 +414,76 @@ def test_a_runs_page_shows_what_became_of_it(root, page_url, list_url, make_run,
         "2030-01-01 10:00:00",
         "INFO a line of the log",
         "third of ten",
-        '<progress value="3" max="10">',
+        '<progress value="3" max="10"',
         "&quot;rows&quot;: [",
         "job_id=weekly",
         "/job/weekly/change/",
+        f'Previous run of this job: <a href="{page_url(before)}">',
+        f'Next: <a href="{page_url(after)}">',
     ):
         assert part in text
+    assert "<details open" not in text
+
+
+def test_a_runs_page_shows_no_payload_without_the_permission_and_says_so(client_of, page_url, make_run):
+    run = make_run(
+        status=Status.FAILED,
+        payload=codec.dump_arguments(("an argument",), {}),
+        error="ValueError: one line",
+        errors=[attempt(error="ValueError: one line", traceback="a traceback")],
+        log="a line of the log",
+        result=codec.dumps("a result"),
+    )
+    hidden = ("an argument", "a traceback", "a line of the log", "a result")
+
+    withheld = text_of(client_of("view_run").get(page_url(run)))
+    shown = text_of(client_of("view_run", "view_payload").get(page_url(run)))
+
+    assert "ValueError: one line" in withheld
+    assert "are not shown: they need the permission" in withheld
+    assert "are not shown: they need the permission" not in shown
+    for text in hidden:
+        assert text not in withheld
+        assert text in shown
+
+
+@pytest.mark.parametrize(
+    ("part", "there", "missing"),
+    [("run", 'id="jobs-timeline"', "historylink"), ("tools", "historylink", 'id="jobs-timeline"')],
+)
+def test_a_part_of_a_runs_page_comes_alone_when_it_is_asked_for(
+    root, page_url, make_run, part, there, missing
+):
+    run = make_run(status=Status.FAILED)
+
+    text = text_of(root.get(page_url(run), {"part": part}))
+    page = text_of(root.get(page_url(run)))
+
+    assert there in text
+    assert missing not in text
+    assert "<html" not in text
+    assert f'data-live-part="{part}"' in page
+
+
+def test_the_table_of_the_list_comes_alone_when_it_is_asked_for(root, list_url, make_run):
+    run, other = make_run(queue_name="mail"), make_run(queue_name="other")
+
+    text = text_of(root.get(list_url("run", queue="mail", part="list")))
+
+    assert 'id="result_list"' in text
+    assert run.job_id in text
+    assert other.job_id not in text
+    assert "<html" not in text
+    assert "part=list" not in text
+    assert 'data-live-part="list"' in text_of(root.get(list_url("run")))
+
+
+def test_parts_that_do_not_exist_are_not_found(root, client_of, page_url, make_run):
+    run = make_run()
+
+    assert root.get(page_url(run), {"part": "x"}).status_code == 404
+    assert root.get(page_url(run).replace(str(run.pk), "999999"), {"part": "run"}).status_code == 404
+    assert client_of().get(page_url(run), {"part": "run"}).status_code == 403
 
 
 def test_a_run_whose_job_and_worker_are_gone_has_a_page_without_links_to_them(root, page_url, make_run):
@@ -399,7 +587,8 @@ def test_cancelling_ends_what_waits_and_asks_what_runs(root, act, make_run, said
     assert running.status == Status.RUNNING
     assert running.cancel_requested
     assert finished.status == Status.SUCCESSFUL
-    assert logged(waiting) == ["Cancelled."]
+    assert logged(waiting) == ["Cancelled: READY → CANCELLED"]
+    assert logged(running) == ["Asked to stop: RUNNING → CANCELLED"]
     assert logged(finished) == []
 
 
@@ -417,7 +606,7 @@ def test_retrying_makes_the_chosen_run_ready_and_not_another_of_its_job(root, ac
     assert chosen.status == Status.READY
     assert newer.status == Status.FAILED
     assert successful.status == Status.SUCCESSFUL
-    assert logged(chosen) == ["Retried."]
+    assert logged(chosen) == ["Retried: FAILED → READY"]
 
 
 def test_retrying_a_held_run_releases_it(root, act, make_run):
@@ -488,7 +677,7 @@ def test_a_button_of_a_run_acts(root, page_url, make_run, logged):
 
     run.refresh_from_db()
     assert run.status == Status.CANCELLED
-    assert logged(run) == ["Cancelled."]
+    assert logged(run) == ["Cancelled: READY → CANCELLED"]
 
 
 # Permissions

@@ -1,0 +1,103 @@
+"""How far away a moment is, in words such as "in 5 minutes", with the exact time on hover."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext_lazy
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from django.utils.functional import _StrPromise
+    from django.utils.safestring import SafeString
+
+EMPTY = "-"
+# Up to which distance a unit is counted in, its length, and its words before and after now. Each is one
+# sentence of its own: many languages bend the unit by what stands before it.
+_UNITS: tuple[tuple[timedelta, timedelta, _StrPromise, _StrPromise], ...] = (
+    (
+        timedelta(seconds=90),
+        timedelta(seconds=1),
+        ngettext_lazy("%(count)d second ago", "%(count)d seconds ago", "count"),
+        ngettext_lazy("in %(count)d second", "in %(count)d seconds", "count"),
+    ),
+    (
+        timedelta(minutes=90),
+        timedelta(minutes=1),
+        ngettext_lazy("%(count)d minute ago", "%(count)d minutes ago", "count"),
+        ngettext_lazy("in %(count)d minute", "in %(count)d minutes", "count"),
+    ),
+    (
+        timedelta(hours=36),
+        timedelta(hours=1),
+        ngettext_lazy("%(count)d hour ago", "%(count)d hours ago", "count"),
+        ngettext_lazy("in %(count)d hour", "in %(count)d hours", "count"),
+    ),
+    (
+        timedelta(days=60),
+        timedelta(days=1),
+        ngettext_lazy("%(count)d day ago", "%(count)d days ago", "count"),
+        ngettext_lazy("in %(count)d day", "in %(count)d days", "count"),
+    ),
+    (
+        timedelta(days=730),
+        timedelta(days=30.44),
+        ngettext_lazy("%(count)d month ago", "%(count)d months ago", "count"),
+        ngettext_lazy("in %(count)d month", "in %(count)d months", "count"),
+    ),
+    (
+        timedelta.max,
+        timedelta(days=365.25),
+        ngettext_lazy("%(count)d year ago", "%(count)d years ago", "count"),
+        ngettext_lazy("in %(count)d year", "in %(count)d years", "count"),
+    ),
+)
+
+
+def words(at: datetime, now: datetime | None = None) -> str:
+    """Say how far away a moment is: "now", "in 5 minutes", "3 days ago"."""
+    distance = at - (now or timezone.now())
+    size = abs(distance)
+    if size < timedelta(seconds=1):
+        return _("now")
+    for limit, unit, past, future in _UNITS:
+        if size < limit:
+            text = past if distance < timedelta(0) else future
+            return str(text % {"count": round(size / unit)})
+    raise AssertionError("the last unit has no limit")
+
+
+def exact(at: datetime) -> str:
+    """Show a moment to the second, as the language writes it, in the zone of the page."""
+    local = timezone.localtime(at)
+    return f"{formats.date_format(local, 'DATE_FORMAT')}, {local:%H:%M:%S} {local.tzname()}"
+
+
+def relative(at: datetime | None, now: datetime | None = None) -> str:
+    """Show how far away a moment is, with the exact time on hover; `-` for none."""
+    if at is None:
+        return EMPTY
+    return _time(at, exact(at), words(at, now))
+
+
+def both(at: datetime | None, now: datetime | None = None) -> str:
+    """Show a moment to the second and, below it, how far away it is; `-` for none."""
+    if at is None:
+        return EMPTY
+    local = timezone.localtime(at)
+    return format_html(
+        '{}<span class="jobs-more">{}</span>',
+        _time(at, exact(at), f"{local:%Y-%m-%d %H:%M:%S}"),
+        words(at, now),
+    )
+
+
+def _time(at: datetime, title: str, text: str) -> SafeString:
+    return format_html(
+        '<time class="jobs-moment" datetime="{}" title="{}">{}</time>', at.isoformat(), title, text
+    )
