@@ -83,6 +83,7 @@ def test_a_declared_schedule_becomes_a_job_with_all_that_it_says(version):
         "queue_name": "slow",
         "priority": 5,
         "max_instances": 2,
+        "retry": None,
     }
     assert row.overridden == []
 
