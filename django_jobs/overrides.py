@@ -14,7 +14,7 @@ from django.db.models import Q
 from django_jobs import queue, signals, triggers, wakeup
 from django_jobs.declarations import POLICY, follow, retry_of, with_retry
 from django_jobs.functions import JobOptions
-from django_jobs.models import Job, jobs_database
+from django_jobs.models import Job, Kind, jobs_database
 from django_jobs.retry import Retry
 from django_jobs.retry import to_json as retry_to_json
 
@@ -89,6 +89,9 @@ def edit(
             _note(row, "trigger", triggers.rule(trigger))
             if not triggers.same(row.job_state, triggers.dumps(trigger)):
                 row.overrides.pop("next_run_time", None)
+                if row.declared is None:
+                    once = triggers.is_once(trigger)
+                    row.kind = Kind.SCHEDULED.value if once else Kind.RECURRING.value
                 follow(row, trigger, queue.database_now(using))
         if next_run_time is not None:
             row.next_run_time = next_run_time

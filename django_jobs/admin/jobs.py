@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, F
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, ngettext
@@ -14,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_jobs import overrides, triggers
 from django_jobs.admin import display, job_changes, job_history, permissions, times
+from django_jobs.admin.job_edit import EditableAdmin
 from django_jobs.admin.job_history import BIG
 from django_jobs.admin.parts import PartedAdmin
 from django_jobs.admin.steering import SteeredAdmin
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from django.db.models import QuerySet
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
 FIRINGS = 5
 # What a person may change of a declared job.
@@ -92,7 +95,7 @@ class JobList(ChangeList):
 
 
 @admin.register(Job)
-class JobAdmin(PartedAdmin, SteeredAdmin):
+class JobAdmin(EditableAdmin, PartedAdmin, SteeredAdmin):
     """Jobs: what fires when, and how it went last."""
 
     list_display = [
@@ -152,6 +155,16 @@ class JobAdmin(PartedAdmin, SteeredAdmin):
             (_("Last runs"), {"fields": ["last_runs"]}),
             (_("Call"), {"fields": [arguments, ("kind", "queue_name", "priority"), "retry", "policy"]}),
         ]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add the link to the form of the schedule, for those who may use it."""
+        obj = kwargs.get("obj")
+        if obj is not None and self.has_manage_permission(request):
+            url = reverse(f"{self.admin_site.name}:django_jobs_job_schedule", args=[quote(obj.pk)])
+            context["more_tools"] = [{"url": url, "label": gettext("Edit schedule")}]
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def fitting(self, obj: Job) -> Sequence[str]:
         """Offer to pause what fires, to resume what does not, and to undo what differs from the code."""
