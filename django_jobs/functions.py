@@ -645,6 +645,11 @@ def allow(func: Callable[..., Any]) -> None:
     _registered.add(f"{func.__module__}:{func.__qualname__}")
 
 
+def registered() -> list[str]:
+    """Return the `module:qualname` of the functions that were decorated, in the modules imported so far."""
+    return sorted(_registered)
+
+
 def moved(path: str) -> str:
     """Return where a function lives now, by the MOVED setting."""
     return jobs_settings().MOVED.get(path, path)

@@ -66,13 +66,13 @@ class EditableAdmin(_ModelAdmin):
         form = _form(job, current, request.POST if request.method == "POST" else None)
         if request.method != "POST":
             firings = following(current, job.next_run_time) if current else []
-            return self.form_page(request, form, _rows(form), firings, original=job)
+            return self.form_page(request, [(form, _rows(form))], firings, original=job)
         is_fine = form.is_valid()
         if is_fine and "_save" in request.POST and self._save(request, job, form):
             url = reverse(f"{self.admin_site.name}:django_jobs_job_change", args=[quote(job.pk)])
             return HttpResponseRedirect(url)
         firings = form.firings(timezone.now(), job.next_run_time) if form.is_valid() else []
-        return self.form_page(request, form, _rows(form), firings, original=job)
+        return self.form_page(request, [(form, _rows(form))], firings, original=job)
 
     def _save(self, request: HttpRequest, job: Job, form: ScheduleForm) -> bool:
         """Change what a person changed; return whether that went well."""
@@ -99,12 +99,11 @@ class EditableAdmin(_ModelAdmin):
     def form_page(
         self,
         request: HttpRequest,
-        form: forms.BaseForm,
-        fieldsets: Sequence[tuple[Any, dict[str, Any]]],
+        parts: Sequence[tuple[forms.BaseForm, Sequence[tuple[Any, dict[str, Any]]]]],
         firings: Iterable[datetime],
         **context: Any,
     ) -> HttpResponse:
-        """Show a form of several parts, and when the job would fire."""
+        """Show forms with their fieldsets as one, and when the job would fire."""
         original = context.get("original")
         title = gettext("Edit schedule") if original else gettext("Add job")
         return TemplateResponse(
@@ -114,9 +113,9 @@ class EditableAdmin(_ModelAdmin):
                 **self.admin_site.each_context(request),
                 "opts": self.opts,
                 "title": title,
-                "adminform": AdminForm(form, fieldsets, {}),
-                "form_errors": form.errors,
-                "media": self.media + form.media,
+                "adminforms": [AdminForm(form, fieldsets, {}) for form, fieldsets in parts],
+                "form_errors": [name for form, _rows in parts for name in form.errors],
+                "media": sum((form.media for form, _rows in parts), self.media),
                 "firings": [times.both(moment) for moment in firings],
                 "has_view_permission": self.has_view_permission(request),
                 **context,

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_jobs import overrides, triggers
 from django_jobs.admin import display, job_changes, job_history, permissions, times
+from django_jobs.admin.job_add import AddableAdmin
 from django_jobs.admin.job_edit import EditableAdmin
 from django_jobs.admin.job_history import BIG
 from django_jobs.admin.parts import PartedAdmin
@@ -95,7 +96,7 @@ class JobList(ChangeList):
 
 
 @admin.register(Job)
-class JobAdmin(EditableAdmin, PartedAdmin, SteeredAdmin):
+class JobAdmin(AddableAdmin, EditableAdmin, PartedAdmin, SteeredAdmin):
     """Jobs: what fires when, and how it went last."""
 
     list_display = [

@@ -29,7 +29,7 @@ def text_of(response):
 def filled_in(response):
     """Return what a browser would send of the form on a page."""
     data = {}
-    for field in response.context["adminform"].form:
+    for field in (field for adminform in response.context["adminforms"] for field in adminform.form):
         for tag in re.findall(r"<(?:input|select)[^>]*>(?:.*?</select>)?", str(field), re.DOTALL):
             name, value = re.search(r'name="([^"]+)"', tag), re.search(r'value="([^"]*)"', tag)
             if tag.startswith("<select"):
