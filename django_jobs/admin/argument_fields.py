@@ -20,6 +20,7 @@ from django.contrib.admin.widgets import (
     AdminTextInputWidget,
     AdminTimeWidget,
 )
+from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Model
 from django.utils.translation import gettext as _
 
@@ -90,7 +91,7 @@ class ModelKeyField(forms.CharField):
             return None
         try:
             return self._model._default_manager.get(pk=self._model._meta.pk.to_python(key))
-        except (self._model.DoesNotExist, forms.ValidationError, ValueError, TypeError, OverflowError):
+        except (ObjectDoesNotExist, forms.ValidationError, ValueError, TypeError, OverflowError):
             raise forms.ValidationError(
                 _("There is no %(model)s with this primary key."),
                 params={"model": self._model._meta.verbose_name},
@@ -206,8 +207,8 @@ def of_type(hint: Any, *, required: bool, is_optional: bool) -> TypeField:
             return TypeField(forms.BooleanField(required=False), "")
         return TypeField(ValueField({"True": True, "False": False}, required=False), "")
     if issubclass(origin, str | bytes):
-        kind = TextField if issubclass(origin, str) else BytesField
-        return TypeField(kind(required=required, empty_value=None if is_optional else ""), _("Text."))
+        text: type[TextField] = TextField if issubclass(origin, str) else BytesField
+        return TypeField(text(required=required, empty_value=None if is_optional else ""), _("Text."))
     if issubclass(origin, Model):
         words = _("The primary key of a %s.") % origin._meta.verbose_name
         return TypeField(ModelKeyField(model=origin, widget=AdminTextInputWidget(), required=required), words)
@@ -244,7 +245,7 @@ def _scalar(
     field: type[forms.Field], words: Callable[[], str], widget: type[forms.Widget] | None = None
 ) -> Callable[[bool], TypeField]:
     def make(required: bool) -> TypeField:
-        more = {} if widget is None else {"widget": widget()}
+        more: dict[str, Any] = {} if widget is None else {"widget": widget()}
         return TypeField(field(required=required, **more), words())
 
     return make

@@ -43,7 +43,8 @@ class ArgumentForm(forms.Form):
     def __init__(
         self, func: Callable[..., Any], *args: Any, sensitive: Collection[str] = (), **kwargs: Any
     ) -> None:
-        super().__init__(*args, prefix=PREFIX, **kwargs)
+        kwargs["prefix"] = PREFIX
+        super().__init__(*args, **kwargs)
         self._parameters = _parameters(func)
         hints = _hints(func)
         for parameter in self._parameters:

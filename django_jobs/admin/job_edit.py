@@ -113,7 +113,7 @@ class EditableAdmin(_ModelAdmin):
                 **self.admin_site.each_context(request),
                 "opts": self.opts,
                 "title": title,
-                "adminforms": [AdminForm(form, fieldsets, {}) for form, fieldsets in parts],
+                "adminforms": [AdminForm(form, fieldsets, {}) for form, fieldsets in parts],  # type: ignore[arg-type] # any form will do
                 "form_errors": [name for form, _rows in parts for name in form.errors],
                 "media": sum((form.media for form, _rows in parts), self.media),
                 "firings": [times.both(moment) for moment in firings],

@@ -38,11 +38,11 @@ _BAR, _HEIGHT = 10, 40
 
 def newest(job: Job) -> list[Run]:
     """Return a job's newest runs, the newest first; asked for once."""
-    runs: list[Run] | None = vars(job).get("_newest_runs")
-    if runs is None:
-        runs = list(Run.objects.filter(job_id=job.pk).order_by("-pk").defer(*BIG)[:RUNS])
-        vars(job)["_newest_runs"] = runs
-    return runs
+    known: list[Run] | None = getattr(job, "_newest_runs", None)
+    if known is None:
+        known = list(Run.objects.filter(job_id=job.pk).order_by("-pk").defer(*BIG)[:RUNS])
+        job._newest_runs = known  # kept with the row, for one page
+    return known
 
 
 def history(site: AdminSite, job: Job) -> SafeString:
