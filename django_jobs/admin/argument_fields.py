@@ -52,6 +52,10 @@ class JSONText(forms.JSONField):
         self._kind, self._items, self._convert = kind, items, convert
         super().__init__(widget=AdminTextareaWidget(attrs={"rows": 3, "spellcheck": "false"}), **kwargs)
 
+    def prepare_value(self, value: Any) -> Any:
+        """Show no value as no text, not as `null`."""
+        return "" if value is None else super().prepare_value(value)
+
     def clean(self, value: Any) -> Any:
         """Return the value, of the kind that was asked for."""
         found = super().clean(value)

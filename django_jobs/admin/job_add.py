@@ -157,14 +157,7 @@ class AddableAdmin(EditableAdmin):
         if job is None:
             # It was for a moment that has come, and ran.
             return HttpResponseRedirect(reverse(f"{self.admin_site.name}:django_jobs_job_changelist"))
-        facts = "; ".join(
-            f"{job_changes.NAMES[name]} “{text}”" for name, text in job_changes.facts(job).items()
-        )
-        self.log_addition(
-            request,
-            job,
-            gettext("Added for %(function)s: %(facts)s.") % {"function": job.func, "facts": facts},
-        )
+        self.log_addition(request, job, gettext("Added for %s") % job_changes.listed(job))
         self.message_user(request, gettext("The job was added."), messages.SUCCESS)
         return HttpResponseRedirect(
             reverse(f"{self.admin_site.name}:django_jobs_job_change", args=[quote(job_id)])

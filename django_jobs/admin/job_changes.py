@@ -58,6 +58,12 @@ def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     )
 
 
+def listed(job: Job) -> str:
+    """Say what a job is, and what it calls, for when it comes or goes."""
+    text = "; ".join(f"{NAMES[name]} “{value}”" for name, value in facts(job).items())
+    return _("%(function)s: %(facts)s.") % {"function": job.func, "facts": text}
+
+
 def told(words: str) -> Callable[[Job], str]:
     """Return a function that says of a job, as it was before, what was done and what differs now."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, F
@@ -387,6 +388,13 @@ class JobAdmin(AddableAdmin, EditableAdmin, PartedAdmin, SteeredAdmin):
             job_id: ngettext("%d waiting run is cancelled", "%d waiting runs are cancelled", count) % count
             for job_id, count in counts
         }
+
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
+        """Write down what each was, besides its id."""
+        for job in queryset:
+            LogEntry.objects.log_actions(
+                request.user.pk, [job], DELETION, job_changes.listed(job), single_object=True
+            )
 
     def remove(self, objects: Sequence[Job]) -> None:
         """Remove jobs; their history stays."""

@@ -68,7 +68,7 @@ class ScheduleForm(forms.Form):
         min_value=0.001,
         help_text=gettext_lazy("Such as 30 minutes."),
     )
-    unit = forms.ChoiceField(label=gettext_lazy("unit"), required=False, choices=list(_UNITS.items()))
+    unit = forms.ChoiceField(label=gettext_lazy("Unit"), required=False, choices=list(_UNITS.items()))
     expression = forms.CharField(
         label=gettext_lazy("Crontab expression"),
         required=False,
@@ -119,6 +119,9 @@ class ScheduleForm(forms.Form):
     ) -> None:
         super().__init__(*args, **kwargs)
         self._current = current
+        # They are read from left to right in any language.
+        for name in ("expression", "zone", "queue_name"):
+            self.fields[name].widget.attrs["dir"] = "ltr"
         kinds: list[tuple[str, Any]] = [kind for kind in _KINDS if may_be_once or kind[0] != ONCE]
         if current is not None and (fields_of(current)["kind"] == KEEP):
             kinds.insert(0, (KEEP, _("As it is: %s") % triggers.describe(current)))

@@ -39,7 +39,7 @@ def test_a_schedule_is_previewed_and_saved(page, nightly):
     page.get_by_label("Again and again").check()
     expect(page.get_by_label("Crontab expression")).to_be_hidden()
     page.get_by_label("Every").fill("2")
-    page.get_by_label("unit").select_option("hours")
+    page.get_by_label("Unit").select_option("hours")
     page.get_by_role("button", name="Preview").click()
     expect(page.locator(".jobs-firings time")).to_have_count(5)
     assert_accessible(page, within="#content")
