@@ -391,9 +391,10 @@ class JobAdmin(AddableAdmin, EditableAdmin, PartedAdmin, SteeredAdmin):
 
     def log_deletions(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
         """Write down what each was, besides its id."""
+        user_id: Any = request.user.pk
         for job in queryset:
             LogEntry.objects.log_actions(
-                request.user.pk, [job], DELETION, job_changes.listed(job), single_object=True
+                user_id, [job], DELETION, job_changes.listed(job), single_object=True
             )
 
     def remove(self, objects: Sequence[Job]) -> None:
