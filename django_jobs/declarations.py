@@ -339,6 +339,7 @@ def _apply(wanted: Mapping[str, dict[str, Any]], lock: Release, now: datetime, u
                 "at": now.isoformat(),
                 "overrides": {name: row.overrides[name] for name in row.overridden if name != "paused"},
                 "paused_at": row.paused_at and row.paused_at.isoformat(),
+                "paused_by": row.paused_by,
             }
         changes.removed.append(row.pk)
         row.delete()
@@ -370,9 +371,10 @@ def _add(
         job_state=triggers.dumps(trigger),
         next_run_time=None if paused_at else triggers.first(trigger, now),
         paused_at=paused_at,
+        paused_by=said.get("paused_by", "") if said and paused_at else "",
         declared=overridable(definition),
         overrides=overrides,
-        **{column: {**definition, **overrides}[column] for column in (*_FIXED, *POLICY)},
+        **{column: {**_with(definition, overrides), **overrides}[column] for column in (*_FIXED, *POLICY)},
     )
     try:
         with transaction.atomic(using=using):
@@ -386,13 +388,14 @@ def _add(
 
 def _update(row: Job, definition: Mapping[str, Any], now: datetime) -> bool:
     """Make a job what its declaration says, but for what a person changed; return whether it differs."""
+    declared = overridable(definition)
+    definition = _with(definition, row.overrides)
     columns = [*_FIXED, *(column for column in POLICY if column not in row.overrides)]
     trigger = triggers.by_rule(definition["trigger"], now)
     is_other_trigger = "trigger" not in row.overrides and not triggers.same(
         row.job_state, triggers.dumps(trigger)
     )
     changed = [column for column in columns if getattr(row, column) != definition[column]]
-    declared = overridable(definition)
     if not changed and not is_other_trigger and row.declared == declared:
         return False
     for column in columns:
@@ -414,7 +417,26 @@ def follow(row: Job, trigger: BaseTrigger, now: datetime) -> None:
 
 def overridable(definition: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a declaration says of what a person may change."""
-    return {name: definition[name] for name in ("trigger", *POLICY)}
+    said = {name: definition[name] for name in ("trigger", *POLICY)}
+    return {**said, "retry": retry_of(definition["options"])}
+
+
+def retry_of(options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the retry policy among a job's options, as it is stored."""
+    return (options or {}).get("retry")
+
+
+def with_retry(options: Mapping[str, Any] | None, retry: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a job's options with another retry policy, or none."""
+    others = {name: value for name, value in (options or {}).items() if name != "retry"}
+    return ({**others, "retry": dict(retry)} if retry else others) or None
+
+
+def _with(definition: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a definition whose options have the retry policy that a person chose, where one did."""
+    if "retry" not in overrides:
+        return definition
+    return {**definition, "options": with_retry(definition["options"], overrides["retry"])}
 
 
 def _tell(changes: _Changes, using: str) -> None:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_PATH_LENGTH = 500
-# Our own job is known before its module is imported, whatever ALLOWED_MODULES says.
-_registered: set[str] = {"django_jobs.bulk:act_on_matching"}
+# Our own jobs may be called before their modules are imported, and whatever ALLOWED_MODULES says. Nobody
+# chooses their arguments: these say, for one, by whose permission they act.
+OWN = frozenset({"django_jobs.bulk:act_on_matching"})
+_registered: set[str] = set()
 
 
 def path_of(func: Callable[..., Any] | str) -> tuple[str, Callable[..., Any]]:
@@ -108,8 +110,8 @@ def allow(func: Callable[..., Any]) -> None:
 
 
 def registered() -> list[str]:
-    """Return the `module:qualname` of the functions that were decorated, in the modules imported so far."""
-    return sorted(_registered)
+    """Return the `module:qualname` of the project's decorated functions, in the modules imported so far."""
+    return sorted(_registered - OWN)
 
 
 def moved(path: str) -> str:
@@ -193,8 +195,10 @@ def _find(path: str) -> Any:
 def is_allowed(path: str) -> bool:
     """Return whether a `module:qualname` is one that a row may name."""
     module = path.partition(":")[0]
-    return path in _registered or any(
-        module == allowed or module.startswith(f"{allowed}.") for allowed in _allowed_modules()
+    return (
+        path in OWN
+        or path in _registered
+        or any(module == allowed or module.startswith(f"{allowed}.") for allowed in _allowed_modules())
     )
 
 

@@ -624,8 +624,12 @@ class JobManager:
         return bool(deleted or cancelled)
 
     @_from_anywhere
-    def pause_job(self, job_id: str) -> bool:
+    def pause_job(self, job_id: str, *, by: str = "") -> bool:
         """Keep a job from firing, and its waiting runs from starting, until `resume_job`.
+
+        Args:
+            job_id: Of the job.
+            by: Who pauses it, for pages to show; at most 255 characters are kept.
 
         Returns:
             False when there is no such job, or nothing of it waits.
@@ -634,7 +638,7 @@ class JobManager:
         with queue.write_transaction(using):
             jobs = Job.objects.using(using).filter(pk=job_id)
             paused = jobs.filter(next_run_time__isnull=False).update(
-                next_run_time=None, paused_at=timezone.now()
+                next_run_time=None, paused_at=timezone.now(), paused_by=by[:255]
             )
             is_there = bool(paused) or jobs.exists()
             held = queue.hold(Q(job_id=job_id), using=using)
@@ -877,7 +881,7 @@ def _resume(row: Job, using: str) -> None:
         # As for APScheduler: a job that will never fire again has ended.
         jobs.delete()
     else:
-        jobs.update(paused_at=None, broken_reason="", next_run_time=next_run_time)
+        jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=next_run_time)
 
 
 def _last_run(job_id: str, using: str) -> Run | None:

@@ -162,6 +162,11 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     paused_at = models.DateTimeField(_("paused at"), null=True, blank=True)
+    # A default of the database's: processes of the version before insert rows without it.
+    paused_by = models.CharField(
+        _("paused by"), max_length=255, blank=True, default="", db_default="",
+        help_text=_("Who paused it, as they are called; empty when nobody said."),
+    )  # fmt: skip
     # No constraint and no index: history may be pruned under it, and nothing looks a job up by it.
     last_run = models.ForeignKey(
         "Run", null=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
@@ -172,6 +177,10 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
     class Meta:
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
+        permissions = [
+            ("run_job", "Can run jobs now"),
+            ("manage_job", "Can add, pause, resume and reschedule jobs"),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -12,12 +12,21 @@ from django.db import transaction
 from django.db.models import Q
 
 from django_jobs import queue, signals, triggers, wakeup
-from django_jobs.declarations import POLICY, follow
-from django_jobs.models import Job, jobs_database
+from django_jobs.declarations import POLICY, follow, retry_of, with_retry
+from django_jobs.models import Job, Kind, jobs_database
 from django_jobs.options import JobOptions
+from django_jobs.retry import Retry
+from django_jobs.retry import to_json as retry_to_json
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
+
+
+class Unchanged:
+    """What a job is left to have, where None is a value of its own."""
+
+
+UNCHANGED = Unchanged()
 
 
 def edit(
@@ -28,11 +37,12 @@ def edit(
     queue_name: str | None = None,
     priority: int | None = None,
     max_instances: int | None = None,
+    retry: Retry | Unchanged | None = UNCHANGED,
     using: str | None = None,
 ) -> bool:
     """Change a scheduled or recurring job; of a declared one, for all deploys to come.
 
-    What is None stays. What is changed to what the declaration says is an override no more.
+    What is not given stays. What is changed to what the declaration says is an override no more.
 
     Args:
         job_id: Of the job.
@@ -41,6 +51,7 @@ def edit(
         queue_name: 1 to 100 characters.
         priority: -100 to 100.
         max_instances: At least 1.
+        retry: Of the runs to come; None never retries.
         using: Alias of the database; the jobs' one by default.
 
     Returns:
@@ -67,10 +78,20 @@ def edit(
             if value is not None:
                 setattr(row, name, value)
                 _note(row, name, value)
+        if not isinstance(retry, Unchanged):
+            policy = None if retry is None else retry_to_json(retry)
+            if row.declared is not None:
+                # Not there yet where the version before declared it.
+                row.declared.setdefault("retry", retry_of(row.options))
+            row.options = with_retry(row.options, policy)
+            _note(row, "retry", policy)
         if trigger is not None:
             _note(row, "trigger", triggers.rule(trigger))
             if not triggers.same(row.job_state, triggers.dumps(trigger)):
                 row.overrides.pop("next_run_time", None)
+                if row.declared is None:
+                    once = triggers.is_once(trigger)
+                    row.kind = Kind.SCHEDULED.value if once else Kind.RECURRING.value
                 follow(row, trigger, queue.database_now(using))
         if next_run_time is not None:
             row.next_run_time = next_run_time
@@ -94,6 +115,8 @@ def reset(job_id: str, *, using: str | None = None) -> bool:
             return False
         for name in POLICY:
             setattr(row, name, row.declared[name])
+        if "retry" in row.overrides:
+            row.options = with_retry(row.options, row.declared["retry"])
         now = queue.database_now(using)
         trigger = triggers.by_rule(row.declared["trigger"], now)
         is_same = triggers.same(row.job_state, triggers.dumps(trigger))
@@ -101,7 +124,7 @@ def reset(job_id: str, *, using: str | None = None) -> bool:
             # An interval goes on counting from when it began.
             trigger = triggers.loads(row.job_state)
         has_other_time = not is_same or row.paused_at is not None or row.has_chosen_next_run
-        row.overrides, row.paused_at = {}, None
+        row.overrides, row.paused_at, row.paused_by = {}, None, ""
         if has_other_time:
             follow(row, trigger, now)
         if queue.release(Q(job_id=job_id), using=using):

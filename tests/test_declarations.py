@@ -10,6 +10,7 @@ from django_jobs import codec, declarations, decorators, overrides, schedules, t
 from django_jobs.declarations import Declaring
 from django_jobs.decorators import job
 from django_jobs.models import Declarer, Job, Release, Run
+from django_jobs.retry import Retry
 from django_jobs.schedules import cron, recurring
 from tests.probes import jobs as probes
 
@@ -84,6 +85,7 @@ def test_a_declared_schedule_becomes_a_job_with_all_that_it_says(version):
         "queue_name": "slow",
         "priority": 5,
         "max_instances": 2,
+        "retry": None,
     }
     assert row.overridden == []
 
@@ -641,3 +643,53 @@ def test_processes_that_start_at_the_same_moment_wait_for_each_other(transaction
     assert ids() == ["only-0", "only-1", "only-2", "tick"]
     assert sorted(Release.objects.values_list("number", flat=True)) == [0, 1, 2, 3]
     assert Declarer.objects.count() == 6
+
+
+def test_a_retry_policy_that_a_person_chose_survives_deploys_and_goes_back(version):
+    version(every(30, retry=Retry(max_attempts=2), timeout=9)).start().leave()
+    overrides.edit("tick", retry=Retry(max_attempts=7))
+    assert Job.objects.get().overridden == ["retry"]
+
+    version(every(30, retry=Retry(max_attempts=3), timeout=8)).start().leave()
+    row = Job.objects.get()
+    assert (row.options["retry"]["max_attempts"], row.options["timeout"]) == (7, 8)
+    assert row.declared["retry"]["max_attempts"] == 3
+
+    assert overrides.reset("tick")
+    row = Job.objects.get()
+    assert (row.options["retry"]["max_attempts"], row.overridden) == (3, [])
+
+
+def test_no_retry_can_be_chosen_and_is_remembered_while_a_job_is_not_declared(version):
+    version(every(30, retry=Retry())).start().leave()
+    overrides.edit("tick", retry=None)
+    version().start().leave()
+
+    version(every(30, retry=Retry())).start()
+
+    row = Job.objects.get()
+    assert (row.options, row.overridden) == (None, ["retry"])
+
+
+def test_a_retry_policy_is_overridden_of_a_job_that_an_earlier_version_declared(version):
+    version(every(30, retry=Retry(max_attempts=2))).start().leave()
+    row = Job.objects.get()
+    del row.declared["retry"]
+    row.save()
+
+    overrides.edit("tick", retry=None)
+    overrides.reset("tick")
+
+    assert Job.objects.get().options["retry"]["max_attempts"] == 2
+
+
+def test_who_paused_a_job_is_remembered_while_it_is_not_declared(version, manager):
+    version(every(30)).start().leave()
+    manager.pause_job("tick", by="ada")
+    version().start().leave()
+
+    version(every(30)).start()
+
+    assert Job.objects.get().paused_by == "ada"
+    overrides.reset("tick")
+    assert Job.objects.get().paused_by == ""

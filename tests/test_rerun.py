@@ -86,6 +86,13 @@ def test_modules_that_a_person_names_are_not_imported(make_call):
     assert "this" not in sys.modules
 
 
+def test_who_asked_for_all_that_match_cannot_be_changed(make_call):
+    run = make_call("delete", {}, 7, 1, func="django_jobs.bulk:act_on_matching")
+
+    with pytest.raises(rerun.NotFitting, match="say who asked for it"):
+        changed(run, ["delete", {}, 7, 2], {})
+
+
 def test_secrets_are_asterisks_and_keep_their_value_where_those_are_left(make_call):
     run = make_call(
         "sesame",

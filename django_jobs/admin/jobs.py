@@ -5,31 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, F
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs import overrides, triggers
-from django_jobs.admin import display
+from django_jobs.admin import display, job_changes, job_history, permissions, times
+from django_jobs.admin.job_add import AddableAdmin
+from django_jobs.admin.job_edit import EditableAdmin
+from django_jobs.admin.job_history import BIG
+from django_jobs.admin.parts import PartedAdmin
 from django_jobs.admin.steering import SteeredAdmin
+from django_jobs.declarations import retry_of
 from django_jobs.exceptions import JobLookupError, UnknownTrigger
 from django_jobs.manager import get_job_manager
-from django_jobs.models import Job, Run
+from django_jobs.models import Job, Run, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from django.db.models import QuerySet
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
 FIRINGS = 5
-RUNS = 20
-# Columns that no list shows, and that can be large.
-BIG = ("payload", "result", "errors", "log")
 # What a person may change of a declared job.
 OVERRIDABLE = {
     "trigger": _("trigger"),
@@ -37,6 +42,7 @@ OVERRIDABLE = {
     "queue_name": _("queue"),
     "priority": _("priority"),
     "max_instances": _("max instances"),
+    "retry": _("retry"),
     "paused": _("paused"),
 }
 
@@ -91,7 +97,7 @@ class JobList(ChangeList):
 
 
 @admin.register(Job)
-class JobAdmin(SteeredAdmin):
+class JobAdmin(AddableAdmin, EditableAdmin, PartedAdmin, SteeredAdmin):
     """Jobs: what fires when, and how it went last."""
 
     list_display = [
@@ -109,10 +115,22 @@ class JobAdmin(SteeredAdmin):
         "resume": _("Resume"),
         "back_to_declaration": _("Back to declaration"),
     }
+    parts = {"status": "summary", "runs": "last_runs"}
     readonly_fields = [
-        "state", "problem", "schedule", "next_run", "next_firings", "arguments", "policy", "misfire_grace",
-        "created", "paused", "last_runs", "declaration",
+        "summary", "problem", "schedule", "next_firings", "arguments", "hidden_arguments", "policy", "retry",
+        "misfire_grace", "created", "last_runs", "declaration",
     ]  # fmt: skip
+
+    class Media:
+        css = {"all": ["django_jobs/admin.css", "django_jobs/jobs.css"]}
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        """Allow to run jobs now."""
+        return permissions.may_run(request)
+
+    def has_manage_permission(self, request: HttpRequest) -> bool:
+        """Allow to pause, resume and reschedule jobs."""
+        return permissions.may_manage(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         """Leave out what no page of a job shows of its last run."""
@@ -125,19 +143,30 @@ class JobAdmin(SteeredAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> Any:
         """Put a broken job's reason first, and leave empty times out."""
-        first: list[Any] = [("id", "state"), ("name", "func")]
+        first: list[Any] = ["summary"]
         if obj and obj.broken_reason:
             first.append("problem")
+        first += [("id", "name"), "func"]
         if obj and obj.declared is not None:
             first.append("declaration")
-        history = ["created", "paused"] if obj and obj.paused_at else ["created"]
         policy = ("max_instances", "coalesce", "misfire_grace")
+        arguments = "arguments" if permissions.may_view_payload(request) else "hidden_arguments"
         return [
             (None, {"fields": first}),
-            (_("Schedule"), {"fields": [("schedule", "next_run"), "next_firings", policy, history]}),
-            (_("Call"), {"fields": ["arguments", ("kind", "queue_name", "priority"), "policy"]}),
+            (_("Schedule"), {"fields": ["schedule", "next_firings", policy, "created"]}),
             (_("Last runs"), {"fields": ["last_runs"]}),
+            (_("Call"), {"fields": [arguments, ("kind", "queue_name", "priority"), "retry", "policy"]}),
         ]
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add the link to the form of the schedule, for those who may use it."""
+        obj = kwargs.get("obj")
+        if obj is not None and self.has_manage_permission(request):
+            url = reverse(f"{self.admin_site.name}:django_jobs_job_schedule", args=[quote(obj.pk)])
+            context["more_tools"] = [{"url": url, "label": gettext("Edit schedule")}]
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def fitting(self, obj: Job) -> Sequence[str]:
         """Offer to pause what fires, to resume what does not, and to undo what differs from the code."""
@@ -197,45 +226,48 @@ class JobAdmin(SteeredAdmin):
     @admin.display(description=_("trigger"))
     def schedule(self, job: Job) -> str:
         """Show the trigger in words."""
-        try:
-            return str(triggers.describe(triggers.loads(job.job_state)))
-        except UnknownTrigger:
-            return gettext("unknown")
+        return job_changes.trigger(job)
 
-    @admin.display(description=_("next run"))
-    def next_run(self, job: Job) -> str:
-        """Show when it fires next."""
-        return display.moment(None if job.broken_reason else job.next_run_time)
+    @admin.display(description=_("status"))
+    def summary(self, job: Job) -> str:
+        """Show what it does now, did last, and does next."""
+        runs = job_history.newest(job)
+        running = sum(run.status == Status.RUNNING for run in runs)
+        words = ngettext("%d run under way", "%d runs under way", running) % running
+        return display.rendered(
+            "job/status.html",
+            state=self.state(job),
+            running=words if running else "",
+            paused=times.both(job.paused_at) if job.paused_at else "",
+            paused_by=job.paused_by,
+            next=times.both(None if job.broken_reason else job.next_run_time),
+            previous=_outcome(runs[0]) if runs else gettext("None yet"),
+        )
 
     @admin.display(description=_("next run"), ordering="next_run_time")
     def next_firing(self, job: Job) -> str:
         """Show when it fires next, and its trigger."""
-        return format_html('{}<span class="jobs-more">{}</span>', self.next_run(job), self.schedule(job))
+        at = times.relative(None if job.broken_reason else job.next_run_time)
+        return format_html('{}<span class="jobs-more">{}</span>', at, self.schedule(job))
 
     @admin.display(description=_("next firings"))
     def next_firings(self, job: Job) -> str:
         """Show the next few times."""
         try:
-            times = _firings(job)
+            firings = _firings(job)
         except UnknownTrigger as error:
             return gettext("The stored trigger cannot be read: %s") % error
-        if not times:
+        if not firings:
             return gettext("None while it is %s.") % str(display.STATES[job.status]).lower()
         return format_html(
             '<ol class="jobs-firings">{}</ol>',
-            format_html_join("", "<li>{}</li>", ((display.moment(time),) for time in times)),
+            format_html_join("", "<li>{}</li>", ((times.both(time),) for time in firings)),
         )
 
     @admin.display(description=_("last outcome"))
     def last_outcome(self, job: Job) -> str:
         """Show how the newest run went, and when."""
-        run = job.last_run
-        if run is None:
-            return display.EMPTY
-        at = run.finished_at or run.started_at or run.enqueued_at
-        return format_html(
-            '{} <span class="jobs-more">{}</span>', display.label(display.run_state(run)), display.moment(at)
-        )
+        return _outcome(job.last_run) if job.last_run else display.EMPTY
 
     @admin.display(description=_("took"))
     def last_duration(self, job: Job) -> str:
@@ -246,6 +278,16 @@ class JobAdmin(SteeredAdmin):
     def arguments(self, job: Job) -> str:
         """Show the arguments without their secrets."""
         return display.arguments(job)
+
+    @admin.display(description=_("arguments"))
+    def hidden_arguments(self, job: Job) -> str:
+        """Say that they are for others to see."""
+        return gettext("Shown to those who may view arguments and results.")
+
+    @admin.display(description=_("retry"))
+    def retry(self, job: Job) -> str:
+        """Show after what a failed attempt is followed by another."""
+        return job_changes.retry(retry_of(job.options))
 
     @admin.display(description=_("options"))
     def policy(self, job: Job) -> str:
@@ -264,24 +306,14 @@ class JobAdmin(SteeredAdmin):
         """Show since when it exists."""
         return display.moment(job.created_at)
 
-    @admin.display(description=_("paused"))
-    def paused(self, job: Job) -> str:
-        """Show since when it is paused."""
-        return display.moment(job.paused_at)
-
     @admin.display(description=_("last runs"))
     def last_runs(self, job: Job) -> str:
         """Show the newest runs, and a link to all."""
-        runs = list(Run.objects.filter(job_id=job.pk).order_by("-pk").defer(*BIG)[:RUNS])
-        table = display.run_rows(self.admin_site, runs)
-        if not runs:
-            return table
-        every = display.list_link(self.admin_site, gettext("All runs of this job"), job_id=str(job.pk))
-        return format_html("{}<p>{}</p>", table, every)
+        return job_history.history(self.admin_site, job)
 
     # Actions
 
-    @admin.action(permissions=["change"], description=_("Run selected jobs now"))
+    @admin.action(permissions=["run"], description=_("Run selected jobs now"))
     def run_now(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         """Run jobs now, besides their schedule."""
 
@@ -300,24 +332,25 @@ class JobAdmin(SteeredAdmin):
             log=gettext("Run now."),
         )
 
-    @admin.action(permissions=["change"], description=_("Pause selected jobs"))
+    @admin.action(permissions=["manage"], description=_("Pause selected jobs"))
     def pause(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         """Keep jobs from firing until they are resumed."""
+        who = request.user.get_username()
 
         def act(job: Job) -> str:
             if job.paused_at is not None:
                 return gettext("is paused already")
-            return "" if get_job_manager().pause_job(job.pk) else gettext("is gone")
+            return "" if get_job_manager().pause_job(job.pk, by=who) else gettext("is gone")
 
         self.carry_out(
             request,
             queryset,
             act,
             done=lambda n: ngettext("%d job was paused.", "%d jobs were paused.", n) % n,
-            log=gettext("Paused."),
+            log=job_changes.told(gettext("Paused.")),
         )
 
-    @admin.action(permissions=["change"], description=_("Resume selected jobs"))
+    @admin.action(permissions=["manage"], description=_("Resume selected jobs"))
     def resume(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         """Let paused jobs fire again; broken ones are looked at anew."""
         self.carry_out(
@@ -325,10 +358,10 @@ class JobAdmin(SteeredAdmin):
             queryset,
             _resume,
             done=lambda n: ngettext("%d job was resumed.", "%d jobs were resumed.", n) % n,
-            log=gettext("Resumed."),
+            log=job_changes.told(gettext("Resumed.")),
         )
 
-    @admin.action(permissions=["change"], description=_("Make selected jobs what the code declares"))
+    @admin.action(permissions=["manage"], description=_("Make selected jobs what the code declares"))
     def back_to_declaration(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
         """Undo what was changed of declared jobs, and their pause."""
 
@@ -344,7 +377,7 @@ class JobAdmin(SteeredAdmin):
             done=lambda n: (
                 ngettext("%d job is what the code declares.", "%d jobs are what the code declares.", n) % n
             ),
-            log=gettext("Back to declaration."),
+            log=job_changes.told(gettext("Back to declaration.")),
         )
 
     def consequences(self, objects: Sequence[Job]) -> Mapping[Any, str]:
@@ -356,10 +389,25 @@ class JobAdmin(SteeredAdmin):
             for job_id, count in counts
         }
 
+    def log_deletions(self, request: HttpRequest, queryset: QuerySet[Job]) -> Any:
+        """Write down what each was, besides its id."""
+        user_id: Any = request.user.pk
+        for job in queryset:
+            LogEntry.objects.log_actions(
+                user_id, [job], DELETION, job_changes.listed(job), single_object=True
+            )
+
     def remove(self, objects: Sequence[Job]) -> None:
         """Remove jobs; their history stays."""
         for job in objects:
             get_job_manager().remove_job(job.pk)
+
+
+def _outcome(run: Run) -> str:
+    at = run.finished_at or run.started_at or run.enqueued_at
+    return format_html(
+        '{} <span class="jobs-more">{}</span>', display.label(display.run_state(run)), times.relative(at)
+    )
 
 
 def _named(names: Iterable[str]) -> str:
@@ -371,6 +419,8 @@ def _declared_value(job: Job, name: str) -> str:
     if job.declared is None or name not in job.declared:
         return ""
     value: object = job.declared[name]
+    if name == "retry":
+        value = job_changes.retry(job.declared[name])
     if name == "trigger":
         try:
             value = triggers.describe(triggers.by_rule(value, timezone.now()))

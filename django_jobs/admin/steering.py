@@ -69,6 +69,11 @@ class SteeredAdmin(_ModelAdmin):
         """Return the names of the buttons that make sense for an object."""
         return tuple(self.buttons)
 
+    def may_press(self, request: HttpRequest, name: str) -> bool:
+        """Return whether a user has the permissions that an action asks for."""
+        needed = getattr(getattr(self, name), "allowed_permissions", ["change"])
+        return all(getattr(self, f"has_{permission}_permission")(request) for permission in needed)
+
     def get_urls(self) -> list[URLPattern]:
         """Add the address that buttons post to."""
         steer = path(
@@ -94,8 +99,9 @@ class SteeredAdmin(_ModelAdmin):
     ) -> HttpResponse:
         """Add the buttons that fit the object, for those who may press them."""
         obj = kwargs.get("obj")
-        if obj is not None and self.has_change_permission(request):
-            context["steering"] = [self._button(request, obj, name) for name in self.fitting(obj)]
+        if obj is not None:
+            names = [name for name in self.fitting(obj) if self.may_press(request, name)]
+            context["steering"] = [self._button(request, obj, name) for name in names]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _button(self, request: HttpRequest, obj: Model, name: str) -> dict[str, Any]:
@@ -113,7 +119,7 @@ class SteeredAdmin(_ModelAdmin):
         """Carry out what a button says, and go back to the object's page."""
         if name not in self.buttons:
             raise Http404
-        if not self.has_change_permission(request):
+        if not self.may_press(request, name):
             raise PermissionDenied
         obj = self.get_object(request, unquote(object_id))
         # Without it, its page says that it is gone.
@@ -132,7 +138,7 @@ class SteeredAdmin(_ModelAdmin):
         act: Callable[[Any], str],
         *,
         done: Callable[[int], str],
-        log: str,
+        log: str | Callable[[Any], str],
     ) -> None:
         """Do something to each object, write it to the admin's log and say how it went.
 
@@ -141,7 +147,8 @@ class SteeredAdmin(_ModelAdmin):
             queryset: The chosen objects.
             act: Does it to one object; returns why it could not, or an empty string.
             done: Returns the message for a number of successes.
-            log: What the object's history says was done.
+            log: What the object's history says was done; or a function that says it of the object as
+                it was before.
         """
         count, refused = 0, []
         for obj in self.chosen(request, queryset):
@@ -149,7 +156,7 @@ class SteeredAdmin(_ModelAdmin):
             if reason:
                 refused.append((obj, reason))
             else:
-                self.log_change(request, obj, log)
+                self.log_change(request, obj, log if isinstance(log, str) else log(obj))
                 count += 1
         if count:
             self.message_user(request, done(count), messages.SUCCESS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -125,7 +126,7 @@ class Pause(_QueueSteering):
     why_not_queue = "is paused already"
 
     def _steer_job(self, job_id: str) -> bool:
-        return get_job_manager().pause_job(job_id)
+        return get_job_manager().pause_job(job_id, by=_caller())
 
     def _steer_queue(self, name: str) -> bool:
         return get_job_manager().pause_queue(name)
@@ -274,3 +275,11 @@ class Remove(Steering):
             return self.terminal.confirm(question, is_sure=is_sure)
         except EOFError:
             raise wrong_usage("nobody is there to say whether to remove it: say --yes") from None
+
+
+def _caller() -> str:
+    try:
+        return f"{getpass.getuser()}, manage.py jobs"
+    except (OSError, KeyError):
+        # A container's user may have no name.
+        return "manage.py jobs"

@@ -1,0 +1,167 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_jobs.models import Status
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+@pytest.fixture
+def ended(make_run):
+    """Return a factory of runs of one job that took some seconds and ended five minutes ago."""
+
+    def make(seconds, status=Status.SUCCESSFUL, **fields):
+        end = timezone.now() - timedelta(minutes=5)
+        start = end - timedelta(seconds=seconds)
+        return make_run(job_id="nightly", status=status, started_at=start, finished_at=end, **fields)
+
+    return make
+
+
+def text_of(response):
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_the_strip_has_the_newest_twenty_outcomes_oldest_first_with_links(root, page_url, make_job, ended):
+    job = make_job(id="nightly")
+    old = ended(1, Status.FAILED)
+    runs = [ended(1, Status.SUCCESSFUL) for _ in range(19)] + [ended(2.5, Status.FAILED)]
+
+    text = text_of(root.get(page_url(job)))
+    strip = text[text.index("jobs-strip") : text.index("</ol>", text.index("jobs-strip"))]
+
+    places = [strip.index(f'href="{page_url(run)}"') for run in runs]
+    assert places == sorted(places)
+    assert page_url(old) not in strip
+    assert "Failed, 2.5 s, 5 minutes ago, " in strip
+    assert strip.count("✕") == 1
+
+
+def test_the_picture_of_durations_is_in_proportion_and_said_in_words(root, page_url, make_job, ended):
+    job = make_job(id="nightly")
+    for seconds in (1, 4, 2):
+        ended(seconds)
+
+    text = text_of(root.get(page_url(job)))
+
+    heights = [part.split('"')[0] for part in text.split(' height="')[2:5]]
+    assert heights == ["10", "40", "20"]
+    assert "median 2.0 s, longest 4.0 s, last 2.0 s" in text
+
+
+def test_runs_that_never_ran_have_no_bar(root, page_url, make_job, make_run, ended):
+    job = make_job(id="nightly")
+    ended(1)
+    make_run(job_id="nightly", status=Status.SKIPPED)
+    make_run(job_id="nightly", status=Status.RUNNING)
+
+    text = text_of(root.get(page_url(job)))
+
+    assert "jobs-trend" not in text
+    assert text.count('<a class="jobs-cell ') == 3
+    assert "1 run under way" in text
+
+
+def test_runs_that_took_no_time_are_drawn(root, page_url, make_job, ended):
+    job = make_job(id="nightly")
+    ended(0)
+    ended(0)
+
+    assert text_of(root.get(page_url(job))).count('class="jobs-bar ') == 2
+
+
+def test_numbers_of_the_picture_are_the_machines_in_any_language(page_url, make_job, ended, root):
+    job = make_job(id="nightly")
+    for _ in range(12):
+        ended(1)
+
+    text = text_of(root.get(page_url(job), headers={"accept-language": "de"}))
+
+    assert 'viewBox="0 0 120 40"' in text
+
+
+def test_previous_and_next_run_are_said_relatively_with_the_exact_time(root, page_url, make_job, ended):
+    job = make_job(id="nightly", next_run_time=timezone.now() + timedelta(minutes=5, seconds=3))
+    ended(1)
+
+    text = text_of(root.get(page_url(job)))
+
+    assert "in 5 minutes" in text
+    assert "5 minutes ago</time>" in text
+    assert f'datetime="{job.next_run_time.isoformat()}"' in text
+
+
+def test_who_paused_a_job_is_shown(root, page_url, make_job):
+    job = make_job(next_run_time=None, paused_at=timezone.now(), paused_by=HOSTILE)
+
+    text = text_of(root.get(page_url(job)))
+
+    assert "by &lt;script&gt;" in text
+    assert HOSTILE not in text
+
+
+def test_pausing_in_the_admin_keeps_who_did_and_resuming_forgets_it(root, page_url, make_job):
+    job = make_job()
+
+    root.post(page_url(job, "steer", "pause"))
+    job.refresh_from_db()
+    by = job.paused_by
+    root.post(page_url(job, "steer", "resume"))
+    job.refresh_from_db()
+
+    assert by.startswith("staff-")
+    assert job.paused_by == ""
+
+
+@pytest.mark.parametrize(("part", "holds"), [("status", "Next run"), ("runs", "jobs-strip")])
+def test_a_part_of_the_page_is_served_alone(root, page_url, make_job, ended, part, holds):
+    job = make_job(id="nightly")
+    ended(1)
+    page = text_of(root.get(page_url(job)))
+
+    response = root.get(page_url(job) + f"?part={part}")
+
+    text = text_of(response)
+    assert f'data-live-part="{part}"' in page
+    assert text.strip().startswith(f'<div data-live-part="{part}">')
+    assert holds in text
+    assert "<html" not in text
+    assert "no-store" in response["Cache-Control"]
+
+
+def test_a_part_needs_the_permission_and_must_exist(root, client_of, page_url, make_job):
+    job = make_job()
+
+    assert client_of().get(page_url(job) + "?part=status").status_code == 403
+    assert root.get(page_url(job) + "?part=delete_model").status_code == 404
+    url = page_url(job) + "?part=status"
+    job.delete()
+    assert root.get(url).status_code == 404
+
+
+def test_the_rows_of_the_list_are_served_alone_with_filters(root, client_of, list_url, make_job):
+    make_job(id="one", queue_name="mail")
+    make_job(id="two")
+
+    text = text_of(root.get(list_url("job", queue="mail", part="results")))
+
+    assert text.strip().startswith('<div data-live-part="results">')
+    assert "one" in text
+    assert ">two<" not in text
+    assert "?part=" not in text
+    assert "&amp;part=" not in text
+    assert "<html" not in text
+    assert 'data-live-part="results"' in text_of(root.get(list_url("job")))
+    assert root.get(list_url("job", part="other")).status_code == 404
+    assert client_of().get(list_url("job", part="results")).status_code == 403
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_every_status_has_a_cell(root, page_url, make_job, make_run, status):
+    job = make_job(id="nightly")
+    make_run(job_id="nightly", status=status)
+
+    assert f"jobs-cell-{status.lower()}" in text_of(root.get(page_url(job)))
