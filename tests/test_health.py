@@ -147,5 +147,5 @@ def test_a_report_costs_the_same_number_of_queries_whatever_there_is(
         make_run(queue_name=f"queue-{number}")
         make_job()
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(6):
         health.report()
