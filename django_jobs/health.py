@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.db.models import Count, Exists, Min, OuterRef, Q
+from django.db.models import Count, Min, Q
 
 from django_jobs import queue
 from django_jobs.conf import jobs_settings
@@ -27,6 +27,8 @@ class Problem(TypedDict):
 
     code: str  # one of CODES
     text: str
+    count: int  # of the workers, runs or jobs that it is about
+    queue_name: str  # of overdue runs; else empty
 
 
 class WorkerReport(TypedDict):
@@ -36,6 +38,7 @@ class WorkerReport(TypedDict):
     state: str  # alive, late, gone
     host: str
     pid: int
+    version: str  # of this package
     queues: list[str]  # empty: all
     threads: int
     has_clock: bool
@@ -65,7 +68,12 @@ class Report(TypedDict):
     running: int
 
 
-def report(*, overdue: timedelta = timedelta(minutes=5), needs_clock: bool = True) -> Report:
+def report(
+    *,
+    overdue: timedelta = timedelta(minutes=5),
+    needs_clock: bool = True,
+    lost_within: timedelta | None = None,
+) -> Report:
     """Look at workers, queues and jobs; what it costs grows with what is unfinished, not with history.
 
     Args:
@@ -73,11 +81,13 @@ def report(*, overdue: timedelta = timedelta(minutes=5), needs_clock: bool = Tru
             is a problem.
         needs_clock: Whether it is one that no worker has a clock. A process with a clock and without a
             worker has no row: where that is how jobs fire, this says False.
+        lost_within: Report workers too that were found dead this short a while ago.
     """
     using = jobs_database()
     now = queue.database_now(using)
-    workers = _workers(now, using)
-    queues = _queues(now, using)
+    running = _running(using)
+    workers = _workers(now, running, lost_within, using)
+    queues, unreadable = _queues(now, using)
     active, paused, broken = Q(broken_reason="", next_run_time__isnull=False), Q(broken_reason="", next_run_time=None), ~Q(broken_reason="")  # fmt: skip
     jobs: dict[str, int] = Job.objects.using(using).aggregate(
         scheduled=Count("pk", filter=active),
@@ -89,7 +99,8 @@ def report(*, overdue: timedelta = timedelta(minutes=5), needs_clock: bool = Tru
     problems = [
         *_of_workers(workers, jobs["scheduled"], needs_clock=needs_clock),
         *_of_queues(queues, workers, overdue),
-        *_of_rows(now, late, jobs["broken"], overdue, using),
+        *_of_rows(late, jobs["broken"], unreadable, overdue),
+        *_of_lost(now, running, workers, using),
     ]
     return Report(
         at=now.isoformat(),
@@ -97,7 +108,7 @@ def report(*, overdue: timedelta = timedelta(minutes=5), needs_clock: bool = Tru
         workers=workers,
         queues=queues,
         jobs=jobs,
-        running=Run.objects.using(using).running().count(),
+        running=sum(running.values()),
     )
 
 
@@ -112,17 +123,26 @@ def worker_state(worker: Worker, now: datetime) -> str:
     return "late" if is_late else "alive"
 
 
-def _workers(now: datetime, using: str) -> list[WorkerReport]:
-    rows = Worker.objects.using(using).filter(stopped_at__isnull=True).order_by("host", "pid", "id")
-    running = dict(
-        Run.objects.using(using).running().order_by().values_list("worker_id").annotate(count=Count("pk"))
-    )
+def _running(using: str) -> dict[str, int]:
+    """Count the runs that each worker holds."""
+    rows = Run.objects.using(using).running().order_by()
+    return dict(rows.values_list("worker_id").annotate(count=Count("pk")))
+
+
+def _workers(
+    now: datetime, running: dict[str, int], lost_within: timedelta | None, using: str
+) -> list[WorkerReport]:
+    is_named = Q(stopped_at__isnull=True)
+    if lost_within is not None:
+        is_named |= Q(was_lost=True, stopped_at__gt=now - lost_within)
+    rows = Worker.objects.using(using).filter(is_named).order_by("host", "pid", "id")
     return [
         WorkerReport(
             id=row.id,
             state=worker_state(row, now),
             host=row.host,
             pid=row.pid,
+            version=row.version,
             queues=list(row.queues or ()),
             threads=row.threads,
             has_clock=row.has_clock,
@@ -133,7 +153,8 @@ def _workers(now: datetime, using: str) -> list[WorkerReport]:
     ]
 
 
-def _queues(now: datetime, using: str) -> list[QueueReport]:
+def _queues(now: datetime, using: str) -> tuple[list[QueueReport], int]:
+    """Look at what waits; return how many runs of that cannot be read, too."""
     is_due = Q(run_after__lte=now)
     rows = (
         Run.objects.using(using)
@@ -144,6 +165,7 @@ def _queues(now: datetime, using: str) -> list[QueueReport]:
             due=Count("pk", filter=is_due),
             later=Count("pk", filter=Q(run_after__gt=now)),
             held=Count("pk", filter=Q(run_after__isnull=True)),
+            unreadable=Count("pk", filter=Q(run_after__isnull=True) & ~Q(error="")),
             oldest=Min("run_after", filter=is_due),
         )
     )
@@ -164,22 +186,22 @@ def _queues(now: datetime, using: str) -> list[QueueReport]:
                 oldest_seconds=oldest,
             )
         )
-    return reports
+    return reports, sum(row["unreadable"] for row in found.values())
 
 
 def _of_workers(workers: list[WorkerReport], scheduled: int, *, needs_clock: bool) -> Iterable[Problem]:
     live = [worker for worker in workers if worker["state"] != "gone"]
     if not live:
-        yield Problem(
-            code="no_worker",
-            text="no worker is alive: nothing is executed. Start `manage.py runjobs`, or the web server",
+        yield _problem(
+            "no_worker",
+            "no worker is alive: nothing is executed. Start `manage.py runjobs`, or the web server",
         )
     if needs_clock and not any(worker["has_clock"] for worker in live):
         waits = f", and {_many(scheduled, 'job waits', 'jobs wait')} for one" if scheduled else ""
-        yield Problem(
-            code="no_clock",
-            text=f"no live worker has a clock: nothing fires{waits}. Start one without --no-clock, and with "
-            "CLOCK on",
+        yield _problem(
+            "no_clock",
+            f"no live worker has a clock: nothing fires{waits}. Start one without --no-clock, and with CLOCK on",
+            scheduled,
         )
 
 
@@ -194,43 +216,59 @@ def _of_queues(
             continue
         is_served = any(not worker["queues"] or one["name"] in worker["queues"] for worker in live)
         why = "all threads may be busy" if is_served else "no live worker serves it"
-        yield Problem(
-            code="overdue_runs",
-            text=f"queue {one['name']}: {_many(one['due'], 'run is', 'runs are')} due, the oldest for "
+        yield _problem(
+            "overdue_runs",
+            f"queue {one['name']}: {_many(one['due'], 'run is', 'runs are')} due, the oldest for "
             f"{timedelta(seconds=int(oldest))}: {why}",
+            one["due"],
+            one["name"],
         )
 
 
-def _of_rows(now: datetime, late: int, broken: int, overdue: timedelta, using: str) -> Iterable[Problem]:
+def _of_rows(late: int, broken: int, unreadable: int, overdue: timedelta) -> Iterable[Problem]:
     if late:
-        yield Problem(
-            code="overdue_jobs",
-            text=f"{_many(late, 'job has', 'jobs have')} been due for more than {overdue} and did not fire: no "
+        yield _problem(
+            "overdue_jobs",
+            f"{_many(late, 'job has', 'jobs have')} been due for more than {overdue} and did not fire: no "
             "clock lives, or none can keep up",
+            late,
         )
     if broken:
-        yield Problem(
-            code="broken_jobs",
-            text=f"{_many(broken, 'job is', 'jobs are')} broken: `manage.py jobs list --status broken` says why",
+        yield _problem(
+            "broken_jobs",
+            f"{_many(broken, 'job is', 'jobs are')} broken: `manage.py jobs list --status broken` says why",
+            broken,
         )
-    runs = Run.objects.using(using)
-    unreadable = runs.held().exclude(error="").count()
     if unreadable:
-        yield Problem(
-            code="broken_runs",
-            text=f"{_many(unreadable, 'run waits', 'runs wait')} as broken: `manage.py jobs list --status broken` "
+        yield _problem(
+            "broken_runs",
+            f"{_many(unreadable, 'run waits', 'runs wait')} as broken: `manage.py jobs list --status broken` "
             "says why",
+            unreadable,
         )
-    live = Worker.objects.using(using).filter(
-        pk=OuterRef("worker_id"), stopped_at__isnull=True, lease_expires_at__gte=now
-    )
-    lost = runs.running().filter(~Exists(live)).count()
+
+
+def _of_lost(
+    now: datetime, running: dict[str, int], workers: list[WorkerReport], using: str
+) -> Iterable[Problem]:
+    strangers = set(running) - {worker["id"] for worker in workers if worker["state"] != "gone"}
+    if not strangers:
+        return
+    # Those beyond the ones that the report names live, perhaps.
+    live = Worker.objects.using(using).filter(stopped_at__isnull=True, lease_expires_at__gte=now)
+    strangers -= set(live.values_list("pk", flat=True)) if len(workers) >= MOST_WORKERS else set()
+    lost = sum(running[worker_id] for worker_id in strangers)
     if lost:
-        yield Problem(
-            code="lost_runs",
-            text=f"{_many(lost, 'run belongs to a worker that is', 'runs belong to workers that are')} gone: a "
+        yield _problem(
+            "lost_runs",
+            f"{_many(lost, 'run belongs to a worker that is', 'runs belong to workers that are')} gone: a "
             "live worker rescues them at its next heartbeat",
+            lost,
         )
+
+
+def _problem(code: str, text: str, count: int = 0, queue_name: str = "") -> Problem:
+    return Problem(code=code, text=text, count=count, queue_name=queue_name)
 
 
 def _many(count: int, one: str, more: str) -> str:

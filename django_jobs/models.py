@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, router
 from django.db.models.lookups import Lookup
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django_apscheduler.models import DjangoJob
 
@@ -324,6 +325,17 @@ class Run(Call):
 
     def __str__(self) -> str:
         return f"{self.job_id} ({self.pk})"
+
+
+class Dashboard(Run):
+    """No table: it gives the dashboard its place among the admin's pages, and has no permissions of its own."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("Dashboard")
+        # Django's admin sorts an app's pages by this name: a space goes before all letters, in any language.
+        verbose_name_plural = format_lazy(" {}", _("Dashboard"))
 
 
 class Worker(models.Model):

@@ -313,6 +313,28 @@ class Summary:
 NOTHING = Summary({}, Durations(), Durations())
 
 
+def together(summaries: Iterable[Summary]) -> Summary:
+    """Return what several summaries come to."""
+    outcomes: dict[str, int] = defaultdict(int)
+    parts = list(summaries)
+    for one in parts:
+        for outcome, count in one.outcomes.items():
+            outcomes[outcome] += count
+    return Summary(
+        dict(outcomes), _durations(one.ran for one in parts), _durations(one.waited for one in parts)
+    )
+
+
+def _durations(several: Iterable[Durations]) -> Durations:
+    count, seconds, bins = 0, 0.0, [0] * len(RAN_BINS)
+    for one in several:
+        count += one.count
+        seconds += one.seconds
+        for index, value in enumerate(one.bins):
+            bins[index] += value
+    return Durations(count, seconds, tuple(bins) if any(bins) else ())
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """One step of a series: when it begins, and what ended in it."""
@@ -362,6 +384,14 @@ def by_queue(
     """Return what the runs of each queue came to, with one query; arguments as for `totals`."""
     found = _by(("queue_name",), since, until, func, None, using)
     return {queue_name: summary for (queue_name,), summary in found.items()}
+
+
+def by_function_and_queue(
+    since: datetime, until: datetime | None = None, *, using: str | None = None
+) -> dict[tuple[str, str], Summary]:
+    """Return what the runs of each function in each queue came to, with one query; arguments as for `totals`."""
+    found = _by(("func", "queue_name"), since, until, None, None, using)
+    return {(func, queue_name): summary for (func, queue_name), summary in found.items()}
 
 
 def series(

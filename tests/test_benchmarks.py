@@ -1,10 +1,17 @@
 """The benchmarks write rows of their own: they must keep up with the tables."""
 
-import pytest
+import time
+from datetime import timedelta
 
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from django_jobs import tallies
+from django_jobs.admin import failures
 from django_jobs.clock import Clock, read_trigger
 from django_jobs.models import Job, Run
-from tests.benchmarks import rows
+from tests.benchmarks import load, rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -34,3 +41,25 @@ def test_their_bare_runs_have_every_column():
     Run.objects.create(**rows.bare_run())
 
     assert Run.objects.get().status == "READY"
+
+
+def test_a_loaded_history_is_one_that_pages_can_show():
+    numbers, now = load.Numbers(connection.vendor), int(time.time())
+    rows.add_jobs(3)
+    day_ago = timezone.now() - timedelta(days=1)
+
+    with connection.cursor() as cursor:
+        load.add_runs(cursor, numbers, 3000, now)
+        load.add_tallies(cursor, numbers, now, 5_000_000)
+        load.spread_jobs(cursor, numbers, now)
+
+    assert Run.objects.ready().count() == 1950
+    assert Run.objects.running().count() == 50
+    assert Run.objects.filter(status="FAILED").count() == 20
+    failed = Run.objects.filter(status="FAILED").latest("pk")
+    assert failed.errors[0]["traceback"]
+    (group,) = failures.since(day_ago.replace(year=2000)).groups
+    assert group.place == "orders/part_24.py:34 step_24"
+    assert len(tallies.by_function(day_ago)) == load.FUNCTIONS
+    assert tallies.totals(day_ago).ended > 10_000
+    assert Job.objects.filter(last_run_id__gte=1, next_run_time__gte=day_ago).count() == 3

@@ -459,7 +459,7 @@ def test_the_commands_page_has_every_action_with_its_options_and_its_exit_codes(
         options = {option for action in parser._actions for option in action.option_strings}
         missing = [option for option in options - {"-h", "--help"} if option not in text]
         assert not missing, f"{kind.name}: {missing}"
-    assert names(page, "status") == re.findall(r'code="(\w+)"', inspect.getsource(health))
+    assert names(page, "status") == re.findall(r'_problem\(\s*"(\w+)"', inspect.getsource(health))
     assert re.findall(r"^\| (\d) \|", text, re.MULTILINE) == [
         str(code) for code in (action.DONE, action.NOTHING, action.USAGE, action.NO_DATABASE)
     ]

@@ -147,5 +147,38 @@ def test_a_report_costs_the_same_number_of_queries_whatever_there_is(
         make_run(queue_name=f"queue-{number}")
         make_job()
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(6):
         health.report()
+
+
+def test_a_worker_that_was_found_dead_lately_is_named_when_asked_for(make_worker):
+    lost = make_worker(stopped_at=ago(hours=1), was_lost=True, version="1.2.3")
+    make_worker(stopped_at=ago(days=2), was_lost=True)
+    make_worker(stopped_at=ago(hours=1))
+
+    assert health.report()["workers"] == []
+    (named,) = health.report(lost_within=timedelta(days=1))["workers"]
+    assert (named["id"], named["state"], named["version"]) == (lost.pk, "gone", "1.2.3")
+
+
+def test_problems_say_how_many_and_of_which_queue(well, make_run, make_job):
+    make_run(run_after=ago(hours=1), queue_name="mail"), make_run(run_after=ago(hours=1), queue_name="mail")
+    make_job(broken_reason="cannot be read")
+    make_run(run_after=None, error="cannot be read")
+
+    found = {
+        problem["code"]: (problem["count"], problem["queue_name"]) for problem in health.report()["problems"]
+    }
+
+    assert found == {"overdue_runs": (2, "mail"), "broken_jobs": (1, ""), "broken_runs": (1, "")}
+
+
+def test_of_more_workers_than_are_named_none_is_taken_for_lost(make_worker, make_run, monkeypatch):
+    monkeypatch.setattr(health, "MOST_WORKERS", 1)
+    for _ in range(2):
+        make_run(status="RUNNING", worker_id=make_worker(has_clock=True).pk)
+    make_run(status="RUNNING", worker_id="nobody")
+
+    (problem,) = health.report()["problems"]
+
+    assert (problem["code"], problem["count"]) == ("lost_runs", 1)

@@ -608,3 +608,18 @@ def test_the_columns_that_are_added_up_are_those_of_the_table():
     names = [name for name, _ in (*sql.TALLY_KEY, *sql.TALLY_SUMS)]
 
     assert names == [field.attname for field in Tally._meta.concrete_fields][1:]
+
+
+def test_summaries_come_together_to_what_one_of_all_would_be():
+    rest = (0,) * (len(BIN_ENDS) - 1)
+    one = tallies.Summary(
+        {"SUCCESSFUL": 1, "FAILED": 2}, tallies.Durations(3, 1.5, (1, 2, *rest)), tallies.Durations()
+    )
+    other = tallies.Summary({"FAILED": 1}, tallies.Durations(1, 0.5, (0, 1, *rest)), tallies.Durations())
+
+    whole = tallies.together([one, other])
+
+    assert whole.outcomes == {"SUCCESSFUL": 1, "FAILED": 3}
+    assert whole.ran == tallies.Durations(4, 2.0, (1, 3, *rest))
+    assert whole.waited == tallies.Durations()
+    assert tallies.together([]) == tallies.NOTHING

@@ -6,12 +6,13 @@ from django.contrib import admin
 from django_apscheduler import admin as apscheduler_admin
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
+from django_jobs.admin.dashboard import DashboardAdmin
 from django_jobs.admin.jobs import JobAdmin
 from django_jobs.admin.runs import RunAdmin
 from django_jobs.admin.workers import QueueAdmin, WorkerAdmin
 from django_jobs.conf import jobs_settings
 
-__all__ = ["JobAdmin", "QueueAdmin", "RunAdmin", "WorkerAdmin", "hide_apscheduler_pages"]
+__all__ = ["DashboardAdmin", "JobAdmin", "QueueAdmin", "RunAdmin", "WorkerAdmin", "hide_apscheduler_pages"]
 
 # By importing its admin above we have django-apscheduler register its pages now, whatever the
 # order of INSTALLED_APPS, so that they can be taken back here.

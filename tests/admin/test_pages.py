@@ -7,7 +7,7 @@ from django_apscheduler.admin import DjangoJobAdmin, DjangoJobExecutionAdmin
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from django_jobs.admin import hide_apscheduler_pages
-from django_jobs.models import Job, Queue, Run, Worker
+from django_jobs.models import Dashboard, Job, Queue, Run, Worker
 
 SCRIPT = """
 import django
@@ -37,7 +37,7 @@ def test_apschedulers_own_pages_show_only_when_asked_for_whatever_the_order_of_a
     )
 
     theirs = ["DjangoJob", "DjangoJobExecution"] if options else []
-    assert done.stdout.strip() == str(sorted([*theirs, "Job", "Queue", "Run", "Worker"]))
+    assert done.stdout.strip() == str(sorted([*theirs, "Dashboard", "Job", "Queue", "Run", "Worker"]))
 
 
 def test_pages_that_the_project_registered_in_their_place_are_left():
@@ -64,6 +64,6 @@ def test_hiding_twice_does_nothing():
     assert not place.is_registered(DjangoJob)
 
 
-def test_our_four_pages_are_in_the_stock_admin(root):
-    assert all(site.is_registered(model) for model in (Job, Run, Worker, Queue))
+def test_our_pages_are_in_the_stock_admin(root):
+    assert all(site.is_registered(model) for model in (Dashboard, Job, Run, Worker, Queue))
     assert root.get("/admin/django_jobs/").status_code == 200

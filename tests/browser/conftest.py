@@ -1,26 +1,20 @@
 """A browser for tests: Chromium as the machine has it, told what to do by Playwright."""
 
 import os
-import shutil
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from tests.browser.chromium import ARGS, find_chromium
 from tests.browser.far import PlaywrightThread
 from tests.browser.watch import Watch
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="package")
 def chromium():
     """One browser for all tests of this package."""
-    path = os.environ.get("DJANGO_JOBS_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    path = find_chromium()
     if path is None:
         why = "there is no Chromium: install it (apt-get install chromium), or name it in DJANGO_JOBS_TEST_CHROMIUM"
         if os.environ.get("DJANGO_JOBS_TEST_BROWSER") == "1":

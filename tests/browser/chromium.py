@@ -1,0 +1,16 @@
+"""The machine's own Chromium."""
+
+import os
+import shutil
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+def find_chromium():
+    """Return its path, as DJANGO_JOBS_TEST_CHROMIUM says or where programs are; None without."""
+    named = os.environ.get("DJANGO_JOBS_TEST_CHROMIUM")
+    return named or next(filter(None, map(shutil.which, NAMES)), None)

@@ -1,0 +1,71 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_jobs import queue
+from django_jobs.models import Tally
+from tests.browser.accessibility import assert_accessible
+from tests.browser.far import expect
+
+URL = "/admin/django_jobs/dashboard/"
+
+
+@pytest.fixture
+def busy(transactional_db, make_run, make_job, make_worker):
+    """Something in every part of the page."""
+    now = timezone.now()
+    worker = make_worker(has_clock=True, threads=4, version="1.2.3")
+    make_worker(host="lost", lease_expires_at=now - timedelta(minutes=1))
+    make_job(id="a-job-with-rather-a-long-name-that-has-to-be-broken-somewhere" * 2)
+    make_job(id="late-job", next_run_time=now - timedelta(minutes=5))
+    make_run(run_after=now - timedelta(minutes=3), queue_name="mail")
+    make_run(status="RUNNING", worker_id=worker.pk, progress={"done": 1, "total": 2, "message": "half"})
+    make_run(status="FAILED", error="ValueError: " + "very" * 60)
+    for outcome, runs in (("SUCCESSFUL", 40), ("FAILED", 2)):
+        for size in (60, 3600, 86400):
+            begins_at = now - timedelta(seconds=now.timestamp() % size)
+            Tally.objects.create(
+                size_seconds=size, begins_at=begins_at, func="shop.jobs:send", queue_name="mail", outcome=outcome,
+                runs=runs, ran_seconds=runs, ran_10=runs, waited_5=runs,
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "look",
+    [{}, {"dark": True}, {"width": 390}, {"width": 390, "dark": True}, {"locale": "ar"}],
+    ids=["light", "dark", "mobile", "dark mobile", "right to left"],
+)
+def test_the_dashboard_is_accessible_and_as_wide_as_its_window(open_page, busy, look):
+    page = open_page(**look)
+
+    page.goto(URL)
+
+    assert page.locator(".jobs-plot .jobs-bar-failed").count() == 1
+    assert_accessible(page, within="#content")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_queue_is_paused_with_the_keyboard_and_without_scripts(open_page, busy):
+    page = open_page(scripts=False)
+    page.goto("/admin/")
+    page.locator("#content").get_by_role("link", name="Dashboard").click()
+    page.get_by_role("link", name="Last 24 hours").click()
+
+    page.get_by_role("button", name="Pause queue mail").focus()
+    page.keyboard.press("Enter")
+
+    expect(page.locator(".messagelist")).to_contain_text("Queue mail is paused")
+    expect(page.get_by_role("button", name="Resume queue mail")).to_be_visible()
+    expect(page.get_by_role("link", name="Last 24 hours")).to_have_attribute("aria-current", "true")
+    assert queue.paused_queues(using="default") == ["mail"]
+
+
+def test_late_jobs_and_failures_are_in_the_first_screen_and_one_click_away(page, busy):
+    page.goto(URL)
+
+    for name in ("1 job is late.", "1 run in queue mail is late."):
+        expect(page.get_by_role("link", name=name)).to_be_in_viewport()
+    expect(page.locator(".jobs-tile-failed")).to_be_in_viewport()
+    page.locator(".jobs-tile-failed a").click()
+    expect(page.locator("#result_list")).to_contain_text("ValueError")
