@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q
 from django.db.models.functions import Left
+from django.urls import path
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
@@ -18,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from django_jobs import codec, queue, wakeup
 from django_jobs.admin import display, paging
 from django_jobs.admin.steering import SteeredAdmin
+from django_jobs.live import views as live_views
 from django_jobs.manager import get_job_manager
 from django_jobs.models import (
     DEFAULT_QUEUE_NAME,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
     from django.http import HttpRequest, QueryDict
+    from django.urls import URLPattern
 
 # Columns that the list does not show, and that can be large.
 BIG = ("payload", "signature", "options", "result", "error", "errors", "log", "progress")
@@ -173,6 +176,11 @@ class RunAdmin(SteeredAdmin):
         "took", "worker", "done_so_far", "arguments", "policy", "returned", "last_error", "attempts",
         "written_log",
     ]  # fmt: skip
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the address that live pages ask."""
+        changes = self.admin_site.admin_view(live_views.changes)
+        return [path("changes/", changes, name="django_jobs_changes"), *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """List them as `RunList` does."""
