@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import template
 from django.core.exceptions import ImproperlyConfigured
@@ -12,7 +12,10 @@ from django.utils.translation import pgettext
 
 from django_jobs.live import address, states
 from django_jobs.live.tokens import job_token
-from django_jobs.models import jobs_database
+from django_jobs.models import Run, jobs_database
+
+if TYPE_CHECKING:
+    from django.db.models import Model
 
 register = template.Library()
 
@@ -74,19 +77,18 @@ def job_progress(
 
 @register.inclusion_tag("admin/django_jobs/live.html", takes_context=True)
 def live_updates(
-    context: template.Context, watch: str = states.CHANGES, *, whole: bool = False
+    context: template.Context, watch: str | Model | None = None, *, whole: bool = False
 ) -> dict[str, Any]:
     """Have the parts of an admin page, `data-live-part="..."`, kept up to date.
 
     Args:
         context: The template's, with `request`.
-        watch: What the parts show: "changes" for everything, or one run, "run:12", or job, "job:its-id".
+        watch: What the parts show: a run, a topic such as "job:its-id", or by default everything.
         whole: Whether the page cannot render one part alone for `?part=...`, and is asked for whole.
     """
     request = context.get("request")
-    name = getattr(request, "current_app", None) or "admin"
     try:
-        url = reverse(f"{name}:django_jobs_changes")
+        url = reverse("admin:django_jobs_changes", current_app=getattr(request, "current_app", None))
     except NoReverseMatch:
         # The project has other pages for runs: then these stay as they are.
         return {"url": ""}
@@ -94,7 +96,13 @@ def live_updates(
     return {
         "url": url,
         "socket": f"{socket}changes/" if socket else "",
-        "watch": watch,
+        "watch": _topic(watch),
         "whole": whole,
         "csp_nonce": context.get("csp_nonce"),
     }
+
+
+def _topic(watch: str | Model | None) -> str:
+    if isinstance(watch, Run):
+        return f"{states.RUN}{watch.pk}"
+    return watch if isinstance(watch, str) and watch else states.CHANGES
