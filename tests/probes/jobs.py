@@ -204,3 +204,11 @@ def log_in(user, password):
 
 def name_of(user):
     return user.username
+
+
+def wait_for_mark(text):
+    run = current_run()
+    run.set_progress(1, 4, f"waits for {text}")
+    while not Mark.objects.filter(text=text).exists() and not run.wait(0.02):
+        pass
+    return text
