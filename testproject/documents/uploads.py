@@ -27,8 +27,8 @@ MOST_SHOWN = 10
 @require_http_methods(["GET", "HEAD", "POST"])
 def documents(request: HttpRequest) -> HttpResponse:
     """Show a form, and below it what was asked for in this browser."""
-    form = DocumentsForm(request.POST or None, request.FILES or None)
-    if request.method == "POST" and form.is_valid():
+    form = DocumentsForm(request.POST, request.FILES) if request.method == "POST" else DocumentsForm()
+    if form.is_valid():
         folder, names = _put_together(form.cleaned_data)
         job_id = get_job_manager().add_immediate_job(ingest_folder, str(folder))
         ingests = [{"job_id": job_id, "names": names}, *request.session.get("ingests", [])]
