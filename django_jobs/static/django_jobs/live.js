@@ -19,6 +19,7 @@
     const LONGEST_WAIT = 60000;
     // Between two refreshes of a page: at least, when much happens, and when nothing does.
     const REFRESH = 1000;
+    const SECOND_REFRESH = 250;
     const BUSY_REFRESH = 5000;
     const IDLE_REFRESH = 30000;
     const PAUSED = "django-jobs-live-paused";
@@ -354,7 +355,9 @@
             this.isRefreshing = true;
             const beganAt = Date.now();
             // Soon after the last one: the more happens, the seldomer each page is fetched.
-            this.gap = beganAt - this.nextAt < REFRESH ? Math.min(BUSY_REFRESH, this.gap * 1.2) : REFRESH;
+            const isBusy = beganAt - this.nextAt < REFRESH;
+            // Two may follow each other at once: the first may have come just before what matters.
+            this.gap = isBusy ? Math.min(BUSY_REFRESH, Math.max(REFRESH, this.gap * 1.2)) : SECOND_REFRESH;
             try {
                 await this.fetchParts();
             } catch {
@@ -364,7 +367,7 @@
             this.isRefreshing = false;
             const took = Date.now() - beganAt;
             // A server that is slow is asked less.
-            this.nextAt = beganAt + Math.max(this.gap, took * 4);
+            this.nextAt = beganAt + Math.max(this.gap, isBusy ? took * 4 : took);
             if (this.isDueAgain) {
                 this.isDueAgain = false;
                 this.refreshSoon();
