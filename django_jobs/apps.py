@@ -21,6 +21,7 @@ class DjangoJobsConfig(AppConfig):
         """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
         # Only now may models be imported, and with them the manager.
         from django_jobs import autostart, celery_engine, task_results
+        from django_jobs.live import layer
 
         for check in checks.ALL:
             django_checks.register(check, django_checks.Tags.compatibility)
@@ -31,6 +32,7 @@ class DjangoJobsConfig(AppConfig):
         signals.write_to_log()
         task_results.connect_where_used()
         celery_engine.connect_where_used()
+        layer.connect_where_used()
         autodiscover_modules("jobs")
         schedules.check_declarations()
         autostart.start_where_requests_are_served()

@@ -77,6 +77,8 @@ class JobsSettings:
     MAX_LOG_BYTES: int = 100_000
     # Show django-apscheduler's own two admin pages beside ours.
     SHOW_APSCHEDULER_ADMIN: bool = False
+    # What addresses of live pages' sockets begin with; None to find out, "" to poll instead.
+    SOCKET_URL: str | None = None
 
 
 KEYS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(JobsSettings)}
@@ -175,6 +177,11 @@ def _value_problem(key: str, value: object) -> str:
         if value is None or value in settings.DATABASES:
             return ""
         return f"no such alias in DATABASES ({', '.join(settings.DATABASES)})."
+    if key == "SOCKET_URL":
+        is_address = value is None or (
+            isinstance(value, str) and (not value or value.startswith(("/", "ws")))
+        )
+        return "" if is_address else "expected a path or a ws:// or wss:// address, or None."
     if key == "AUTOSTART" and value is None:
         return ""
     return "" if isinstance(value, bool) else "expected True or False."

@@ -18,6 +18,7 @@ from django_jobs import bulk
 from django_jobs.admin import display, run_bulk, run_export, run_page, run_steering, times
 from django_jobs.admin.run_list import BIG, ERROR_LENGTH, FILTERS, POSITION, RunList
 from django_jobs.admin.steering import SteeredAdmin
+from django_jobs.live import views as live_views
 from django_jobs.models import FINISHED, UNFINISHED, Run, Status
 from django_jobs.selection import UNSUCCESSFUL
 
@@ -75,6 +76,8 @@ class RunAdmin(SteeredAdmin):
         """Add the pages of bulk actions, exports and retries with changes."""
         view = self.admin_site.admin_view
         return [
+            # What live pages ask, of whatever they show.
+            path("changes/", view(live_views.changes), name="django_jobs_changes"),
             path("matching/", view(self.bulk_view), name="django_jobs_run_bulk"),
             path("export/<slug:kind>/", view(require_GET(self.export_view)), name="django_jobs_run_export"),
             path(

@@ -246,3 +246,11 @@ def _provider_of_the_run():
 
     given = (getattr(one, "_provider", None) for one in observers.installed)
     return next(filter(None, given), trace.get_tracer_provider())
+
+
+def wait_for_mark(text):
+    run = current_run()
+    run.set_progress(1, 4, f"waits for {text}")
+    while not Mark.objects.filter(text=text).exists() and not run.wait(0.02):
+        pass
+    return text

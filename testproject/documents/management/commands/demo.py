@@ -73,6 +73,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"\n"
             f"  Admin      {url}admin/   ({entry})\n"
+            f"  Documents  {url}documents/\n"
             f"  Jobs       {url}jobs/\n"
             f"  Try        curl -X POST {url}ingest/\n"
             f"\n"

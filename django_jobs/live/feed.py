@@ -1,0 +1,190 @@
+"""One thread per process that looks at the database for all who watch, and only while somebody does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from django.db import DatabaseError, InterfaceError
+
+from django_jobs import wakeup
+from django_jobs.connections import Outage, give_back
+from django_jobs.live import states
+from django_jobs.live.states import State
+from django_jobs.models import jobs_database
+
+logger = logging.getLogger(__name__)
+
+# Between two looks when nobody says that something happened, and at least.
+LOOK_SECONDS = 0.4
+SHORTEST_SECONDS = 0.1
+# Of its time, what the database may spend on it: one part in so many.
+SHARE = 10
+# How long the thread waits for somebody to watch before it ends.
+LINGER_SECONDS = 2.0
+MOST_WATCHES = 5000
+
+Tell = Callable[[dict[str, State]], None]
+
+
+class TooManyWatches(RuntimeError):
+    """This process follows as much as it will."""
+
+
+@dataclass(eq=False, slots=True)
+class Watch:
+    """Somebody who is told of changes.
+
+    Attributes:
+        topics: What is watched.
+        tell: Called on the follower's thread with what changed, at first with all; it must not block.
+    """
+
+    topics: frozenset[str]
+    tell: Tell
+    seen: dict[str, str] = field(default_factory=dict)
+
+
+class Feed:
+    """Follows the database for one process.
+
+    Args:
+        using: Alias of the database; None for that of the jobs.
+    """
+
+    def __init__(self, using: str | None = None) -> None:
+        self._using = using
+        self._lock = threading.Lock()
+        self._watches: set[Watch] = set()
+        self._thread: threading.Thread | None = None
+        self._attention = threading.Event()
+        self._stopping = False
+        #: Looks at the database so far.
+        self.looks = 0
+
+    def watch(self, topics: Iterable[str], tell: Tell) -> Watch:
+        """Have a function told how topics stand, now and whenever that changes.
+
+        Raises:
+            TooManyWatches: Close others first.
+        """
+        watch = Watch(frozenset(topics), tell)
+        with self._lock:
+            if len(self._watches) >= MOST_WATCHES:
+                raise TooManyWatches(f"{MOST_WATCHES} pages are followed by this process already")
+            self._watches.add(watch)
+            if self._thread is None:
+                self._stopping = False
+                self._thread = threading.Thread(target=self._serve, name="django_jobs-feed", daemon=True)
+                wakeup.subscribe(self._heard)
+                self._thread.start()
+        self._attention.set()
+        return watch
+
+    def close(self, watch: Watch) -> None:
+        """Tell it no more."""
+        with self._lock:
+            self._watches.discard(watch)
+
+    def wake(self) -> None:
+        """Look now, or as soon as that is not too often."""
+        self._attention.set()
+
+    def stop(self) -> None:
+        """Forget all watches and end the thread."""
+        with self._lock:
+            self._watches.clear()
+            self._stopping = True
+            thread = self._thread
+        self._attention.set()
+        if thread is not None:
+            thread.join(10)
+
+    @property
+    def is_following(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread is not None
+
+    def _heard(self, topic: str) -> None:
+        self._attention.set()
+
+    def _serve(self) -> None:
+        using = self._using or jobs_database()
+        outage = Outage("live pages", using)
+        idle_since: float | None = None
+        while True:
+            self._attention.clear()
+            with self._lock:
+                watches = list(self._watches)
+                if watches:
+                    idle_since = None
+                elif idle_since is None:
+                    idle_since = time.monotonic()
+                if self._stopping or (
+                    idle_since is not None and time.monotonic() - idle_since >= LINGER_SECONDS
+                ):
+                    # Under the lock: who watches from now on starts another.
+                    self._thread = None
+                    wakeup.unsubscribe(self._heard)
+                    break
+            if watches:
+                self._rest(self._look(watches, using, outage))
+            else:
+                self._attention.wait(LINGER_SECONDS / 4)
+        outage.close()
+        give_back()
+
+    def _rest(self, shortest: float) -> None:
+        end = time.monotonic() + shortest
+        while not self._stopping and (left := end - time.monotonic()) > 0:
+            # Woken or not, it is too early.
+            time.sleep(min(left, 0.1))
+        if not self._stopping:
+            self._attention.wait(max(0.0, LOOK_SECONDS - shortest))
+
+    def _look(self, watches: list[Watch], using: str, outage: Outage) -> float:
+        """Look once, and tell; return the seconds until the next look at the earliest."""
+        began = time.monotonic()
+        self.looks += 1
+        try:
+            found = states.read(set().union(*(watch.topics for watch in watches)), using=using)
+        except (DatabaseError, InterfaceError) as error:
+            return outage.failed(error)
+        outage.worked()
+        took = time.monotonic() - began
+        for watch in watches:
+            self._tell(watch, found)
+        return max(SHORTEST_SECONDS, took * SHARE)
+
+    def _tell(self, watch: Watch, found: Mapping[str, State]) -> None:
+        changed = {
+            topic: found[topic] for topic in watch.topics if watch.seen.get(topic) != found[topic].digest
+        }
+        if not changed:
+            return
+        watch.seen.update((topic, state.digest) for topic, state in changed.items())
+        try:
+            watch.tell(changed)
+        except Exception as error:  # noqa: BLE001 - one that is gone must not keep the others from being told
+            logger.debug("a watch is dropped: %s", error)
+            self.close(watch)
+
+
+_feed = Feed()
+
+
+def _forget_parent() -> None:
+    global _feed
+    _feed = Feed()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
+def feed() -> Feed:
+    """Return this process's follower."""
+    return _feed

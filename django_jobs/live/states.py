@@ -1,0 +1,237 @@
+"""What pages show, in a few cheap questions: whether anything changed, and how single jobs and runs stand."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from django_jobs import codec, sql
+from django_jobs.models import FINISHED, Job, Kind, Run, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# What can be watched: everything, one run, or one job's newest run.
+CHANGES = "changes"
+RUN, JOB = "run:", "job:"
+
+# Rows that are counted of each kind; where there are more, something else tells that they change.
+COUNTED = 1000
+# Single jobs and runs of one statement.
+BATCH = 200
+# So many rows of the history have nineteen digits.
+_MOST_DIGITS = 18
+
+_COLUMNS = (
+    "id", "job_id", "kind", "status", "attempt", "rescues", "cancel_requested", "run_after", "started_at",
+    "finished_at", "progress",
+)  # fmt: skip
+
+
+def _count(table: str, where: str = "TRUE", what: str = "COUNT(id)") -> str:
+    few = f"SELECT id FROM {table} WHERE {where} LIMIT {COUNTED}"  # noqa: S608 - names of ours
+    return f"(SELECT {what} FROM ({few}) few)"  # noqa: S608
+
+
+# Each is read from the end of an index, or from a bounded number of rows.
+_SIGNS = (
+    # A run was added; waits, or was claimed; began, or ended; is asked to stop.
+    f"(SELECT MAX(id) FROM {sql.RUN_TABLE})",  # noqa: S608 - names of ours, as below
+    _count(sql.RUN_TABLE, "status = 'READY'"),
+    _count(sql.RUN_TABLE, "status = 'RUNNING'"),
+    _count(sql.RUN_TABLE, "status = 'RUNNING'", "SUM(id)"),
+    _count(sql.RUN_TABLE, "status = 'RUNNING' AND cancel_requested"),
+    # A run came and went between two looks.
+    f"(SELECT SUM(runs) FROM {sql.TALLY_TABLE} WHERE size_seconds = 60 AND begins_at >= %s)",  # noqa: S608
+    # A job was added, fired, paused or resumed.
+    _count(sql.TRIGGER_TABLE),
+    _count(sql.TRIGGER_TABLE, "next_run_time IS NULL"),
+    f"(SELECT MIN(next_run_time) FROM {sql.TRIGGER_TABLE})",  # noqa: S608
+    f"(SELECT MAX(next_run_time) FROM {sql.TRIGGER_TABLE})",  # noqa: S608
+    # A worker came or went; a queue was paused or resumed.
+    _count(sql.WORKER_TABLE, "stopped_at IS NULL"),
+    _count(sql.WORKER_TABLE, "stopped_at IS NULL", "MAX(id)"),
+    f"(SELECT COUNT(paused_at) FROM {sql.QUEUE_TABLE})",  # noqa: S608
+    f"(SELECT MAX(paused_at) FROM {sql.QUEUE_TABLE})",  # noqa: S608
+)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How something that is watched stands.
+
+    Attributes:
+        digest: Differs once it has changed.
+        run: A job's newest run, or the run; None where there is none, or for everything.
+        job: The job's row, where it was needed to tell.
+    """
+
+    digest: str
+    run: Run | None = None
+    job: Job | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a job or run."""
+        return self.run is not None or self.job is not None
+
+    @property
+    def status(self) -> str:
+        """One of queued, running, stopping, successful, failed, cancelled, skipped, scheduled, paused, broken."""
+        if self.run is None:
+            return self.job.status if self.job else ""
+        if self.run.status == Status.READY:
+            # Not `error`: a run that waits for its retry has one too, and it may be long.
+            return "queued" if self.run.run_after else "paused"
+        if self.run.status == Status.RUNNING and self.run.cancel_requested:
+            return "stopping"
+        return str(self.run.status).lower()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended."""
+        return self.run is not None and self.run.status in FINISHED
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended and nothing more is to come of the job by itself."""
+        return self.is_finished and (self.job is None or self.job.next_run_time is None)
+
+
+def is_topic(topic: object) -> bool:
+    """Return whether something can be watched."""
+    if not isinstance(topic, str) or len(topic) > 300:
+        return False
+    if topic.startswith(RUN):
+        number = topic.removeprefix(RUN)
+        return number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
+    return topic == CHANGES or (topic.startswith(JOB) and len(topic) > len(JOB))
+
+
+def read(topics: Iterable[str], *, using: str) -> dict[str, State]:
+    """Return how each of some topics stands.
+
+    One query for everything, one for each 200 jobs and runs, and one more where jobs are among them
+    that have a row of their own.
+    """
+    wanted = set(topics)
+    states = {CHANGES: State(_digest(_signs(using)))} if CHANGES in wanted else {}
+    singles = sorted(wanted - {CHANGES})
+    for start in range(0, len(singles), BATCH):
+        states |= _singles(singles[start : start + BATCH], using)
+    return states
+
+
+def of_job(job_id: str, *, result: bool = False, using: str) -> State:
+    """Return how one job stands, with one query where it is an immediate one."""
+    topic = JOB + job_id
+    return _singles([topic], using, (*_COLUMNS, "result") if result else _COLUMNS)[topic]
+
+
+def _digest(value: object) -> str:
+    return hashlib.blake2b(repr(value).encode(), digest_size=9).hexdigest()
+
+
+def _signs(using: str) -> Sequence[Any]:
+    connection = connections[using]
+    since = sql.dialect(connection).time(
+        datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=2)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(_SIGNS)}", [since])
+        row: Sequence[Any] = cursor.fetchone()
+    return row
+
+
+def _singles(topics: Sequence[str], using: str, columns: Sequence[str] = _COLUMNS) -> dict[str, State]:
+    job_ids = [topic.removeprefix(JOB) for topic in topics if topic.startswith(JOB)]
+    run_ids = [int(topic.removeprefix(RUN)) for topic in topics if topic.startswith(RUN)]
+    # From an index's end each; together they would be read from all runs of all those jobs.
+    newest = f"SELECT MAX(id) AS id FROM {sql.RUN_TABLE} WHERE job_id = %s"  # noqa: S608 - names of ours
+    sources = [newest] * len(job_ids) + [f"SELECT {run_id} AS id" for run_id in run_ids]
+    statement = (
+        f"SELECT {', '.join(f'r.{column}' for column in columns)} "  # noqa: S608 - names of ours, and numbers
+        f"FROM ({' UNION ALL '.join(sources)}) w JOIN {sql.RUN_TABLE} r ON r.id = w.id"
+    )
+    found = list(Run.objects.using(using).raw(statement, job_ids))
+    by_id = {run.pk: run for run in found}
+    by_job: dict[str, Run] = {}
+    for run in found:
+        if run.job_id not in by_job or by_job[run.job_id].pk < run.pk:
+            by_job[run.job_id] = run
+    with_rows = [i for i in job_ids if i not in by_job or by_job[i].kind != Kind.IMMEDIATE]
+    jobs = _jobs(with_rows, using) if with_rows else {}
+    states = {}
+    for topic in topics:
+        if topic.startswith(JOB):
+            job_id = topic.removeprefix(JOB)
+            states[topic] = _state(by_job.get(job_id), jobs.get(job_id))
+        else:
+            states[topic] = _state(by_id.get(int(topic.removeprefix(RUN))), None)
+    return states
+
+
+def _jobs(job_ids: Sequence[str], using: str) -> dict[str, Job]:
+    rows = Job.objects.using(using).filter(pk__in=job_ids)
+    return {row.id: row for row in rows.only("id", "next_run_time", "paused_at", "broken_reason")}
+
+
+def _state(run: Run | None, job: Job | None) -> State:
+    shown = (
+        run and [getattr(run, column) for column in _COLUMNS],
+        job and [job.next_run_time, job.paused_at, job.broken_reason],
+    )
+    return State(_digest(shown), run, job)
+
+
+def for_anybody(state: State, *, result: bool) -> dict[str, Any]:
+    """Return what whoever has a token of a job may know, as JSON's types.
+
+    Args:
+        state: Of a job, read with its result where that is wanted.
+        result: Whether the token shows the result.
+    """
+    run = state.run
+    progress = run.progress if run is not None and isinstance(run.progress, dict) else {}
+    done, total = progress.get("done"), progress.get("total")
+    percent = 100.0 if run is not None and run.status == Status.SUCCESSFUL else _percent(done, total)
+    due_at = run.run_after if run is not None else state.job.next_run_time if state.job else None
+    shown = {
+        "status": state.status,
+        "finished": state.is_finished,
+        "succeeded": run is not None and run.status == Status.SUCCESSFUL if state.is_finished else None,
+        "over": state.is_over,
+        "done": done,
+        "total": total,
+        "percent": percent,
+        "message": progress.get("message") or "",
+        "eta_seconds": _seconds_left(run, percent),
+        "due_at": _iso(due_at) if state.status in {"queued", "scheduled"} else None,
+        "started_at": _iso(run.started_at) if run else None,
+        "finished_at": _iso(run.finished_at) if run else None,
+    }
+    if result:
+        is_there = run is not None and run.status == Status.SUCCESSFUL
+        shown["result"] = codec.plain(run.result) if is_there and run is not None else None
+    return shown
+
+
+def _percent(done: object, total: object) -> float | None:
+    if not isinstance(done, int | float) or not isinstance(total, int | float) or total <= 0:
+        return None
+    return round(min(100.0, max(0.0, 100 * done / total)), 1)
+
+
+def _seconds_left(run: Run | None, percent: float | None) -> float | None:
+    if run is None or run.status != Status.RUNNING or not run.started_at or not percent:
+        return None
+    elapsed = (datetime.now(UTC) - run.started_at).total_seconds()
+    return round(max(0.0, elapsed * (100 - percent) / percent), 1)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,67 @@
+"""A page to choose or upload documents, and to watch them being ingested."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.shortcuts import redirect, render
+from django.utils.text import get_valid_filename
+from django.views.decorators.http import require_http_methods
+
+from django_jobs import get_job_manager
+from documents.forms import DocumentsForm
+from documents.jobs import ingest_folder
+from documents.views import SAMPLES_DIR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from django.http import HttpRequest, HttpResponse
+
+MOST_SHOWN = 10
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def documents(request: HttpRequest) -> HttpResponse:
+    """Show a form, and below it what was asked for in this browser."""
+    form = DocumentsForm(request.POST, request.FILES) if request.method == "POST" else DocumentsForm()
+    if form.is_valid():
+        folder, names = _put_together(form.cleaned_data)
+        job_id = get_job_manager().add_immediate_job(ingest_folder, str(folder))
+        ingests = [{"job_id": job_id, "names": names}, *request.session.get("ingests", [])]
+        request.session["ingests"] = ingests[:MOST_SHOWN]
+        return redirect("documents")
+    ingests = [
+        {**ingest, "outcome": _outcome(ingest["job_id"])} for ingest in request.session.get("ingests", [])
+    ]
+    return render(request, "documents/documents.html", {"form": form, "ingests": ingests})
+
+
+def _outcome(job_id: str) -> str:
+    """Say what a job came to that had ended before the page was loaded; others say it themselves."""
+    job = get_job_manager().get_job(job_id)
+    if job is None or job["status"] != "successful":
+        return ""
+    return "{documents} new, {skipped} known already, {unreadable} unreadable.".format_map(job["result"])
+
+
+def _put_together(chosen: dict[str, Any]) -> tuple[Path, list[str]]:
+    """Put chosen samples and uploaded files into a folder of their own; return it, and their names."""
+    folder = settings.VAR_DIR / "uploads" / secrets.token_hex(8)
+    folder.mkdir(parents=True)
+    names = []
+    for name in chosen["samples"]:
+        shutil.copyfile(SAMPLES_DIR / name, folder / name)
+        names.append(name)
+    for number, file in enumerate(chosen["files"], 1):
+        name = get_valid_filename(file.name)
+        # Two uploads may have one name, or that of a sample.
+        target = folder / name if not (folder / name).exists() else folder / f"{number}-{name}"
+        with target.open("wb") as opened:
+            for part in file.chunks():
+                opened.write(part)
+        names.append(target.name)
+    return folder, names

@@ -1,0 +1,3 @@
+"""Addresses of a project that has none of ours."""
+
+urlpatterns = []
