@@ -11,6 +11,9 @@ from django_jobs.models import Run, Worker
 from tests.faults.processes import end
 from tests.probes import ledger as probes
 
+# Each starts several processes, some of them in turn.
+pytestmark = pytest.mark.timeout(300)
+
 STARTED = re.compile(r"worker (\d+) \(process (\d+)\) started")
 
 

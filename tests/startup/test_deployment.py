@@ -16,6 +16,9 @@ from django_jobs.conf import JobsSettings
 from django_jobs.models import Run, Worker
 from tests.startup.test_servers import answers, live, port, post_ingest  # noqa: F401 - a fixture among them
 
+# Each starts several programs.
+pytestmark = pytest.mark.timeout(300)
+
 FILES = Path(__file__).parents[2] / "docs" / "deployment"
 PAGE = FILES.parent / "deployment.md"
 SCRIPTS = sysconfig.get_path("scripts")
