@@ -65,7 +65,7 @@ def workers(request, spawn, until, new_fleet, settings, serve):
     """What executes the queue `queue_name`, and this process's service to see to it."""
     name = request.param
     if name.startswith("celery"):
-        found = Celerys(new_fleet(name.partition("-")[2], REDISPATCH_SECONDS=5, MAX_RESCUES=100))
+        found = Celerys(new_fleet(name.partition("-")[2], MAX_RESCUES=100))
     else:
         found = Workers(spawn, until, name)
     # It fires, dispatches, and finds what is dead; it executes nothing.
