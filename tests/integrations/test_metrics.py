@@ -5,7 +5,6 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-import time_machine
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.test import RequestFactory
@@ -14,7 +13,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from django_jobs import health, tallies
+from django_jobs import health, queue, tallies
 from django_jobs.integrations.metrics import JobsCollector, MetricsView, exposition
 from django_jobs.models import BIN_ENDS, jobs_database
 from django_jobs.queue import ClaimedRun, Outcome
@@ -189,22 +188,23 @@ def test_what_waits_in_more_queues_than_are_named_is_summed_up(make_run):
     assert found["django_jobs_queue_runs", "other", "due"] == 3
 
 
-@pytest.mark.skipif(
-    "connection.vendor != 'sqlite'", reason="the month is the database's, and only SQLite's clock can be set"
-)
-def test_counters_begin_anew_with_the_month_and_what_was_counted_yesterday_is_there_with_zero():
-    with time_machine.travel(datetime(2026, 1, 30, 12, tzinfo=UTC)):
-        count(queue_name="long ago")
-    with time_machine.travel(datetime(2026, 1, 31, 12, tzinfo=UTC)):
-        count(queue_name="mail", times=7)
-        assert samples()["django_jobs_runs_total", "mail", "successful"] == 7
-    with time_machine.travel(datetime(2026, 2, 1, 0, 0, 1, tzinfo=UTC), tick=False):
-        found = samples()
-        assert found["django_jobs_runs_total", "mail", "successful"] == 0
-        assert found["django_jobs_run_duration_seconds_count", "mail"] == 0
-        assert ("django_jobs_runs_total", "long ago", "successful") not in found
-        count(queue_name="mail", times=2)
-        assert samples()["django_jobs_runs_total", "mail", "successful"] == 2
+def test_counters_begin_anew_with_the_month_and_what_was_counted_yesterday_is_there_with_zero(monkeypatch):
+    def scrape_at(*moment):
+        monkeypatch.setattr(queue, "database_now", lambda using: datetime(*moment, tzinfo=UTC))
+        return samples()
+
+    count(queue_name="long ago", at=datetime(2026, 1, 30, 12, tzinfo=UTC))
+    count(queue_name="mail", times=7, at=datetime(2026, 1, 31, 12, tzinfo=UTC))
+
+    assert scrape_at(2026, 1, 31, 23, 59, 59)["django_jobs_runs_total", "mail", "successful"] == 7
+
+    found = scrape_at(2026, 2, 1)
+    assert found["django_jobs_runs_total", "mail", "successful"] == 0
+    assert found["django_jobs_run_duration_seconds_count", "mail"] == 0
+    assert ("django_jobs_runs_total", "long ago", "successful") not in found
+
+    count(queue_name="mail", times=2, at=datetime(2026, 2, 1, 0, 0, 1, tzinfo=UTC))
+    assert scrape_at(2026, 2, 1, 0, 1)["django_jobs_runs_total", "mail", "successful"] == 2
 
 
 def test_both_formats_can_be_parsed_and_say_which_they_are():
