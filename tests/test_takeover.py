@@ -14,7 +14,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.utils import timezone
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
-from django_jobs import codec, signals, takeover, triggers
+from django_jobs import codec, recurring, schedules, signals, takeover, triggers
+from django_jobs.declarations import Declaring
 from django_jobs.models import Job, Run
 from tests.probes import jobs as probes
 
@@ -167,6 +168,29 @@ def test_added_jobs_are_told_of(old, django_capture_on_commit_callbacks):
     signals.job_added.disconnect(hear)
 
     assert told == ["it"]
+
+
+def test_a_declaration_takes_over_the_row_of_its_id(old, monkeypatch):
+    monkeypatch.setattr(schedules, "_declared", {})
+    old.add_job(probes.nothing, "interval", hours=1, id="it")
+    recurring(minutes=5, job_id="it", args=["x"])(probes.give)
+
+    Declaring("default").look()
+
+    job = Job.objects.get(pk="it")
+    assert (job.func, job.declared is None) == ("tests.probes.jobs:give", False)
+    assert triggers.describe(triggers.loads(job.job_state)) == "every 5 minutes"
+    assert DjangoJob.objects.count() == 1
+    assert takeover.look() == []
+
+
+def test_a_job_that_is_added_takes_over_the_row_of_its_id(old, manager):
+    old.add_job(probes.nothing, "interval", hours=1, id="it")
+
+    manager.add_recurring_job(probes.give, 300, "x", job_id="it")
+
+    assert Job.objects.get().func == "tests.probes.jobs:give"
+    assert DjangoJob.objects.count() == 1
 
 
 # What is refused
