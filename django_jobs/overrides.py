@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 class Unchanged:
     """What a job is left to have, where None is a value of its own."""
 
+    def __repr__(self) -> str:
+        return "UNCHANGED"
+
 
 UNCHANGED = Unchanged()
 
