@@ -96,7 +96,7 @@ class AddableAdmin(EditableAdmin):
     def _choose(self, request: HttpRequest) -> HttpResponse:
         wanted = request.GET.get("q", "").strip()
         found = []
-        for path in functions.registered():
+        for path in decorators.decorated():
             func = _function(path)
             if func is not None and wanted.lower() in path.lower():
                 module, _colon, name = path.partition(":")
@@ -168,7 +168,7 @@ class AddableAdmin(EditableAdmin):
 
 def _function(path: str) -> Callable[..., Any] | None:
     """Return a registered function; None where there is none, or no process could find it."""
-    if path not in functions.registered() or "<" in path:
+    if path not in decorators.decorated():
         return None
     try:
         return functions.resolve(path)

@@ -105,6 +105,7 @@ class JobAdmin(AddableAdmin, EditableAdmin, PartedAdmin, SteeredAdmin):
     ]  # fmt: skip
     list_display_links = ["label"]
     list_filter = [StatusFilter, "kind", QueueFilter]
+    list_per_page = 50
     search_fields = ["id", "name", "func"]
     search_help_text = _("By part of the id, name or function.")
     ordering = [F("next_run_time").asc(nulls_last=True), "pk"]

@@ -4,11 +4,10 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
-from django_jobs import Retry, codec, functions, triggers
+from django_jobs import Retry, codec, triggers
 from django_jobs.models import Job
 from django_jobs.retry import to_json
 from django_jobs.testing import drain_jobs
-from tests.probes import jobs as plain
 from tests.probes import signatures as probes
 
 ADD = "/admin/django_jobs/job/add/"
@@ -191,11 +190,7 @@ def test_a_function_that_no_form_can_call_says_why(root, said):
 
 
 def test_a_function_without_parameters_has_no_such_fields(root):
-    functions.allow(plain.nothing)
-    try:
-        assert "argument-" not in text_of(root.get(url_of(plain.nothing)))
-    finally:
-        functions._registered.discard("tests.probes.jobs:nothing")
+    assert "argument-" not in text_of(root.get(url_of(probes.bare)))
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_limits_are_those_of_the_health_check(make_run, make_worker):
 
 @pytest.mark.parametrize("queues", [1, 30])
 @pytest.mark.parametrize("functions", [0, 5])
-def test_a_scrape_costs_ten_queries_whatever_there_is(
+def test_a_scrape_costs_seven_queries_whatever_there_is(
     queues, functions, make_run, make_worker, django_assert_num_queries
 ):
     for number in range(queues):
@@ -146,7 +146,7 @@ def test_a_scrape_costs_ten_queries_whatever_there_is(
         make_run(queue_name=f"queue-{number}")
         make_worker()
 
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(7):
         exposition(JobsCollector(most_functions=functions))
 
 

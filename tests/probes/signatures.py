@@ -25,6 +25,11 @@ class Size(enum.Enum):
 
 
 @job
+def bare():
+    """Take nothing."""
+
+
+@job
 def scalars(
     text: str,
     count: int,
