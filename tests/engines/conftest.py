@@ -133,13 +133,17 @@ class Fleet:
             connection.default_channel.queue_delete(self.queue_name)
 
 
-@pytest.fixture(scope="session")
-def _fleets(django_db_setup, django_db_blocker, tmp_path_factory):
+@pytest.fixture(scope="module")
+def _fleets(django_db_setup, django_db_blocker):
+    from django_jobs.models import Worker
+
     fleets = {}
     with django_db_blocker.unblock():
         yield fleets
-    for fleet in fleets.values():
-        fleet.close()
+        for fleet in fleets.values():
+            fleet.close()
+        # What they wrote after the last test was over: to others they would be workers that live.
+        Worker.objects.all().delete()
 
 
 @pytest.fixture
