@@ -41,7 +41,9 @@ def facts(job: Job) -> dict[str, str]:
     return {
         "status": str(display.STATES[job.status]),
         "trigger": trigger(job),
-        "next_run_time": f"{next_run.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if next_run else pgettext("next run", "none"),
+        "next_run_time": f"{next_run.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if next_run
+        else pgettext("next run", "none"),
         "queue_name": job.queue_name,
         "priority": str(job.priority),
         "max_instances": str(job.max_instances),

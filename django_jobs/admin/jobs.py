@@ -426,7 +426,8 @@ def _declared_value(job: Job, name: str) -> str:
             value = triggers.describe(triggers.by_rule(value, timezone.now()))
         except UnknownTrigger:
             value = gettext("unknown")
-    return f" {gettext('(the code says: %s)') % value}"
+    # Not inside an f-string: what collects texts to translate does not look there.
+    return " " + gettext("(the code says: %s)") % value
 
 
 def _resume(job: Job) -> str:

@@ -118,7 +118,9 @@ def _start(admin: RunAdmin, request: HttpRequest, allowed: list[str]) -> HttpRes
     manager = get_job_manager().using(name=name)
     job_id = manager.add_immediate_job(bulk.act_on_matching, action, criteria, up_to, request.user.pk)
     run = Run.objects.using(jobs_database()).filter(job_id=job_id).latest("pk")
-    filters = ", ".join(f"{NAMES[key]}={value}" for key, value in Selection.from_plain(criteria).plain().items())
+    filters = ", ".join(
+        f"{NAMES[key]}={value}" for key, value in Selection.from_plain(criteria).plain().items()
+    )
     admin.log_change(request, run, words % (filters or gettext("all")))
     text = gettext("It is being done in the background: this run shows how far it is, and can be cancelled.")
     admin.message_user(request, text, messages.SUCCESS)
