@@ -1,19 +1,23 @@
 import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
-from django.utils import translation
+from django.template import Context, Template
+from django.utils import timezone, translation
 
 from django_jobs import triggers
-from django_jobs.models import Run
+from django_jobs.models import Queue, Run
+from tests.probes import signatures
 
 pytestmark = pytest.mark.django_db
 
 OPEN, CLOSE = "⟦", "⟧"
 # What rows say, the names of a function, of zones and of the test project's models.
 DATA = {
-    "nightly", "staff", "worker", "ValueError", "default", "elsewhere", "tests", "probes", "jobs", "nothing",
-    "UTC", "Chunks", "Documents", "Mailings", "Recipients",
+    "nightly", "hourly", "weekly", "held", "deferred", "staff", "worker", "ValueError", "KeyError", "default",
+    "mail", "elsewhere", "tests", "probes", "jobs", "nothing", "signatures", "rest", "first", "second", "args",
+    "kwargs", "type", "date", "value", "UTC", "Chunks", "Documents", "Mailings", "Recipients",
 }  # fmt: skip
 # The admin's own, which it leaves as they are: what icons and columns without a name are called.
 OF_DJANGO = {"True", "False", "Id", "Search"}
@@ -29,21 +33,48 @@ def language_as_before():
 @pytest.fixture
 def show(root, list_url, page_url, make_job, make_run, make_worker):
     """Return a function that gives what the main pages show in a language, by their names."""
-    worker = make_worker(id="worker-1")
+    now = timezone.now()
+    worker = make_worker(id="worker-1", heartbeat_at=now - timedelta(hours=1), lease_expires_at=now)
     job = make_job(id="nightly", trigger=triggers.crontab("30 3 * * mon-fri", "UTC"))
-    failed = make_run(job_id="nightly", status="FAILED", error="ValueError: 4711", worker_id=worker.pk)
-    make_run(job_id="nightly")
+    broken = make_job(id="hourly", broken_reason="4711", next_run_time=None)
+    declared = {"priority": 5, "trigger": triggers.rule(triggers.interval(60)), "retry": {"max_attempts": 3}}
+    paused = make_job(id="weekly", declared=declared, overrides=declared, paused_at=now, next_run_time=None)
+    queue = Queue.objects.create(name="mail", paused_at=now)
+    log = {"attempt": 1, "worker_id": worker.pk, "error": "KeyError: 4711", "started_at": now.isoformat()}
+    failed = make_run(
+        job_id="nightly", status="FAILED", error="ValueError: 4711", worker_id=worker.pk, attempt=3, errors=[log],
+        scheduled_at=now, result="1", log="4711",
+    )  # fmt: skip
+    make_run(job_id="nightly", run_after=now - timedelta(hours=1), queue_name="mail")
+    make_run(run_after=None, error="ValueError: 4711", job_id="held")
+    running = make_run(
+        job_id="nightly",
+        status="RUNNING",
+        worker_id="worker-2",
+        progress={"done": 1, "total": 4, "message": ""},
+    )
+    deferred = make_run(run_after=now + timedelta(days=400), job_id="deferred")
+    func = f"{signatures.rest.__module__}:rest"
     addresses = {
         "dashboard": "/admin/django_jobs/dashboard/",
         "jobs": list_url("job"),
         "job": page_url(job),
+        "broken job": page_url(broken),
+        "declared job": page_url(paused),
         "schedule": page_url(job, "schedule"),
+        "functions": f"{list_url('job')}add/?q=rest",
+        "add job": f"{list_url('job')}add/?func={func}",
+        "delete job": page_url(job, "delete"),
         "runs": list_url("run"),
         "run": page_url(failed),
+        "running": page_url(running),
+        "deferred": page_url(deferred),
+        "retry with changes": page_url(failed, "retry_with_changes"),
         "all that match": f"{list_url('run')}matching/",
         "workers": list_url("worker"),
         "worker": page_url(worker),
         "queues": list_url("queue"),
+        "queue": page_url(queue),
     }
 
     def pages(language):
@@ -120,12 +151,29 @@ def test_pages_in_german_say_what_is_in_german(show):
         "jobs": ["Nächster Lauf", "um 03:30 montags bis freitags", "Geplant"],
         "job": ["Zeitplan bearbeiten", "Voriger Lauf", "Ergebnisse der letzten Läufe"],
         "schedule": ["Nach Uhr und Kalender", "Gleichzeitige Läufe", "Vorschau"],
-        "runs": ["Alle passenden…", "2 Läufe", "Eingereiht ab"],
+        "runs": ["Alle passenden…", "5 Läufe", "Eingereiht ab"],
         "run": ["Verlauf", "Versuch 1", "Nächster:"],
-        "all that match": ["2 Läufe passen.", "Ja, ich bin sicher"],
+        "all that match": ["5 Läufe passen.", "Ja, ich bin sicher"],
+        "declared job": [
+            "überschrieben",
+            "(im Code steht: bis zu 3 Versuche",
+            "(im Code steht: jede Minute)",
+        ],
+        "add job": ["Weitere Positionsargumente als JSON-Liste."],
         "worker": ["Letztes Lebenszeichen", "Läufe dieses Workers"],
     }.items():
         assert [word for word in words if word not in pages[name]] == [], name
+
+
+def test_the_progress_tag_is_in_the_language_of_the_reader(make_run):
+    job_id = make_run(status="RUNNING").job_id
+
+    with translation.override("de"):
+        html = Template("{% load django_jobs %}{% job_progress job_id %}").render(Context({"job_id": job_id}))
+
+    assert ">Läuft</span>" in html
+    assert 'data-word-left="noch etwa %s"' in html
+    assert 'data-word-successful="Fertig"' in html
 
 
 @pytest.mark.parametrize("language", ["ar", "he"])
