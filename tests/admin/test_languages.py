@@ -149,7 +149,12 @@ def test_pages_in_german_say_what_is_in_german(show):
             "um 03:30 montags bis freitags",
         ],
         "jobs": ["Nächster Lauf", "um 03:30 montags bis freitags", "Geplant"],
-        "job": ["Zeitplan bearbeiten", "Voriger Lauf", "Ergebnisse der letzten Läufe"],
+        "job": [
+            "Eindeutige ID dieses Jobs.",
+            "Zeitplan bearbeiten",
+            "Voriger Lauf",
+            "Ergebnisse der letzten Läufe",
+        ],
         "schedule": ["Nach Uhr und Kalender", "Gleichzeitige Läufe", "Vorschau"],
         "runs": ["Alle passenden…", "5 Läufe", "Eingereiht ab"],
         "run": ["Verlauf", "Versuch 1", "Nächster:"],
