@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
 FIRINGS = 5
-# django-apscheduler's words on a job's page: it has no catalogues, so that ours translate them.
+# django-apscheduler's words on a job's page: it has no catalogues, so ours translate them.
 gettext_noop("Unique id for this job.")
 # What a person may change of a declared job.
 OVERRIDABLE = {
