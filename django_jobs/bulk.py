@@ -89,7 +89,8 @@ def act_on_matching(action: str, criteria: Mapping[str, Any], up_to: int, user_i
             changed += len(changes)
             left += len(ids) - len(changes)
         if run is not None:
-            run.set_progress(round(100 * way), 100, f"{action}: {changed} changed, {left} left as they were")
+            words = gettext("%(changed)d changed, %(left)d left as they were")
+            run.set_progress(round(100 * way), 100, words % {"changed": changed, "left": left})
             # Others want to write as well, and SQLite has one writer at a time.
             if run.wait(time.monotonic() - began if ids else 0):
                 break

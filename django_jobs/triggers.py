@@ -17,6 +17,7 @@ from apscheduler.triggers.cron.expressions import AllExpression, RangeExpression
 from apscheduler.triggers.cron.fields import MAX_VALUES, MIN_VALUES
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from django.utils import formats
 from django.utils.dates import MONTHS, WEEKDAYS
 from django.utils.translation import gettext, ngettext, ngettext_lazy
 
@@ -832,7 +833,9 @@ def _every(units: Iterable[tuple[float, str]]) -> str:
 
 def _counted(words: Mapping[str, Any], count: float, unit: str) -> str:
     # Half a second takes the plural; gettext knows whole numbers only.
-    return str(words[unit] % {"count": count, "number": count if isinstance(count, int) else 2})
+    if isinstance(count, int):
+        return str(words[unit] % {"count": count, "number": count})
+    return str(words[unit] % {"count": formats.number_format(count), "number": 2})
 
 
 def _interval_units(length: timedelta) -> list[tuple[float, str]]:
@@ -966,4 +969,6 @@ def _to(first: str, last: str) -> str:
 def _join(words: Sequence[str]) -> str:
     if len(words) < 2:
         return words[0]
-    return gettext("%(words)s and %(last)s") % {"words": ", ".join(words[:-1]), "last": words[-1]}
+    joint = gettext("%(words)s, %(next)s")
+    listed = functools.reduce(lambda one, other: joint % {"words": one, "next": other}, words[:-1])
+    return gettext("%(words)s and %(last)s") % {"words": listed, "last": words[-1]}

@@ -139,7 +139,7 @@ def test_it_is_a_job_with_progress_whatever_modules_are_allowed(boss, make_run, 
 
     run = Run.objects.get(job_id=job_id)
     assert run.status == Status.SUCCESSFUL, run.error
-    assert run.progress == {"done": 100, "total": 100, "message": "delete: 3 changed, 0 left as they were"}
+    assert run.progress == {"done": 100, "total": 100, "message": "3 changed, 0 left as they were"}
     assert Run.objects.count() == 1
     assert words_about(failed[0]) == [f"Deleted: FAILED, tests.probes.jobs:nothing; by run {run.pk}"]
 

@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext
 
 from django_jobs import triggers
 from django_jobs.admin import display
@@ -41,7 +41,9 @@ def facts(job: Job) -> dict[str, str]:
     return {
         "status": str(display.STATES[job.status]),
         "trigger": trigger(job),
-        "next_run_time": f"{next_run.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if next_run else _("none"),
+        "next_run_time": f"{next_run.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        if next_run
+        else pgettext("next run", "none"),
         "queue_name": job.queue_name,
         "priority": str(job.priority),
         "max_instances": str(job.max_instances),
@@ -60,7 +62,8 @@ def difference(before: Mapping[str, str], after: Mapping[str, str]) -> str:
 
 def listed(job: Job) -> str:
     """Say what a job is, and what it calls, for when it comes or goes."""
-    text = "; ".join(f"{NAMES[name]} “{value}”" for name, value in facts(job).items())
+    fact = _("%(name)s “%(value)s”")
+    text = "; ".join(fact % {"name": NAMES[name], "value": value} for name, value in facts(job).items())
     return _("%(function)s: %(facts)s.") % {"function": job.func, "facts": text}
 
 

@@ -12,7 +12,7 @@ from django.db.models import Count, F
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, gettext_noop, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs import overrides, triggers
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
 FIRINGS = 5
+# django-apscheduler's words on a job's page: it has no catalogues, so ours translate them.
+gettext_noop("Unique id for this job.")
 # What a person may change of a declared job.
 OVERRIDABLE = {
     "trigger": _("trigger"),
@@ -427,7 +429,8 @@ def _declared_value(job: Job, name: str) -> str:
             value = triggers.describe(triggers.by_rule(value, timezone.now()))
         except UnknownTrigger:
             value = gettext("unknown")
-    return f" {gettext('(the code says: %s)') % value}"
+    # Not inside an f-string: what collects texts to translate does not look there.
+    return " " + gettext("(the code says: %s)") % value
 
 
 def _resume(job: Job) -> str:

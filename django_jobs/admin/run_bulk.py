@@ -38,6 +38,12 @@ WORDS: dict[str, tuple[_StrOrPromise, _StrOrPromise]] = {
     "cancel": (_("Cancel"), _("Cancel those that wait, and ask those that run to stop.")),
     "delete": (_("Delete"), _("Delete those that have finished, with their logs. This cannot be undone.")),
 }
+# The name of the job that does it, and what the admin's log says of it.
+TITLES: dict[str, tuple[_StrOrPromise, _StrOrPromise]] = {
+    "retry": (_("retry all runs that match"), _("Asked to retry all runs that match: %s")),
+    "cancel": (_("cancel all runs that match"), _("Asked to cancel all runs that match: %s")),
+    "delete": (_("delete all runs that match"), _("Asked to delete all runs that match: %s")),
+}
 NAMES: dict[str, _StrOrPromise] = {
     "status": _("status"),
     "kind": _("kind"),
@@ -108,16 +114,14 @@ def _start(admin: RunAdmin, request: HttpRequest, allowed: list[str]) -> HttpRes
         text = gettext("That was too long ago. Nothing was done; look at it again.")
         admin.message_user(request, text, messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
-    manager = get_job_manager().using(name=f"{action} all runs that match")
+    name, words = map(str, TITLES[action])
+    manager = get_job_manager().using(name=name)
     job_id = manager.add_immediate_job(bulk.act_on_matching, action, criteria, up_to, request.user.pk)
     run = Run.objects.using(jobs_database()).filter(job_id=job_id).latest("pk")
-    filters = ", ".join(f"{name}={value}" for name, value in Selection.from_plain(criteria).plain().items())
-    admin.log_change(
-        request,
-        run,
-        gettext("Asked to %(action)s all runs that match: %(filters)s")
-        % {"action": action, "filters": filters or gettext("all")},
+    filters = ", ".join(
+        f"{NAMES[key]}={value}" for key, value in Selection.from_plain(criteria).plain().items()
     )
+    admin.log_change(request, run, words % (filters or gettext("all")))
     text = gettext("It is being done in the background: this run shows how far it is, and can be cancelled.")
     admin.message_user(request, text, messages.SUCCESS)
     return HttpResponseRedirect(
