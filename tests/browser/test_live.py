@@ -206,7 +206,7 @@ def test_a_traceback_that_was_opened_stays_open(page, make_run, state):
 
 
 def test_dashboard_jobs_and_workers_follow_what_happens_elsewhere(page, state, make_job, make_worker):
-    make_job(id="nightly")
+    make_job(id="nightly"), make_worker()
     for url, selector, act in (
         ("/admin/django_jobs/dashboard/", "[data-live-part=counts]", lambda: make_job(id="other")),
         ("/admin/django_jobs/job/", "#result_list", lambda: make_job(id="a-new-one")),
