@@ -196,7 +196,7 @@ class QueueAdmin(SteeredAdmin):
         """List them as `QueueList` does."""
         return QueueList
 
-    def get_list_display(self, request: HttpRequest) -> Sequence[str]:
+    def get_list_display(self, request: HttpRequest) -> Any:
         """Add the switch for those who may use it."""
         names = super().get_list_display(request)
         return [*names, "switch"] if self.may_press(request, "pause") else names

@@ -1,7 +1,7 @@
 """`python -m tests.browser.screenshots`: pictures of the main pages, into docs/images.
 
 It serves `manage.py demo` in a temporary folder, lets some of its jobs fail, makes up an hour that has gone
-before, and looks at the pages in light and dark, wide and narrow. It takes half a minute, and needs Chromium
+before, and looks at the pages in light and dark, wide and narrow. It takes about a minute, and needs Chromium
 and `pip install pillow`, which makes the files small. Run it from the repository's root.
 """
 
