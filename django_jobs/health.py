@@ -85,9 +85,9 @@ def report(
     """
     using = jobs_database()
     now = queue.database_now(using)
-    running = _running(using)
+    running = busy(using)
     workers = _workers(now, running, lost_within, using)
-    queues, unreadable = _queues(now, using)
+    queues, unreadable = waiting(now, using)
     active, paused, broken = Q(broken_reason="", next_run_time__isnull=False), Q(broken_reason="", next_run_time=None), ~Q(broken_reason="")  # fmt: skip
     jobs: dict[str, int] = Job.objects.using(using).aggregate(
         scheduled=Count("pk", filter=active),
@@ -123,7 +123,7 @@ def worker_state(worker: Worker, now: datetime) -> str:
     return "late" if is_late else "alive"
 
 
-def _running(using: str) -> dict[str, int]:
+def busy(using: str) -> dict[str, int]:
     """Count the runs that each worker holds."""
     rows = Run.objects.using(using).running().order_by()
     return dict(rows.values_list("worker_id").annotate(count=Count("pk")))
@@ -153,7 +153,7 @@ def _workers(
     ]
 
 
-def _queues(now: datetime, using: str) -> tuple[list[QueueReport], int]:
+def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
     """Look at what waits; return how many runs of that cannot be read, too."""
     is_due = Q(run_after__lte=now)
     rows = (

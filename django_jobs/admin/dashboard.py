@@ -27,17 +27,12 @@ else:
     # Django 5.2's cannot be subscripted when the program runs.
     _ModelAdmin = admin.ModelAdmin
 
-TEMPLATES = "admin/django_jobs/dashboard"
 MAX_NAME = Queue._meta.get_field("name").max_length or 0
 
 
 @admin.register(Dashboard)
 class DashboardAdmin(_ModelAdmin):
-    """One page, which whoever may view runs may see.
-
-    `?range=` chooses the time it looks back on, and `?part=` has one part served alone: what belongs
-    into the element with that `data-live-part`.
-    """
+    """One page, which whoever may view runs may see; `?range=` chooses the time it looks back on."""
 
     class Media:
         css = {"all": ["django_jobs/admin.css", "django_jobs/dashboard.css"]}
@@ -69,19 +64,13 @@ class DashboardAdmin(_ModelAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Render the page, or one part of it."""
+        """Render the page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         request.current_app = self.admin_site.name  # as stock admin does
         chosen = RANGES.get(request.GET.get("range", ""), RANGES[DEFAULT_RANGE])
         viewer = dashboard_parts.Viewer(request, self.admin_site)
         page = dashboard_parts.Page(Overview(chosen), viewer)
-        part = request.GET.get("part")
-        if part is not None:
-            if part not in dashboard_parts.PARTS:
-                raise Http404
-            context = {"part": dashboard_parts.PARTS[part](page), "page": page}
-            return TemplateResponse(request, f"{TEMPLATES}/{part}.html", context)
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Dashboard"),
@@ -92,7 +81,7 @@ class DashboardAdmin(_ModelAdmin):
             "parts": {name: about(page) for name, about in dashboard_parts.PARTS.items()},
             **(extra_context or {}),
         }
-        return TemplateResponse(request, f"{TEMPLATES}/index.html", context)
+        return TemplateResponse(request, "admin/django_jobs/dashboard/index.html", context)
 
     def queue_view(self, request: HttpRequest) -> HttpResponse:
         """Pause a queue or resume it, and go back to the page."""

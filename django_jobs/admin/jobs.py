@@ -20,7 +20,6 @@ from django_jobs.admin import display, job_changes, job_history, permissions, ti
 from django_jobs.admin.job_add import AddableAdmin
 from django_jobs.admin.job_edit import EditableAdmin
 from django_jobs.admin.job_history import BIG
-from django_jobs.admin.parts import PartedAdmin
 from django_jobs.admin.steering import SteeredAdmin
 from django_jobs.declarations import retry_of
 from django_jobs.exceptions import JobLookupError, UnknownTrigger
@@ -99,7 +98,7 @@ class JobList(ChangeList):
 
 
 @admin.register(Job)
-class JobAdmin(AddableAdmin, EditableAdmin, PartedAdmin, SteeredAdmin):
+class JobAdmin(AddableAdmin, EditableAdmin, SteeredAdmin):
     """Jobs: what fires when, and how it went last."""
 
     list_display = [
@@ -118,7 +117,6 @@ class JobAdmin(AddableAdmin, EditableAdmin, PartedAdmin, SteeredAdmin):
         "resume": _("Resume"),
         "back_to_declaration": _("Back to declaration"),
     }
-    parts = {"status": "summary", "runs": "last_runs"}
     readonly_fields = [
         "summary", "problem", "schedule", "next_firings", "arguments", "hidden_arguments", "policy", "retry",
         "misfire_grace", "created", "last_runs", "declaration",

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # Columns that the list does not show, and that can be large.
 BIG = ("payload", "signature", "options", "result", "error", "errors", "log", "progress")
 ERROR_LENGTH = 120
-# Words of the address that are no filters: where the page begins, and which part of it is asked for.
-POSITION = ("before", "after", "part")
+# Words of the address that are no filters: where the page begins.
+POSITION = ("before", "after")
 # Newest runs that are asked for the names of their queues, functions and workers; and names that are offered.
 LOOKED_AT, OFFERED = 1000, 40
 

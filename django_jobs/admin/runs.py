@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote, unquote
-from django.http import Http404
-from django.template.response import TemplateResponse
+from django.contrib.admin.utils import quote
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
@@ -31,12 +29,6 @@ if TYPE_CHECKING:
     from django.urls import URLPattern
 
 __all__ = ["BIG", "RunAdmin"]
-
-PARTS = {
-    "list": "admin/django_jobs/run/part_list.html",
-    "run": "admin/django_jobs/run/part_run.html",
-    "tools": "admin/django_jobs/run/part_tools.html",
-}
 
 
 @admin.register(Run)
@@ -118,7 +110,7 @@ class RunAdmin(SteeredAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Add what can be done to all runs that match; `?part=list` is the table alone."""
+        """Add what can be done to all runs that match."""
         query = request.GET.copy()
         for name in POSITION:
             query.pop(name, None)
@@ -134,24 +126,7 @@ class RunAdmin(SteeredAdmin):
             else "",
             "may_see_payload": run_steering.may_see_payload(request),
         }
-        return _part(request, super().changelist_view(request, {**more, **(extra_context or {})}), "list")
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show a run; `?part=run` and `?part=tools` are what may change of its page."""
-        if "part" in request.GET and self.has_view_or_change_permission(request):
-            # Stock admin would go to the index and say so there.
-            if self.get_object(request, unquote(object_id)) is None:
-                raise Http404
-            return _part(
-                request, super().change_view(request, object_id, form_url, extra_context), "run", "tools"
-            )
-        return super().change_view(request, object_id, form_url, extra_context)
+        return super().changelist_view(request, {**more, **(extra_context or {})})
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Run | None:
         """Read a run once, however often a page asks for it."""
@@ -174,7 +149,8 @@ class RunAdmin(SteeredAdmin):
                 url = reverse(
                     f"{self.admin_site.name}:django_jobs_run_retry_with_changes", args=[quote(run.pk)]
                 )
-                context["change_url"] = self._with_filters(request, url)
+                label = gettext("Retry with changes")
+                context["more_tools"] = [{"url": self._with_filters(request, url), "label": label}]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
@@ -301,17 +277,6 @@ def _parameters(one: Any) -> list[str]:
     if issubclass(one, admin.SimpleListFilter):
         return [str(one.parameter_name)]
     return [name for name, _label, _kind in one.inputs]
-
-
-def _part(request: HttpRequest, response: HttpResponse, *known: str) -> HttpResponse:
-    """Return a part of a page where its name is asked for, instead of the whole."""
-    name = request.GET.get("part")
-    if name is None or not isinstance(response, TemplateResponse):
-        return response
-    if name not in known:
-        raise Http404
-    response.template_name = PARTS[name]
-    return response
 
 
 def _with_short_error(run: Run) -> Run:

@@ -34,6 +34,8 @@ else:
 # Objects of one action: its confirmation page sends one field each, and Django refuses forms of
 # more than 1,000 (DATA_UPLOAD_MAX_NUMBER_FIELDS).
 AT_ONCE = 500
+# The name of a button that is in a list, and goes back there.
+FROM_LIST = "_list"
 # Objects named in a message, and on a confirmation page.
 NAMED = 5
 
@@ -105,8 +107,12 @@ class SteeredAdmin(_ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _button(self, request: HttpRequest, obj: Model, name: str) -> dict[str, Any]:
-        url = reverse(f"{self.admin_site.name}:{self._steer_url_name}", args=[quote(obj.pk), name])
-        return {"url": self._with_filters(request, url), "label": self.buttons[name], "name": name}
+        url = self._with_filters(request, self.steer_url(obj, name))
+        return {"url": url, "label": self.buttons[name], "name": name}
+
+    def steer_url(self, obj: Model, name: str) -> str:
+        """Return what a button posts to."""
+        return reverse(f"{self.admin_site.name}:{self._steer_url_name}", args=[quote(obj.pk), name])
 
     def _with_filters(self, request: HttpRequest, url: str) -> str:
         preserved: dict[str, Any] = {
@@ -116,7 +122,7 @@ class SteeredAdmin(_ModelAdmin):
         return add_preserved_filters(preserved, url)
 
     def steer_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
-        """Carry out what a button says, and go back to the object's page."""
+        """Carry out what a button says, and go back to where it was."""
         if name not in self.buttons:
             raise Http404
         if not self.may_press(request, name):
@@ -125,6 +131,9 @@ class SteeredAdmin(_ModelAdmin):
         # Without it, its page says that it is gone.
         if obj is not None:
             getattr(self, name)(request, self.get_queryset(request).filter(pk=obj.pk))
+        if FROM_LIST in request.POST:
+            name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist"
+            return HttpResponseRedirect(reverse(name))
         return self._back_to(request, object_id)
 
     def _back_to(self, request: HttpRequest, object_id: str) -> HttpResponse:

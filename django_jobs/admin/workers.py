@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import CharField, F, Value
+from django.utils import formats
+from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import health, queue, wakeup
-from django_jobs.admin import display
-from django_jobs.admin.steering import SteeredAdmin
+from django_jobs import health, queue, tallies, wakeup
+from django_jobs.admin import charts, display, times
+from django_jobs.admin.steering import FROM_LIST, SteeredAdmin
 from django_jobs.manager import get_job_manager
-from django_jobs.models import Queue, Worker, jobs_database
+from django_jobs.models import Queue, Run, Worker, jobs_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from django.db.models import Model, QuerySet
     from django.http import HttpRequest
+
+
+# What "per minute" is the mean of.
+RATE_OF = timedelta(hours=1)
 
 
 class StoppedFilter(admin.SimpleListFilter):
@@ -40,12 +47,46 @@ class StoppedFilter(admin.SimpleListFilter):
         return queryset.filter(stopped_at__isnull=self.value() == "working")
 
 
+class WorkerList(ChangeList):
+    """The list of workers, with how many threads of each are busy."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Count them for all rows at once."""
+        super().get_results(request)
+        busy = health.busy(jobs_database())
+        for worker in self.result_list:
+            worker.running = busy.get(worker.pk, 0)
+
+
+class QueueList(ChangeList):
+    """The list of queues, with what waits in each and how fast it goes."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Look at all of them at once."""
+        super().get_results(request)
+        using = jobs_database()
+        reports, _unreadable = health.waiting(queue.database_now(using), using)
+        found = {one["name"]: one for one in reports}
+        ended = _ended(datetime.now(UTC))
+        for row in self.result_list:
+            row.report = found.get(row.pk)
+            row.ended = ended.get(row.pk, 0)
+
+
+def _ended(now: datetime) -> dict[str, int]:
+    """Count what ended within the time that rates are of, by queue."""
+    counts: dict[str, int] = {}
+    for (_func, name), summary in tallies.by_function_and_queue(now - RATE_OF, now).items():
+        counts[name] = counts.get(name, 0) + summary.ended
+    return counts
+
+
 @admin.register(Worker)
 class WorkerAdmin(SteeredAdmin):
     """Workers: the processes that run jobs, and whether they live."""
 
     list_display = [
-        "id", "state", "host", "process", "version", "served", "threads", "has_clock", "started", "heartbeat",
+        "id", "state", "host", "process", "version", "served", "busy", "has_clock", "heartbeat",
     ]  # fmt: skip
     list_filter = [StoppedFilter]
     search_fields = ["=id", "host"]
@@ -53,10 +94,20 @@ class WorkerAdmin(SteeredAdmin):
     ordering = [F("stopped_at").desc(nulls_first=True), "-heartbeat_at"]
     actions = None
     fields = [
-        "id", "state", "host", "process", "version", "served", "threads", "has_clock", "started", "heartbeat",
+        "id", "state", "host", "process", "version", "served", "busy", "has_clock", "started", "heartbeat",
         "lease", "stopped", "runs",
     ]  # fmt: skip
-    readonly_fields = ["state", "process", "served", "started", "heartbeat", "lease", "stopped", "runs"]
+    readonly_fields = [
+        "state",
+        "process",
+        "served",
+        "busy",
+        "started",
+        "heartbeat",
+        "lease",
+        "stopped",
+        "runs",
+    ]
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Refuse: a worker without its row would lose its runs to others."""
@@ -84,25 +135,40 @@ class WorkerAdmin(SteeredAdmin):
         """Show the queues that it serves."""
         return ", ".join(map(str, worker.queues or ())) or gettext("all")
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """List them as `WorkerList` does."""
+        return WorkerList
+
+    @admin.display(description=_("threads busy"))
+    def busy(self, worker: Worker) -> str:
+        """Show how many of its threads run something."""
+        if worker.stopped_at is not None:
+            return display.EMPTY
+        running = getattr(worker, "running", None)
+        if running is None:
+            running = Run.objects.running().filter(worker_id=worker.pk).count()
+        words = gettext("%(busy)s of %(threads)s") % {"busy": running, "threads": worker.threads}
+        return display.rendered("meter.html", words=words, share=charts.share(running, worker.threads))
+
     @admin.display(description=_("started"))
     def started(self, worker: Worker) -> str:
         """Show since when it runs."""
-        return display.moment(worker.started_at)
+        return times.relative(worker.started_at)
 
     @admin.display(description=_("last heartbeat"))
     def heartbeat(self, worker: Worker) -> str:
         """Show when it last said that it lives."""
-        return display.moment(worker.heartbeat_at)
+        return times.relative(worker.heartbeat_at)
 
     @admin.display(description=_("lease until"))
     def lease(self, worker: Worker) -> str:
         """Show until when it may keep its runs without another heartbeat."""
-        return display.moment(worker.lease_expires_at)
+        return times.both(worker.lease_expires_at)
 
     @admin.display(description=_("stopped"))
     def stopped(self, worker: Worker) -> str:
         """Show when it ended."""
-        return display.moment(worker.stopped_at)
+        return times.both(worker.stopped_at)
 
     @admin.display(description=_("runs"))
     def runs(self, worker: Worker) -> str:
@@ -114,9 +180,9 @@ class WorkerAdmin(SteeredAdmin):
 class QueueAdmin(SteeredAdmin):
     """Queues that an operator has something to say about."""
 
-    list_display = ["name", "state", "since"]
+    list_display = ["name", "state", "depth", "oldest", "rate", "since"]
     search_fields = ["name"]
-    search_help_text = _("Only queues with a row here can be paused: add one by its name.")
+    search_help_text = _("The dashboard shows all queues. Here are those that somebody added or paused.")
     ordering = ["name"]
     actions = ["pause", "resume", "delete_selected"]
     buttons = {"pause": _("Pause"), "resume": _("Resume")}
@@ -125,6 +191,15 @@ class QueueAdmin(SteeredAdmin):
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Allow it: a queue needs a row to be paused."""
         return super(SteeredAdmin, self).has_add_permission(request)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """List them as `QueueList` does."""
+        return QueueList
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Add the switch for those who may use it."""
+        names = super().get_list_display(request)
+        return [*names, "switch"] if self.may_press(request, "pause") else names
 
     def get_fields(self, request: HttpRequest, obj: Queue | None = None) -> Any:
         """Ask for a name only."""
@@ -139,10 +214,35 @@ class QueueAdmin(SteeredAdmin):
         """Show whether its runs are claimed."""
         return display.label("serving" if row.paused_at is None else "paused")
 
+    @admin.display(description=_("waiting"))
+    def depth(self, row: Any) -> str:
+        """Show how many of its runs are due and not begun."""
+        return formats.number_format(row.report["due"] if row.report else 0, force_grouping=True)
+
+    @admin.display(description=_("oldest"))
+    def oldest(self, row: Any) -> str:
+        """Show how long the first of them has waited."""
+        return display.duration(row.report["oldest_seconds"]) if row.report else display.EMPTY
+
+    @admin.display(description=_("per minute"))
+    def rate(self, row: Any) -> str:
+        """Show how many ended per minute of the last hour."""
+        return formats.number_format(round(row.ended / (RATE_OF.total_seconds() / 60), 1), 1)
+
+    @admin.display(description=_("switch"))
+    def switch(self, row: Queue) -> str:
+        """Show a button that pauses or resumes it; it is one of the form that the list is in."""
+        (name,) = self.fitting(row)
+        words = gettext("Pause queue %s") if name == "pause" else gettext("Resume queue %s")
+        return format_html(
+            '<button type="submit" class="jobs-switch" name="{}" value="1" formaction="{}" aria-label="{}">{}</button>',
+            FROM_LIST, self.steer_url(row, name), words % row.pk, self.buttons[name],
+        )  # fmt: skip
+
     @admin.display(description=_("paused since"))
     def since(self, row: Queue) -> str:
         """Show since when they are not."""
-        return display.moment(row.paused_at)
+        return times.relative(row.paused_at)
 
     @admin.display(description=_("runs"))
     def runs(self, row: Queue) -> str:

@@ -76,15 +76,12 @@ def job_progress(
 
 
 @register.inclusion_tag("admin/django_jobs/live.html", takes_context=True)
-def live_updates(
-    context: template.Context, watch: str | Model | None = None, *, whole: bool = False
-) -> dict[str, Any]:
+def live_updates(context: template.Context, watch: str | Model | None = None) -> dict[str, Any]:
     """Have the parts of an admin page, `data-live-part="..."`, kept up to date.
 
     Args:
         context: The template's, with `request`.
         watch: What the parts show: a run, a topic such as "job:its-id", or by default everything.
-        whole: Whether the page cannot render one part alone for `?part=...`, and is asked for whole.
     """
     request = context.get("request")
     try:
@@ -97,7 +94,6 @@ def live_updates(
         "url": url,
         "socket": f"{socket}changes/" if socket else "",
         "watch": _topic(watch),
-        "whole": whole,
         "csp_nonce": context.get("csp_nonce"),
     }
 

@@ -116,49 +116,6 @@ def test_pausing_in_the_admin_keeps_who_did_and_resuming_forgets_it(root, page_u
     assert job.paused_by == ""
 
 
-@pytest.mark.parametrize(("part", "holds"), [("status", "Next run"), ("runs", "jobs-strip")])
-def test_a_part_of_the_page_is_served_alone(root, page_url, make_job, ended, part, holds):
-    job = make_job(id="nightly")
-    ended(1)
-    page = text_of(root.get(page_url(job)))
-
-    response = root.get(page_url(job) + f"?part={part}")
-
-    text = text_of(response)
-    assert f'data-live-part="{part}"' in page
-    assert text.strip().startswith(f'<div data-live-part="{part}">')
-    assert holds in text
-    assert "<html" not in text
-    assert "no-store" in response["Cache-Control"]
-
-
-def test_a_part_needs_the_permission_and_must_exist(root, client_of, page_url, make_job):
-    job = make_job()
-
-    assert client_of().get(page_url(job) + "?part=status").status_code == 403
-    assert root.get(page_url(job) + "?part=delete_model").status_code == 404
-    url = page_url(job) + "?part=status"
-    job.delete()
-    assert root.get(url).status_code == 404
-
-
-def test_the_rows_of_the_list_are_served_alone_with_filters(root, client_of, list_url, make_job):
-    make_job(id="one", queue_name="mail")
-    make_job(id="two")
-
-    text = text_of(root.get(list_url("job", queue="mail", part="results")))
-
-    assert text.strip().startswith('<div data-live-part="results">')
-    assert "one" in text
-    assert ">two<" not in text
-    assert "?part=" not in text
-    assert "&amp;part=" not in text
-    assert "<html" not in text
-    assert 'data-live-part="results"' in text_of(root.get(list_url("job")))
-    assert root.get(list_url("job", part="other")).status_code == 404
-    assert client_of().get(list_url("job", part="results")).status_code == 403
-
-
 @pytest.mark.parametrize("status", list(Status))
 def test_every_status_has_a_cell(root, page_url, make_job, make_run, status):
     job = make_job(id="nightly")

@@ -312,7 +312,7 @@ def test_a_search_among_failed_runs_looks_at_so_many_of_them(root, list_url, mak
     assert ids_of(follow(root, first, "older")) == [old]
 
 
-@pytest.mark.parametrize("query", [{"before": "x"}, {"after": "9" * 40}, {"before": "-1"}, {"part": "list"}])
+@pytest.mark.parametrize("query", [{"before": "x"}, {"after": "9" * 40}, {"before": "-1"}])
 def test_a_position_that_is_none_is_ignored(root, list_url, make_run, query):
     run = make_run()
 
@@ -445,45 +445,6 @@ def test_a_runs_page_shows_no_payload_without_the_permission_and_says_so(client_
     for text in hidden:
         assert text not in withheld
         assert text in shown
-
-
-@pytest.mark.parametrize(
-    ("part", "there", "missing"),
-    [("run", 'id="jobs-timeline"', "historylink"), ("tools", "historylink", 'id="jobs-timeline"')],
-)
-def test_a_part_of_a_runs_page_comes_alone_when_it_is_asked_for(
-    root, page_url, make_run, part, there, missing
-):
-    run = make_run(status=Status.FAILED)
-
-    text = text_of(root.get(page_url(run), {"part": part}))
-    page = text_of(root.get(page_url(run)))
-
-    assert there in text
-    assert missing not in text
-    assert "<html" not in text
-    assert f'data-live-part="{part}"' in page
-
-
-def test_the_table_of_the_list_comes_alone_when_it_is_asked_for(root, list_url, make_run):
-    run, other = make_run(queue_name="mail"), make_run(queue_name="other")
-
-    text = text_of(root.get(list_url("run", queue="mail", part="list")))
-
-    assert 'id="result_list"' in text
-    assert run.job_id in text
-    assert other.job_id not in text
-    assert "<html" not in text
-    assert "part=list" not in text
-    assert 'data-live-part="list"' in text_of(root.get(list_url("run")))
-
-
-def test_parts_that_do_not_exist_are_not_found(root, client_of, page_url, make_run):
-    run = make_run()
-
-    assert root.get(page_url(run), {"part": "x"}).status_code == 404
-    assert root.get(page_url(run).replace(str(run.pk), "999999"), {"part": "run"}).status_code == 404
-    assert client_of().get(page_url(run), {"part": "run"}).status_code == 403
 
 
 def test_a_run_whose_job_and_worker_are_gone_has_a_page_without_links_to_them(root, page_url, make_run):

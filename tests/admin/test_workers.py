@@ -1,9 +1,12 @@
+import re
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_jobs.models import Queue, Worker
+from django_jobs.models import Queue, Tally, Worker
 
 
 def text_of(response):
@@ -61,13 +64,68 @@ def test_the_list_of_workers_costs_the_same_with_one_and_with_fifty(
 ):
     root.get(list_url("worker"))
     make_worker()
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         root.get(list_url("worker"))
     for _ in range(49):
         make_worker()
 
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         root.get(list_url("worker"))
+
+
+def test_a_worker_shows_how_many_of_its_threads_are_busy(root, list_url, page_url, make_worker, make_run):
+    worker = make_worker(threads=4)
+    make_run(status="RUNNING", worker_id=worker.pk), make_run(status="RUNNING", worker_id="other")
+
+    assert "1 of 4" in root.get(list_url("worker")).content.decode()
+    assert "1 of 4" in root.get(page_url(worker)).content.decode()
+
+
+def test_a_queue_shows_what_waits_and_how_fast_it_goes(root, list_url, make_run):
+    now = timezone.now()
+    Queue.objects.create(name="mail")
+    (
+        make_run(queue_name="mail", run_after=now - timedelta(hours=2)),
+        make_run(queue_name="mail", run_after=now),
+    )
+    for outcome, runs in (("SUCCESSFUL", 120), ("FAILED", 30)):
+        Tally.objects.create(
+            size_seconds=60, begins_at=now.replace(second=0, microsecond=0) - timedelta(minutes=5), outcome=outcome,
+            func="f", queue_name="mail", runs=runs,
+        )  # fmt: skip
+
+    page = re.sub(r"<[^>]*>", " ", root.get(list_url("queue")).content.decode())
+
+    assert re.search(r"mail\s+Serving\s+2\s+2 h 0 min\s+2\.5\s+-\s+Pause", page)
+
+
+def test_the_list_of_queues_costs_the_same_with_one_and_with_fifty(
+    root, list_url, make_run, django_assert_num_queries
+):
+    root.get(list_url("queue"))
+    counts = []
+    for names in (["mail"], [f"queue-{n}" for n in range(49)]):
+        for name in names:
+            Queue.objects.create(name=name)
+            make_run(queue_name=name)
+        with CaptureQueriesContext(connection) as queries:
+            root.get(list_url("queue"))
+        counts.append(len(queries))
+
+    assert counts[0] == counts[1] <= 9
+
+
+def test_a_queue_is_paused_and_resumed_from_its_list(root, list_url, page_url, client_of, said):
+    row = Queue.objects.create(name="mail")
+    url = page_url(row, "steer", "pause")
+    assert f'formaction="{url}' in root.get(list_url("queue")).content.decode()
+
+    response = root.post(url, {"_list": "1"})
+
+    assert response.url == list_url("queue")
+    assert "1 queue was paused." in said(response)
+    assert "Resume queue mail" in root.get(list_url("queue")).content.decode()
+    assert "formaction" not in client_of("view_queue").get(list_url("queue")).content.decode()
 
 
 def test_a_queue_without_a_row_is_added_by_name_and_paused(root, list_url, act, said, logged):

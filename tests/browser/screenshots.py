@@ -1,14 +1,15 @@
 """`python -m tests.browser.screenshots`: pictures of the main pages, into docs/images.
 
-It serves `manage.py demo` for a while, lets some of its jobs fail, and looks at their pages in light and
-dark, wide and narrow. The demo's files go to TESTPROJECT_VAR, by default a temporary folder: one that a
-demo has run with for an hour makes fuller pictures. Run it from the repository's root.
+It serves `manage.py demo` in a temporary folder, lets some of its jobs fail, makes up an hour that has gone
+before, and looks at the pages in light and dark, wide and narrow. It takes about a minute, and needs Chromium
+and `pip install pillow`, which makes the files small. Run it from the repository's root.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 from tests.browser.chromium import ARGS, find_chromium
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -56,8 +57,8 @@ def demo(env: dict[str, str]) -> Iterator[str]:
         process.wait(60)
 
 
-def prepare(seconds: float) -> tuple[str, dict[str, str]]:
-    """Have some jobs fail, and wait; return a session of the demo's user, and the addresses of pages."""
+def prepare() -> tuple[str, dict[str, str]]:
+    """Have some jobs fail, and make up a past; return a session of the demo's user, and addresses of pages."""
     import django
 
     django.setup()
@@ -67,28 +68,43 @@ def prepare(seconds: float) -> tuple[str, dict[str, str]]:
     from django.urls import reverse
 
     from django_jobs import get_job_manager
-    from django_jobs.models import Job, Run
+    from django_jobs.models import Run, Worker
     from documents.jobs import ingest_folder
     from reports.jobs import write_report
+    from tests.browser import history
 
     manager = get_job_manager()
-    for _ in range(3):
-        manager.add_immediate_job(ingest_folder, "/no/such/folder")
-    manager.add_immediate_job(write_report, "no such format")
-    time.sleep(seconds)
+    manager.add_immediate_job(ingest_folder, "/no/such/folder", job_id="import-archive")
+    manager.add_immediate_job(write_report, "pdf", job_id="report-as-pdf")
+    wait_for(lambda: Run.objects.filter(status="FAILED").count() == 2, "the demo's jobs did not run")
+    wait_for(
+        lambda: Run.objects.finished().filter(job_id__startswith="demo-report").values("job_id").distinct().count() == 2,
+        "the demo's schedules did not fire",
+    )  # fmt: skip
+    history.make_up()
     client = Client()
     client.force_login(get_user_model().objects.get(username="admin"))
-    job = Job.objects.order_by("pk").first()
-    run = Run.objects.filter(status="FAILED").order_by("-pk").first()
-    assert job is not None
-    assert run is not None
-    pages = {
-        name: reverse(f"admin:django_jobs_{name}_changelist")
-        for name in ("dashboard", "job", "run", "worker")
+
+    def page(row):
+        return reverse(f"admin:django_jobs_{row._meta.model_name}_change", args=[quote(row.pk)])
+
+    return client.cookies["sessionid"].value, {
+        "dashboard": reverse("admin:django_jobs_dashboard_changelist"),
+        "jobs": reverse("admin:django_jobs_job_changelist"),
+        "job": reverse("admin:django_jobs_job_change", args=["demo-report"]),
+        "runs": reverse("admin:django_jobs_run_changelist"),
+        "run": page(Run.objects.filter(status="FAILED").latest("pk")),
+        "worker": page(Worker.objects.filter(stopped_at=None).latest("heartbeat_at")),
     }
-    pages["job-page"] = reverse("admin:django_jobs_job_change", args=[quote(job.pk)])
-    pages["run-page"] = reverse("admin:django_jobs_run_change", args=[quote(run.pk)])
-    return client.cookies["sessionid"].value, pages
+
+
+def wait_for(is_there: Callable[[], bool], otherwise: str) -> None:
+    """Wait until something is there."""
+    end = time.monotonic() + 120
+    while not is_there():
+        if time.monotonic() > end:
+            raise SystemExit(otherwise)
+        time.sleep(0.5)
 
 
 def take(url: str, session: str, pages: dict[str, str]) -> None:
@@ -96,6 +112,8 @@ def take(url: str, session: str, pages: dict[str, str]) -> None:
     from playwright.sync_api import sync_playwright
 
     IMAGES.mkdir(parents=True, exist_ok=True)
+    for old in IMAGES.glob("*.png"):
+        old.unlink()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGS)
         for scheme in ("light", "dark"):
@@ -105,25 +123,34 @@ def take(url: str, session: str, pages: dict[str, str]) -> None:
                     viewport={"width": width, "height": HEIGHTS[suffix]},
                 )  # fmt: skip
                 context.add_cookies([{"name": "sessionid", "value": session, "url": url}])
+                # The menu of models takes the room of what is to be seen.
+                context.add_init_script("localStorage.setItem('django.admin.navSidebarIsOpen', 'false')")
+                page = context.new_page()
                 for name, address in pages.items():
-                    page = context.new_page()
+                    # Of the dashboard more, where a page is wide.
+                    height = 1250 if name == "dashboard" and not suffix else HEIGHTS[suffix]
+                    page.set_viewport_size({"width": width, "height": height})
                     page.goto(address)
-                    file = IMAGES / f"{name}-{scheme}{suffix}.png"
-                    page.screenshot(path=file, full_page=name == "dashboard" and not suffix)
-                    page.close()
+                    page.locator(".django-jobs-live-text:not(:empty)").wait_for()
+                    save(page.screenshot(), IMAGES / f"{name}-{scheme}{suffix}.png")
                 context.close()
         browser.close()
+
+
+def save(picture: bytes, file: Path) -> None:
+    """Write a picture with few colours."""
+    from PIL import Image
+
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image.quantize(128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def main() -> None:
     """Make the pictures."""
     parser = argparse.ArgumentParser(prog="python -m tests.browser.screenshots", description=__doc__)
-    parser.add_argument(
-        "--seconds", type=float, default=40, help="How long the demo runs before. Default: 40."
-    )
-    options = parser.parse_args()
+    parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.setdefault("TESTPROJECT_VAR", folder)
+        os.environ["TESTPROJECT_VAR"] = folder
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "testproject.settings")
         paths = [str(ROOT), str(ROOT / "testproject")]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
@@ -131,7 +158,7 @@ def main() -> None:
         with demo(env) as url:
             # This process only adds jobs: the demo's executes them.
             os.environ["DJANGO_JOBS_AUTOSTART"] = "0"
-            take(url, *prepare(options.seconds))
+            take(url, *prepare())
 
 
 if __name__ == "__main__":

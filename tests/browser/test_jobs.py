@@ -76,10 +76,10 @@ def test_a_job_is_run_paused_and_resumed(page, nightly):
 
     page.get_by_role("button", name="Run now").click()
     expect(page.locator(".messagelist")).to_contain_text("1 job runs now.")
-    page.get_by_role("button", name="Pause").click()
-    expect(page.locator("[data-live-part=status]")).to_contain_text("by ")
-    page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.locator(".field-summary")).to_contain_text("by ")
+    page.get_by_role("button", name="Resume", exact=True).click()
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
 
     assert Run.objects.ready().filter(job_id="nightly").count() == 1
     assert Job.objects.get().status == "scheduled"

@@ -89,7 +89,7 @@ def test_a_run_that_another_process_ends_shows_within_a_second_over_a_socket(
         page.goto(f"/admin/django_jobs/run/{run.pk}/change/")
         expect(state(page)).to_have_text("Live")
 
-        took.append(seconds_until_shown(page, run, until, ".fieldBox.field-state", "Successful"))
+        took.append(seconds_until_shown(page, run, until, "#jobs-summary", "Successful"))
 
     assert min(took) < 1, took
 
@@ -121,7 +121,7 @@ def test_a_run_that_another_process_ends_shows_within_five_seconds_by_polling(
         page.goto(f"/admin/django_jobs/run/{run.pk}/change/")
         expect(state(page)).to_have_text("Live, every few seconds")
 
-        took.append(seconds_until_shown(page, run, until, ".fieldBox.field-state", "Successful"))
+        took.append(seconds_until_shown(page, run, until, "#jobs-summary", "Successful"))
 
     assert min(took) < 5, took
 
@@ -195,7 +195,7 @@ def test_a_traceback_that_was_opened_stays_open(page, make_run, state):
     expect(state(page)).to_have_text("Live, every few seconds")
     first, last = page.locator("details", has_text="trace 1"), page.locator("details", has_text="trace 2")
     first.locator("summary").click()
-    last.locator("summary").click()
+    last.locator("summary").dblclick()
 
     run.progress = {"done": 1, "total": 2, "message": "half"}
     run.save()
@@ -203,6 +203,38 @@ def test_a_traceback_that_was_opened_stays_open(page, make_run, state):
     expect(page.locator("#run_form")).to_contain_text("half", timeout=15_000)
     assert first.evaluate("each => each.open")
     assert not last.evaluate("each => each.open")
+
+
+def test_dashboard_jobs_and_workers_follow_what_happens_elsewhere(page, state, make_job, make_worker):
+    make_job(id="nightly"), make_worker()
+    for url, selector, act in (
+        ("/admin/django_jobs/dashboard/", "[data-live-part=counts]", lambda: make_job(id="other")),
+        ("/admin/django_jobs/job/", "#result_list", lambda: make_job(id="a-new-one")),
+        ("/admin/django_jobs/worker/", "#result_list", lambda: make_worker(host="a-new-one")),
+    ):
+        page.goto(url)
+        expect(state(page)).to_have_text("Live, every few seconds")
+        shown = page.locator(selector)
+        before = shown.inner_text()
+
+        act()
+
+        expect(shown).not_to_have_text(before, use_inner_text=True, timeout=15_000)
+
+
+def test_the_buttons_of_a_job_follow_its_state(page, state, make_job, manager):
+    make_job(id="nightly")
+    page.goto("/admin/django_jobs/job/nightly/change/")
+    expect(state(page)).to_have_text("Live, every few seconds")
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
+
+    manager.pause_job("nightly")
+
+    resume = page.get_by_role("button", name="Resume", exact=True)
+    expect(resume).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_have_count(0)
+    resume.click()
+    expect(page.locator(".messagelist")).to_contain_text("1 job was resumed.")
 
 
 def test_a_run_that_ends_is_said_to_those_who_hear_the_page(page, make_run, state):

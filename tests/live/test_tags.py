@@ -83,7 +83,6 @@ def test_an_admin_page_watches_everything_or_one_run(make_run, make_job):
     assert 'data-live-watch="changes"' in rendered("{% live_updates it %}", it=make_job())
     assert f'data-live-watch="run:{run.pk}"' in rendered("{% live_updates it %}", it=run)
     assert 'data-live-watch="job:a b"' in rendered("{% live_updates it %}", it="job:a b")
-    assert "data-live-whole" in rendered("{% live_updates whole=True %}")
 
 
 @pytest.fixture

@@ -374,20 +374,10 @@
             }
         }
 
+        /* Fetch the page once, and make each of its parts like the one that came. */
         async fetchParts() {
             const parts = Array.from(document.querySelectorAll("[data-live-part]"));
-            if ("liveWhole" in this.box.dataset) {
-                await this.fetchInto(new URL(window.location.href), parts);
-                return;
-            }
-            for (const part of parts) {
-                const url = new URL(window.location.href);
-                url.searchParams.set("part", part.dataset.livePart);
-                await this.fetchInto(url, [part]);
-            }
-        }
-
-        async fetchInto(url, parts) {
+            const url = new URL(window.location.href);
             url.hash = "";
             const response = await get(url, { signal: AbortSignal.timeout(ANSWER) });
             const stop = reasonToStop(response);
@@ -408,8 +398,6 @@
                 const found = fresh.querySelector(`[data-live-part="${name}"]`);
                 if (found) {
                     morph(part, found);
-                } else if (parts.length === 1 && !("liveWhole" in this.box.dataset)) {
-                    morphChildren(part, fresh.body);
                 }
             }
             if (focused !== document.activeElement && focused?.isConnected) {
