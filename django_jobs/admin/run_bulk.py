@@ -89,7 +89,7 @@ def view(admin: RunAdmin, request: HttpRequest) -> HttpResponse:
         "title": gettext("All runs that match"),
         "opts": admin.opts,
         "media": admin.media,
-        "filters": [(NAMES[name], _shown(value)) for name, value in wanted.plain().items()],
+        "filters": [(NAMES[name], _shown(name, value)) for name, value in wanted.plain().items()],
         "count": len(found.runs),
         "has_more": found.older is not None and found.searched_to is None,
         "searched_to": found.searched_to,
@@ -129,7 +129,9 @@ def _start(admin: RunAdmin, request: HttpRequest, allowed: list[str]) -> HttpRes
     )
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    if name == "status" and value in Status.values:
+        return str(Status(value).label)
     try:
         return times.exact(datetime.fromisoformat(value))
     except ValueError:

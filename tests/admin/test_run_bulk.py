@@ -42,7 +42,7 @@ def test_it_asks_first_and_says_what_matches(root, make_run):
     text = root.get(URL, {"status": "FAILED", "queue": "mail"}).content.decode()
 
     assert "3 runs match." in text
-    assert "<dt>Status</dt><dd>FAILED</dd>" in text
+    assert "<dt>Status</dt><dd>Failed</dd>" in text
     assert "<dt>Queue</dt><dd>mail</dd>" in text
     assert 'value="retry"' in text
     assert 'value="delete"' in text
