@@ -15,7 +15,6 @@ from uuid import UUID
 from django import forms
 from django.contrib.admin.widgets import (
     AdminDateWidget,
-    AdminSplitDateTime,
     AdminTextareaWidget,
     AdminTextInputWidget,
     AdminTimeWidget,
@@ -23,6 +22,8 @@ from django.contrib.admin.widgets import (
 from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Model
 from django.utils.translation import gettext as _
+
+from django_jobs.admin.widgets import SplitDateTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,7 +261,7 @@ _SCALARS: tuple[tuple[type, Callable[[bool], TypeField]], ...] = (
     (int, _scalar(forms.IntegerField, lambda: _("A whole number."))),
     (float, _scalar(forms.FloatField, lambda: _("A number."))),
     (Decimal, _scalar(forms.DecimalField, lambda: _("A decimal number."))),
-    (datetime, _scalar(forms.SplitDateTimeField, lambda: _("A date and a time."), AdminSplitDateTime)),
+    (datetime, _scalar(forms.SplitDateTimeField, lambda: _("A date and a time."), SplitDateTime)),
     (date, _scalar(forms.DateField, lambda: _("A date."), AdminDateWidget)),
     (time, _scalar(forms.TimeField, lambda: _("A time of day."), AdminTimeWidget)),
     (timedelta, _scalar(forms.DurationField, lambda: _("A duration, such as 1 02:30:00."))),

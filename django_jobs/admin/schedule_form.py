@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib.admin.widgets import AdminSplitDateTime
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from django_jobs import triggers
 from django_jobs.admin import crontab_text
+from django_jobs.admin.widgets import SplitDateTime
 from django_jobs.models import MAX_PRIORITY, MIN_PRIORITY
 from django_jobs.retry import Retry
 from django_jobs.retry import from_json as retry_from_json
@@ -84,11 +84,11 @@ class ScheduleForm(forms.Form):
         max_length=100,
         help_text=gettext_lazy("Whose clock is meant, such as Europe/Berlin; empty: UTC."),
     )
-    at = forms.SplitDateTimeField(label=gettext_lazy("At"), required=False, widget=AdminSplitDateTime)
+    at = forms.SplitDateTimeField(label=gettext_lazy("At"), required=False, widget=SplitDateTime)
     next_run = forms.SplitDateTimeField(
         label=gettext_lazy("Next run"),
         required=False,
-        widget=AdminSplitDateTime,
+        widget=SplitDateTime,
         help_text=gettext_lazy("When it fires next; after that its schedule decides again."),
     )
     queue_name = forms.CharField(label=gettext_lazy("Queue"), max_length=100)
