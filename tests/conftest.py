@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,12 @@ def pytest_cmdline_main(config):
         command = [sys.executable, "-m", "pytest", *config.invocation_params.args]
         codes.append(subprocess.run(command, env=env, check=False).returncode)
     return max(codes)
+
+
+def pytest_configure():
+    # A shell makes what it starts in the background deaf to Ctrl-C, and with it the servers of these tests.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header():
