@@ -84,9 +84,7 @@ def _from_anywhere(
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not _is_in_a_loop():
             return method(self, *args, **kwargs)
         # With the caller's context: what traces its request finds the request there.
         called = contextvars.copy_context()
@@ -94,6 +92,15 @@ def _from_anywhere(
         return result
 
     return call
+
+
+def _is_in_a_loop() -> bool:
+    # The call itself is not made where this is caught: its errors would have it as their context.
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _twin(

@@ -1,6 +1,7 @@
 import inspect
 import json
 import threading
+import traceback
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -753,3 +754,10 @@ def test_signals_tell_of_jobs(manager, probes, django_capture_on_commit_callback
         manager.remove_job("r")
 
     assert events == [("job_added", "r"), ("job_changed", "r"), ("job_removed", "r")]
+
+
+def test_errors_of_a_call_do_not_speak_of_event_loops(manager, probes):
+    with pytest.raises(ValueError, match="aware") as caught:
+        manager.add_scheduled_job(probes.nothing, datetime(2030, 1, 1))  # noqa: DTZ001 - it is what is refused
+
+    assert "no running event loop" not in "".join(traceback.format_exception(caught.value))

@@ -86,9 +86,7 @@ class Dispatcher:
             except (DatabaseError, InterfaceError) as error:
                 self._stopping.wait(outage.failed(error))
                 wait = 0.0
-            except (
-                Exception
-            ):  # a mistake of ours must not end the thread that all of Celery's work comes from
+            except Exception:  # a mistake of ours must not end the thread that tells Celery of its work
                 logger.exception("dispatching failed")
                 wait = self._poll_seconds
             if self._delay is not None:
