@@ -309,9 +309,10 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         self._collector = RunExecutor(self._store)
         self._outage = Outage("clock", using)
         # Whether a keeper says when the next job is due, so that nothing has to be looked for at
-        # intervals; and the monotonic time at which the clock will look by itself.
+        # intervals; the monotonic time at which the clock will look by itself; and whether it must sooner.
         self.has_keeper = False
         self._next_look = 0.0
+        self._must_look = True
         super().__init__(
             timezone=UTC,
             jobstores={"default": self._store},
@@ -351,22 +352,27 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         if seconds is not None and time.monotonic() + seconds < self._next_look - 0.05:
             self.wakeup()
 
-    def _process_jobs(self) -> float:
-        wait = self._round()
-        self._next_look = time.monotonic() + wait
-        return wait
+    def wakeup(self) -> None:
+        """Have the thread look at once."""
+        self._must_look = True
+        super().wakeup()
 
-    def _round(self) -> float:
+    def _process_jobs(self) -> float:
         try:
             again_in = TIMEOUT_MAX if self._before_round is None else self._before_round()
-            wait = min(self._tick(), again_in)
+            # Awake for `before_round` alone, it need not ask: a keeper would have said so.
+            if self._must_look or time.monotonic() >= self._next_look:
+                self._must_look = False
+                self._next_look = time.monotonic() + self._tick()
         except (DatabaseError, InterfaceError) as error:
+            self._must_look = True
             return self._outage.failed(error)
         except Exception:  # a mistake of ours must not end the thread that every schedule hangs on
+            self._must_look = True
             logger.exception("the clock's round failed")
             return self._poll_seconds
         self._outage.worked()
-        return wait
+        return max(0.0, min(self._next_look - time.monotonic(), again_in))
 
     def _tick(self) -> float:
         """Fire what is due; return the seconds until something may be."""

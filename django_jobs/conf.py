@@ -50,9 +50,9 @@ class JobsSettings:
     # Runs of `async def` functions that are awaited at once in one process.
     ASYNC_RUNS: int = 1000
     # Longest time until a process sees work that nobody told it of.
-    POLL_SECONDS: float = 5
+    POLL_SECONDS: float = 6
     # How often a process says that it lives, and looks for work that others left behind.
-    HEARTBEAT_SECONDS: float = 5
+    HEARTBEAT_SECONDS: float = 6
     # Time without a heartbeat after which the runs of a process are given to others.
     LEASE_SECONDS: float = 30
     # How long `shutdown` lets running work finish before it is handed back.

@@ -34,6 +34,8 @@ BATCH = 300
 REST = 4
 # How often a round begins, over all processes, and how long it may take: less, so that two never meet.
 EVERY = timedelta(minutes=5)
+# The same after a round that deleted nothing, and before which nothing was added.
+IDLE_EVERY = timedelta(hours=1)
 ROUND_SECONDS = 200.0
 # Seconds after its start that a process first looks; not all that were deployed together at once.
 FIRST_LOOK = (10.0, 60.0)
@@ -291,6 +293,7 @@ def prune_in_turn(using: str, stopped: threading.Event) -> Pruned | None:
     if turn is None:
         return None
     now, state = turn
+    seen = state.get("seen")
     broom = _Broom(using, stopped)
     broom.limit(ROUND_SECONDS / 2)
     _prune_by_age(broom, settings.KEEP_DAYS, now, state, using)
@@ -298,7 +301,14 @@ def prune_in_turn(using: str, stopped: threading.Event) -> Pruned | None:
         # A long history must not keep this from its turn, nor this that.
         broom.limit(ROUND_SECONDS / 2)
         _prune_by_count(broom, settings.KEEP_RUNS_PER_JOB, state, using)
-    _end_turn(PRUNE, state, is_complete=broom.pruned.is_complete, using=using)
+    if not broom.pruned.is_complete:
+        # What is left is the next turn's, at once.
+        due_at = queue.database_now(using)
+    elif broom.pruned == Pruned() and state.get("seen") == seen:
+        due_at = now + IDLE_EVERY
+    else:
+        due_at = now + EVERY
+    Chore.objects.using(using).filter(pk=PRUNE).update(state=state, due_at=due_at)
     return broom.pruned
 
 
@@ -338,17 +348,11 @@ def _take_turn(name: str, using: str) -> tuple[datetime, dict[str, Any]] | None:
     chores = Chore.objects.using(using)
     chore, _ = chores.get_or_create(name=name, defaults={"due_at": now})
     # Far later than anybody could have set it to: the clock was set back.
-    if now < chore.due_at <= now + 2 * EVERY:
+    if now < chore.due_at <= now + 2 * IDLE_EVERY:
         return None
     # Of those that saw the same time, the first to change it has the turn.
     taken = chores.filter(pk=name, due_at=chore.due_at).update(due_at=now + EVERY)
     return (now, chore.state) if taken else None
-
-
-def _end_turn(name: str, state: dict[str, Any], *, is_complete: bool, using: str) -> None:
-    # What is left is the next turn's, at once.
-    sooner = {} if is_complete else {"due_at": queue.database_now(using)}
-    Chore.objects.using(using).filter(pk=name).update(state=state, **sooner)
 
 
 class Pruner:

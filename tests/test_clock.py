@@ -406,3 +406,38 @@ def test_a_clock_makes_a_round_whenever_what_comes_before_it_asks_for_one(transa
             assert rounds.acquire(timeout=10)
     finally:
         clock.shutdown()
+
+
+def test_a_clock_with_a_keeper_asks_for_due_jobs_only_when_told(transactional_db, monkeypatch, make_job):
+    rounds, asked = threading.Semaphore(0), threading.Semaphore(0)
+
+    def before_round():
+        rounds.release()
+        return 0.05
+
+    clock = Clock("default", before_round=before_round)
+    clock.has_keeper = True
+    ask = clock.seconds_until_due
+
+    def counted():
+        asked.release()
+        return ask()
+
+    monkeypatch.setattr(clock, "seconds_until_due", counted)
+    clock.start()
+    try:
+        assert asked.acquire(timeout=10)
+        for _ in range(5):
+            assert rounds.acquire(timeout=10)
+        assert not asked.acquire(blocking=False)
+
+        make_job(id="later", next_run_time=timezone.now() + timedelta(hours=1))
+        clock.expect_due(3600)
+        assert asked.acquire(timeout=10)
+        # The same news again is none.
+        clock.expect_due(3600)
+        for _ in range(5):
+            assert rounds.acquire(timeout=10)
+        assert not asked.acquire(blocking=False)
+    finally:
+        clock.shutdown()

@@ -41,7 +41,7 @@ def test_settings_are_read_anew_when_they_change(settings):
         ({"MOVED": {"a.b": "a:b"}}, "'a.b' is not of the form module:qualname"),
         ({"DATABASE": "nowhere"}, "no such alias in DATABASES (default)"),
         ({"CLOCK": "yes"}, "expected True or False"),
-        ({"LEASE_SECONDS": 6}, "at least twice HEARTBEAT_SECONDS (5)"),
+        ({"LEASE_SECONDS": 6}, "at least twice HEARTBEAT_SECONDS (6)"),
         (
             {"ENGINES": {"a": "thread"}},
             "no such engine as 'thread'; they are threads, processes, inline, celery",

@@ -324,6 +324,24 @@ def test_a_round_is_not_due_again_for_some_minutes(db):
     assert prune_in_turn() is not None
 
 
+def test_a_round_with_nothing_to_do_puts_the_next_one_off_for_longer(db, make_old):
+    def minutes_until_due():
+        return (Chore.objects.get().due_at - timezone.now()).total_seconds() / 60
+
+    make_old(1)
+    prune_in_turn()
+    assert 4 < minutes_until_due() < 6
+
+    be_due()
+    prune_in_turn()
+    assert 59 < minutes_until_due() < 61
+
+    make_old(1)
+    be_due()
+    prune_in_turn()
+    assert 4 < minutes_until_due() < 6
+
+
 def test_a_clock_that_was_set_back_does_not_put_rounds_off_for_long(db):
     prune_in_turn()
     Chore.objects.update(due_at=timezone.now() + timedelta(days=400))
