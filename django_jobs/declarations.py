@@ -124,6 +124,8 @@ class Declaring:
 
     def __init__(self, using: str) -> None:
         self.id = processes.new_worker_id()
+        # Those of its process, if it has any: they need not hear that it still lives.
+        self.ears: wakeup.Ears | None = None
         self._using = using
         self._next_look = 0.0
         self._fingerprint = ""
@@ -160,9 +162,7 @@ class Declaring:
             live = frozenset(row.fingerprint for row in rows if row is mine or _is_alive(row, mine.db_now))
             if live == self._settled:
                 if mine.expires_at - mine.db_now < EXPIRES / 2:
-                    Declarer.objects.using(self._using).filter(pk=self.id).update(
-                        expires_at=mine.db_now + EXPIRES
-                    )
+                    self._renew(mine.db_now + EXPIRES)
                 return DEPLOY_SECONDS if len(live) > 1 else LOOK_SECONDS
         self._fingerprint = fingerprint
         came_of_it = synchronise(self.id, fingerprint, definitions, using=self._using)
@@ -170,6 +170,15 @@ class Declaring:
         if came_of_it.again_in is not None:
             return came_of_it.again_in
         return DEPLOY_SECONDS if len(came_of_it.live) > 1 else LOOK_SECONDS
+
+    def _renew(self, expires_at: datetime) -> None:
+        def renew() -> int:
+            return Declarer.objects.using(self._using).filter(pk=self.id).update(expires_at=expires_at)
+
+        if self.ears is None:
+            renew()
+        else:
+            self.ears.unheard(renew)
 
     def leave(self) -> None:
         """Say that this process ends; what it declared stays until the others' next look."""

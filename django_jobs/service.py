@@ -114,6 +114,7 @@ class Service:
         if self._wants_clock:
             # Before the clock: it must not fire what this version of the code declares no more.
             self._declaring = self._declaring or Declaring(using)
+            self._declaring.ears = ears
             self._declaring.look_if_due()
             clock = Clock(using, before_round=self._declaring.look_if_due)
         if self._wants_worker:

@@ -300,6 +300,22 @@ def test_a_process_renews_its_word_in_time(version, django_assert_num_queries):
     assert Declarer.objects.get().expires_at > timezone.now() + timedelta(seconds=170)
 
 
+def test_a_process_does_not_wake_itself_by_renewing_its_word(version):
+    class Ears:
+        wrote = 0
+
+        def unheard(self, work):
+            self.wrote += work()
+
+    process = version(every(30)).start()
+    process.ears = Ears()
+    Declarer.objects.update(expires_at=timezone.now() + timedelta(seconds=80))
+
+    look(process)
+
+    assert process.ears.wrote == 1
+
+
 def test_it_looks_when_it_is_due_only(version, django_assert_num_queries):
     process = version(every(30)).start()
     process.look_if_due()
