@@ -32,6 +32,7 @@ from django_jobs import (
     queue,
     signals,
     snapshots,
+    steering,
     triggers,
     wakeup,
 )
@@ -56,7 +57,7 @@ from django_jobs.models import (
     jobs_database,
 )
 from django_jobs.options import NO_OPTIONS, JobOptions, checked_id
-from django_jobs.queue import NewRun
+from django_jobs.runs import NewRun, claimed, immediate_key, renewed
 from django_jobs.service import Service
 
 if TYPE_CHECKING:
@@ -433,7 +434,7 @@ class JobManager:
         arguments.check_arguments(path, function, args, kwargs)
         options = self._options.over(decorators.options_of(function))
         payload = arguments.stored_arguments(args, kwargs)
-        stored = queue.renewed(arguments.stored_options(options, function, args))
+        stored = renewed(arguments.stored_options(options, function, args))
         run = NewRun(
             job_id=uuid.uuid4().hex if job_id is None else checked_id(job_id),
             name=options.name or path.rpartition(":")[2],
@@ -474,7 +475,7 @@ class JobManager:
         ):
             run.status, run.worker_id = Status.RUNNING.value, worker.id
             (run_id,) = queue.enqueue([run], using=using)
-            return worker.promise(queue.claimed(run, run_id))
+            return worker.promise(claimed(run, run_id))
         run.status, run.worker_id = Status.READY.value, ""
         ids = queue.enqueue([run], using=using)
         if is_inline and run.run_after == "now":
@@ -483,7 +484,7 @@ class JobManager:
 
     def _enqueue_as(self, run: NewRun, options: JobOptions, using: str) -> None:
         """Insert a run under an id of the caller's choice, if `on_conflict` lets it."""
-        run.unique_key = queue.immediate_key(run.job_id)
+        run.unique_key = immediate_key(run.job_id)
         for _attempt in range(3):
             if not self._make_room(run.job_id, options, using):
                 return
@@ -508,9 +509,9 @@ class JobManager:
                 return False
             case "replace":
                 Job.objects.using(using).filter(pk=job_id).delete()
-                queue.cancel_waiting(Q(job_id=job_id), "replaced by a newer job of this id", using=using)
+                steering.cancel_waiting(Q(job_id=job_id), "replaced by a newer job of this id", using=using)
                 # A running one goes on; only its id is taken over.
-                queue.free_key(job_id, using=using)
+                steering.free_key(job_id, using=using)
                 return True
             case _:
                 raise ConflictingIdError(job_id)
@@ -623,7 +624,7 @@ class JobManager:
         using = jobs_database()
         with queue.write_transaction(using):
             deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
-            cancelled = queue.cancel_waiting(Q(job_id=job_id), "removed", using=using)
+            cancelled = steering.cancel_waiting(Q(job_id=job_id), "removed", using=using)
             if deleted:
                 wakeup.tell(wakeup.JOBS, using=using)
                 transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
@@ -648,7 +649,7 @@ class JobManager:
                 next_run_time=None, paused_at=timezone.now(), paused_by=by[:255]
             )
             is_there = bool(paused) or jobs.exists()
-            held = queue.hold(Q(job_id=job_id), using=using)
+            held = steering.hold(Q(job_id=job_id), using=using)
             self._changed(job_id, using)
         return is_there or bool(held) or Run.objects.using(using).held().filter(job_id=job_id).exists()
 
@@ -667,7 +668,7 @@ class JobManager:
             if row is not None:
                 _resume(row, using)
                 wakeup.tell(wakeup.JOBS, using=using)
-            released = queue.release(Q(job_id=job_id), using=using)
+            released = steering.release(Q(job_id=job_id), using=using)
             if released:
                 wakeup.tell(wakeup.RUNS, using=using)
             self._changed(job_id, using)
@@ -702,7 +703,7 @@ class JobManager:
         again = NewRun(
             job_id=job_id, name=last.name, func=last.func, payload=last.payload, signature=last.signature,
             queue_name=last.queue_name, priority=last.priority, kind=last.kind,
-            options=queue.renewed(last.options),
+            options=renewed(last.options),
         )  # fmt: skip
         with observers.adding([again]):
             ids = queue.enqueue([again], using=using)
@@ -724,7 +725,7 @@ class JobManager:
         """
         using = jobs_database()
         with queue.write_transaction(using):
-            cancelled, asked = queue.cancel(Q(job_id=job_id), using=using)
+            cancelled, asked = steering.cancel(Q(job_id=job_id), using=using)
             row = Job.objects.using(using).filter(pk=job_id, kind=Kind.SCHEDULED).first()
             if row is not None:
                 run = firing(row, None)
@@ -757,7 +758,7 @@ class JobManager:
         using = jobs_database()
         try:
             with transaction.atomic(using=using):
-                is_retried = queue.retry(run_id, using=using)
+                is_retried = steering.retry(run_id, using=using)
         except IntegrityError:
             return False
         if is_retried:
@@ -772,7 +773,7 @@ class JobManager:
             False when there is no such run, or it has ended.
         """
         using = jobs_database()
-        cancelled, asked = queue.cancel(Q(pk=run_id), using=using)
+        cancelled, asked = steering.cancel(Q(pk=run_id), using=using)
         if asked:
             wakeup.tell(wakeup.CANCELS, using=using)
         wakeup.tell_here(wakeup.FINISHED)
@@ -785,7 +786,7 @@ class JobManager:
         Returns:
             False when the queue was paused already.
         """
-        return queue.set_paused(name, is_paused=True, using=jobs_database())
+        return steering.set_paused(name, is_paused=True, using=jobs_database())
 
     @_from_anywhere
     def resume_queue(self, name: str) -> bool:
@@ -794,7 +795,7 @@ class JobManager:
         Returns:
             False when the queue was not paused.
         """
-        return queue.set_paused(name, is_paused=False, using=jobs_database())
+        return steering.set_paused(name, is_paused=False, using=jobs_database())
 
     def _changed(self, job_id: str, using: str) -> None:
         transaction.on_commit(lambda: signals.emit(signals.job_changed, job_id=job_id), using=using)
@@ -851,7 +852,7 @@ def _declare(row: Job, using: str) -> bool:
     for _attempt in range(3):
         old = Job.objects.using(using).select_for_update().filter(pk=row.pk).first()
         if old is None:
-            if Run.objects.using(using).unfinished().filter(unique_key=queue.immediate_key(row.id)).exists():
+            if Run.objects.using(using).unfinished().filter(unique_key=immediate_key(row.id)).exists():
                 raise ConflictingIdError(row.id)
             try:
                 JobStore(using).insert(row)

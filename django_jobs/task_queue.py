@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import arguments, codec, decorators, functions, queue, task_results
+from django_jobs import arguments, codec, decorators, functions, task_results
 from django_jobs.editions import as_json, edition_of
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
 from django_jobs.manager import _from_anywhere, get_job_manager
 from django_jobs.models import Run, jobs_database
-from django_jobs.queue import NewRun
+from django_jobs.runs import NewRun, renewed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def _new_run(
     before = (None,) if task.takes_context else ()
     arguments.check_arguments(path, task.func, (*before, *args), kwargs)
     policy = decorators.options_of(task.func).over(defaults)
-    options = queue.renewed(policy.stored(), max(now, task.run_after or now)) or {}
+    options = renewed(policy.stored(), max(now, task.run_after or now)) or {}
     hidden = arguments.hidden_positions(task.func, frozenset(policy.sensitive or ()))
     positions = [at - len(before) for at in hidden if 0 <= at - len(before) < len(args)]
     if positions:
