@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import dataclasses
 import os
 import threading
-import time
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -34,22 +29,20 @@ from django_jobs import (
     snapshots,
     steering,
     triggers,
+    waiting,
     wakeup,
 )
 from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.conf import jobs_settings
-from django_jobs.engines.threads import ThreadEngine
+from django_jobs.event_loops import from_anywhere, twin
 from django_jobs.exceptions import (
     BadPayload,
     ConflictingIdError,
-    JobCancelled,
-    JobFailed,
     JobLookupError,
     UnknownTrigger,
 )
 from django_jobs.models import (
     DEFAULT_QUEUE_NAME,
-    FINISHED,
     Job,
     Kind,
     Run,
@@ -66,68 +59,6 @@ if TYPE_CHECKING:
     from django_jobs.retry import Retry
 
     Func = Callable[..., Any] | str
-
-P = ParamSpec("P")
-R = TypeVar("R")
-S = TypeVar("S")
-
-_WAIT_FIRST, _WAIT_LONGEST = 0.01, 0.25
-
-
-def _from_anywhere(
-    method: Callable[Concatenate[S, P], R],
-) -> Callable[Concatenate[S, P], R]:
-    """Let a method that uses the database be called from a thread that runs an event loop.
-
-    Django forbids queries there. The call is made on a helper thread and waited for: one short
-    statement, as against the whole view having to change.
-    """
-
-    @wraps(method)
-    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not _is_in_a_loop():
-            return method(self, *args, **kwargs)
-        # With the caller's context: what traces its request finds the request there.
-        called = contextvars.copy_context()
-        result: R = _helper().submit(called.run, method, self, *args, **kwargs).result()
-        return result
-
-    return call
-
-
-def _is_in_a_loop() -> bool:
-    # The call itself is not made where this is caught: its errors would have it as their context.
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _twin(
-    method: Callable[Concatenate[JobManager, P], R],
-) -> Callable[Concatenate[JobManager, P], Coroutine[Any, Any, R]]:
-    """Return the async form of a method: the same call on Django's thread for synchronous code."""
-
-    @wraps(method)
-    async def call(self: JobManager, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await sync_to_async(method)(self, *args, **kwargs)
-
-    call.__doc__ = f"Await `{method.__name__}`."
-    return call
-
-
-_helper_lock = threading.Lock()
-_helper_engine: ThreadEngine | None = None
-
-
-def _helper() -> ThreadEngine:
-    global _helper_engine
-    with _helper_lock:
-        if _helper_engine is None:
-            _helper_engine = ThreadEngine(1, name="django_jobs-helper")
-        return _helper_engine
-
 
 # Every manager that a service may be started on; a child that is forked must forget those.
 _roots: weakref.WeakSet[JobManager] = weakref.WeakSet()
@@ -262,7 +193,7 @@ class JobManager:
 
     # Adding
 
-    @_from_anywhere
+    @from_anywhere
     def add_immediate_job(self, func: Func, /, *args: Any, job_id: str | None = None, **kwargs: Any) -> str:
         """Have a function called as soon as a worker is free.
 
@@ -288,7 +219,7 @@ class JobManager:
             self._enqueue_as(run, options, using)
         return run.job_id
 
-    @_from_anywhere
+    @from_anywhere
     def add_scheduled_job(
         self, func: Func, run_at: datetime, /, *args: Any, job_id: str | None = None, **kwargs: Any
     ) -> str:
@@ -306,7 +237,7 @@ class JobManager:
         """
         return self._add_job(func, triggers.at(run_at), args, kwargs, job_id, None, Kind.SCHEDULED)
 
-    @_from_anywhere
+    @from_anywhere
     def add_recurring_job(
         self,
         func: Func,
@@ -337,7 +268,7 @@ class JobManager:
         trigger = triggers.interval(interval_seconds)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
 
-    @_from_anywhere
+    @from_anywhere
     def add_cron_job(
         self,
         func: Func,
@@ -367,7 +298,7 @@ class JobManager:
         trigger = triggers.crontab(expression, timezone)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
 
-    @_from_anywhere
+    @from_anywhere
     def add_job(
         self,
         func: Func,
@@ -395,7 +326,7 @@ class JobManager:
         kind = Kind.SCHEDULED if triggers.is_once(trigger) else Kind.RECURRING
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, kind)
 
-    @_from_anywhere
+    @from_anywhere
     def add_many(self, jobs: Iterable[tuple[Any, ...]]) -> list[str]:
         """Add many immediate jobs, a few hundred to a statement; all of them or none.
 
@@ -579,7 +510,7 @@ class JobManager:
 
     # Looking
 
-    @_from_anywhere
+    @from_anywhere
     def get_job(self, job_id: str) -> snapshots.JobSnapshot | None:
         """Return a job that is scheduled, queued, running, or finished while history keeps it.
 
@@ -589,12 +520,12 @@ class JobManager:
         """
         return snapshots.one(str(job_id), using=jobs_database())
 
-    @_from_anywhere
+    @from_anywhere
     def get_jobs(self) -> list[snapshots.JobSnapshot]:
         """Return what is still to run: scheduled and recurring jobs, then queued and running ones."""
         return snapshots.unfinished(using=jobs_database())
 
-    @_from_anywhere
+    @from_anywhere
     def wait(self, job_id: str, timeout: float | None = None) -> Any:
         """Wait for a job's newest run to end, and return what its function returned.
 
@@ -608,11 +539,11 @@ class JobManager:
             TimeoutError: It has not ended in time; it goes on.
             JobLookupError: There is no such job.
         """
-        return _wait(job_id, timeout, jobs_database())
+        return waiting.wait(job_id, timeout, using=jobs_database())
 
     # Steering
 
-    @_from_anywhere
+    @from_anywhere
     def remove_job(self, job_id: str) -> bool:
         """Remove a job: its schedule ends and waiting runs are cancelled; a running one finishes.
 
@@ -631,7 +562,7 @@ class JobManager:
         wakeup.tell_here(wakeup.FINISHED)
         return bool(deleted or cancelled)
 
-    @_from_anywhere
+    @from_anywhere
     def pause_job(self, job_id: str, *, by: str = "") -> bool:
         """Keep a job from firing, and its waiting runs from starting, until `resume_job`.
 
@@ -653,7 +584,7 @@ class JobManager:
             self._changed(job_id, using)
         return is_there or bool(held) or Run.objects.using(using).held().filter(job_id=job_id).exists()
 
-    @_from_anywhere
+    @from_anywhere
     def resume_job(self, job_id: str) -> bool:
         """Undo `pause_job`: a recurring job goes on with its next time from now, what waited runs now.
 
@@ -674,7 +605,7 @@ class JobManager:
             self._changed(job_id, using)
         return row is not None or bool(released)
 
-    @_from_anywhere
+    @from_anywhere
     def run_job(self, job_id: str) -> str:
         """Run a job now, besides its schedule; a finished job runs once more.
 
@@ -697,7 +628,7 @@ class JobManager:
                 else:
                     wakeup.tell(wakeup.RUNS, using=using)
             return job_id
-        last = _last_run(job_id, using)
+        last = waiting.last_run(job_id, using)
         if last is None:
             raise JobLookupError(job_id)
         again = NewRun(
@@ -713,7 +644,7 @@ class JobManager:
             wakeup.tell(wakeup.RUNS, using=using)
         return job_id
 
-    @_from_anywhere
+    @from_anywhere
     def cancel_job(self, job_id: str) -> bool:
         """Cancel a job's unfinished runs; one that runs is asked to end, and decides when.
 
@@ -738,17 +669,17 @@ class JobManager:
         wakeup.tell_here(wakeup.FINISHED)
         return bool(cancelled or asked)
 
-    @_from_anywhere
+    @from_anywhere
     def retry_job(self, job_id: str) -> bool:
         """Make a job's newest run, if it ended without success, READY again; its history goes on.
 
         Returns:
             False when there is no such run.
         """
-        last = _last_run(job_id, jobs_database())
+        last = waiting.last_run(job_id, jobs_database())
         return last is not None and self.retry_run(last.pk)
 
-    @_from_anywhere
+    @from_anywhere
     def retry_run(self, run_id: int) -> bool:
         """Make one run that ended without success READY again.
 
@@ -765,7 +696,7 @@ class JobManager:
             wakeup.tell(wakeup.RUNS, using=using)
         return is_retried
 
-    @_from_anywhere
+    @from_anywhere
     def cancel_run(self, run_id: int) -> bool:
         """Cancel one run, as `cancel_job` does; its job goes on.
 
@@ -779,7 +710,7 @@ class JobManager:
         wakeup.tell_here(wakeup.FINISHED)
         return bool(cancelled or asked)
 
-    @_from_anywhere
+    @from_anywhere
     def pause_queue(self, name: str) -> bool:
         """Have workers claim nothing more from a queue, until `resume_queue`; what runs goes on.
 
@@ -788,7 +719,7 @@ class JobManager:
         """
         return steering.set_paused(name, is_paused=True, using=jobs_database())
 
-    @_from_anywhere
+    @from_anywhere
     def resume_queue(self, name: str) -> bool:
         """Undo `pause_queue`.
 
@@ -800,36 +731,30 @@ class JobManager:
     def _changed(self, job_id: str, using: str) -> None:
         transaction.on_commit(lambda: signals.emit(signals.job_changed, job_id=job_id), using=using)
 
-    astart = _twin(start)
-    ashutdown = _twin(shutdown)
-    aadd_immediate_job = _twin(add_immediate_job)
-    aadd_scheduled_job = _twin(add_scheduled_job)
-    aadd_recurring_job = _twin(add_recurring_job)
-    aadd_cron_job = _twin(add_cron_job)
-    aadd_job = _twin(add_job)
-    aadd_many = _twin(add_many)
-    aget_job = _twin(get_job)
-    aget_jobs = _twin(get_jobs)
-    aremove_job = _twin(remove_job)
-    apause_job = _twin(pause_job)
-    aresume_job = _twin(resume_job)
-    arun_job = _twin(run_job)
-    acancel_job = _twin(cancel_job)
-    aretry_job = _twin(retry_job)
-    aretry_run = _twin(retry_run)
-    acancel_run = _twin(cancel_run)
-    apause_queue = _twin(pause_queue)
-    aresume_queue = _twin(resume_queue)
+    astart = twin(start)
+    ashutdown = twin(shutdown)
+    aadd_immediate_job = twin(add_immediate_job)
+    aadd_scheduled_job = twin(add_scheduled_job)
+    aadd_recurring_job = twin(add_recurring_job)
+    aadd_cron_job = twin(add_cron_job)
+    aadd_job = twin(add_job)
+    aadd_many = twin(add_many)
+    aget_job = twin(get_job)
+    aget_jobs = twin(get_jobs)
+    aremove_job = twin(remove_job)
+    apause_job = twin(pause_job)
+    aresume_job = twin(resume_job)
+    arun_job = twin(run_job)
+    acancel_job = twin(cancel_job)
+    aretry_job = twin(retry_job)
+    aretry_run = twin(retry_run)
+    acancel_run = twin(cancel_run)
+    apause_queue = twin(pause_queue)
+    aresume_queue = twin(resume_queue)
 
     async def await_job(self, job_id: str, timeout: float | None = None) -> Any:
         """Await `wait`, without holding a thread meanwhile (`await` is a word of Python's own)."""
-        using = jobs_database()
-        for pause in _pauses(timeout):
-            run = await sync_to_async(_newest_run)(job_id, using)
-            if run is not None and run.status in FINISHED:
-                return _outcome(run)
-            await asyncio.sleep(pause)
-        raise _too_late(job_id, timeout)
+        return await waiting.await_end(job_id, timeout, using=jobs_database())
 
 
 def _entry(entry: Any) -> tuple[Func, tuple[Any, ...], dict[str, Any]]:
@@ -892,70 +817,6 @@ def _resume(row: Job, using: str) -> None:
         jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=next_run_time)
 
 
-def _last_run(job_id: str, using: str) -> Run | None:
-    return Run.objects.using(using).filter(job_id=job_id).order_by("-id").first()
-
-
-def _newest_run(job_id: str, using: str) -> Run | None:
-    """Return a job's newest run; None when the job has not run yet.
-
-    Raises:
-        JobLookupError: There is no such job.
-    """
-    last = _last_run(job_id, using)
-    if last is None and not Job.objects.using(using).filter(pk=job_id).exists():
-        raise JobLookupError(job_id)
-    return last
-
-
-def _outcome(run: Run) -> Any:
-    match run.status:
-        case Status.SUCCESSFUL:
-            return None if run.result is None else codec.loads(run.result)
-        case Status.CANCELLED:
-            raise JobCancelled(run.job_id)
-        case _:
-            trace = (run.errors or [{}])[-1].get("traceback", "")
-            raise JobFailed(run.job_id, run.error, trace)
-
-
-def _pauses(timeout: float | None) -> Iterable[float]:
-    """Yield the pauses between looks, growing, until the time is over; the last look comes at its end."""
-    end = None if timeout is None else time.monotonic() + timeout
-    pause = _WAIT_FIRST
-    while True:
-        left = pause if end is None else end - time.monotonic()
-        yield max(0.0, min(pause, left))
-        if end is not None and left <= 0:
-            return
-        pause = min(_WAIT_LONGEST, pause * 1.5)
-
-
-def _too_late(job_id: str, timeout: float | None) -> TimeoutError:
-    return TimeoutError(f"job {job_id!r} has not ended after {timeout:g} s; it goes on")
-
-
-def _wait(job_id: str, timeout: float | None, using: str) -> Any:
-    heard = threading.Event()
-
-    def hear(topic: str) -> None:
-        if topic in {wakeup.FINISHED, wakeup.ANYTHING}:
-            heard.set()
-
-    # Runs of this process are heard of at once, those of others at the next look.
-    wakeup.subscribe(hear)
-    try:
-        for pause in _pauses(timeout):
-            heard.clear()
-            run = _newest_run(job_id, using)
-            if run is not None and run.status in FINISHED:
-                return _outcome(run)
-            heard.wait(pause)
-    finally:
-        wakeup.unsubscribe(hear)
-    raise _too_late(job_id, timeout)
-
-
 _manager: JobManager | None = None
 _manager_lock = threading.Lock()
 
@@ -965,8 +826,8 @@ def _forget_parent() -> None:
 
     What the parent claimed stays the parent's: a child that ends must not hand it back.
     """
-    global _manager_lock, _helper_lock, _helper_engine
-    _manager_lock, _helper_lock, _helper_engine = threading.Lock(), threading.Lock(), None
+    global _manager_lock
+    _manager_lock = threading.Lock()
     for manager in _roots:
         manager._lock = threading.RLock()
         manager._service = None

@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from django_jobs import arguments, codec, decorators, functions, task_results
 from django_jobs.editions import as_json, edition_of
+from django_jobs.event_loops import from_anywhere
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
-from django_jobs.manager import _from_anywhere, get_job_manager
+from django_jobs.manager import get_job_manager
 from django_jobs.models import Run, jobs_database
 from django_jobs.runs import NewRun, renewed
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 task_results.connect()
 
 
-@_from_anywhere
+@from_anywhere
 def enqueue(
     backend: Any, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], policy: JobOptions
 ) -> Any:
@@ -120,7 +121,7 @@ def _path(task: Any) -> str:
     return path
 
 
-@_from_anywhere
+@from_anywhere
 def get_result(result_id: str) -> Any:
     """Return the TaskResult of an id, of the job's newest run; None where there is no such task."""
     if "\x00" in result_id:
