@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
-import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager, nullcontext
-from datetime import UTC, datetime, timedelta, tzinfo
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from django_jobs import (
-    arguments,
-    codec,
     conf,
     decorators,
-    functions,
-    inline,
-    observers,
+    insertion,
+    job_rows,
     queue,
     signals,
     snapshots,
@@ -32,33 +24,21 @@ from django_jobs import (
     waiting,
     wakeup,
 )
-from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.conf import jobs_settings
 from django_jobs.event_loops import from_anywhere, twin
-from django_jobs.exceptions import (
-    BadPayload,
-    ConflictingIdError,
-    JobLookupError,
-    UnknownTrigger,
-)
-from django_jobs.models import (
-    DEFAULT_QUEUE_NAME,
-    Job,
-    Kind,
-    Run,
-    Status,
-    jobs_database,
-)
-from django_jobs.options import NO_OPTIONS, JobOptions, checked_id
-from django_jobs.runs import NewRun, claimed, immediate_key, renewed
+from django_jobs.exceptions import JobLookupError
+from django_jobs.models import Job, Kind, Run, jobs_database
+from django_jobs.options import NO_OPTIONS, JobOptions
 from django_jobs.service import Service
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from datetime import datetime, timedelta, tzinfo
+
     from apscheduler.triggers.base import BaseTrigger
 
+    from django_jobs.insertion import Func
     from django_jobs.retry import Retry
-
-    Func = Callable[..., Any] | str
 
 # Every manager that a service may be started on; a child that is forked must forget those.
 _roots: weakref.WeakSet[JobManager] = weakref.WeakSet()
@@ -143,6 +123,11 @@ class JobManager:
         """Whether `start` was called in this process, and `shutdown` was not since."""
         return self._root._service is not None
 
+    @property
+    def service(self) -> Service | None:
+        """What works in this process, from `start` to `shutdown`."""
+        return self._root._service
+
     def using(
         self,
         *,
@@ -212,11 +197,11 @@ class JobManager:
             ValueError: The function cannot be found by name, or the id is too long.
         """
         using = jobs_database()
-        run, options = self._new_run(func, args, kwargs, job_id)
+        run, options = insertion.new_run(self._options, func, args, kwargs, job_id)
         if job_id is None:
-            self._insert(run, using)()
+            insertion.insert(run, self._root._service, using=using)()
         else:
-            self._enqueue_as(run, options, using)
+            insertion.insert_under_its_id(run, options, self._root._service, using=using)
         return run.job_id
 
     @from_anywhere
@@ -340,112 +325,10 @@ class JobManager:
         Raises:
             TypeError: As `add_immediate_job`, naming the position of the job in the list.
         """
-        runs = []
-        for index, entry in enumerate(jobs):
-            try:
-                func, args, kwargs = _entry(entry)
-                runs.append(self._new_run(func, args, kwargs, None)[0])
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"job {index} of add_many: {error}") from error
+        runs = insertion.new_runs(self._options, jobs)
         if runs:
-            using = jobs_database()
-            at_once = conf.queues_of("inline")
-            with observers.adding(runs), transaction.atomic(using=using):
-                queue.enqueue([run for run in runs if run.queue_name not in at_once], using=using)
-                wakeup.tell(wakeup.RUNS, using=using)
-                for run in runs:
-                    if run.queue_name in at_once:
-                        self._insert_one(run, using)()
+            insertion.insert_many(runs, self._root._service, using=jobs_database())
         return [run.job_id for run in runs]
-
-    def _new_run(
-        self, func: Func, args: tuple[Any, ...], kwargs: dict[str, Any], job_id: str | None
-    ) -> tuple[NewRun, JobOptions]:
-        path, function = functions.path_of(func)
-        arguments.check_arguments(path, function, args, kwargs)
-        options = self._options.over(decorators.options_of(function))
-        payload = arguments.stored_arguments(args, kwargs)
-        stored = renewed(arguments.stored_options(options, function, args))
-        run = NewRun(
-            job_id=uuid.uuid4().hex if job_id is None else checked_id(job_id),
-            name=options.name or path.rpartition(":")[2],
-            func=path,
-            payload=payload,
-            signature=codec.sign(path, payload),
-            queue_name=options.queue_name or DEFAULT_QUEUE_NAME,
-            priority=options.priority or 0,
-            options=stored,
-        )
-        return run, options
-
-    def _insert(self, run: NewRun, using: str) -> Callable[[], None]:
-        """Insert a run, as this process's own worker's if it can begin at once.
-
-        Args:
-            run: As it would be claimed.
-            using: Alias of the database.
-
-        Returns:
-            What has it begin when the transaction under way commits, to be called before that ends.
-        """
-        if observers.installed:
-            with observers.adding([run]):
-                return self._insert_one(run, using)
-        return self._insert_one(run, using)
-
-    def _insert_one(self, run: NewRun, using: str) -> Callable[[], None]:
-        service = self._root._service
-        worker = None if service is None else service.worker
-        is_inline = inline.is_inline(run.queue_name)
-        if (
-            worker is not None
-            and not is_inline
-            and worker.using == using
-            and run.run_after == "now"
-            and worker.would_begin(run.queue_name)
-        ):
-            run.status, run.worker_id = Status.RUNNING.value, worker.id
-            (run_id,) = queue.enqueue([run], using=using)
-            return worker.promise(claimed(run, run_id))
-        run.status, run.worker_id = Status.READY.value, ""
-        ids = queue.enqueue([run], using=using)
-        if is_inline and run.run_after == "now":
-            return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
-        return lambda: wakeup.tell(wakeup.RUNS, using=using)
-
-    def _enqueue_as(self, run: NewRun, options: JobOptions, using: str) -> None:
-        """Insert a run under an id of the caller's choice, if `on_conflict` lets it."""
-        run.unique_key = immediate_key(run.job_id)
-        for _attempt in range(3):
-            if not self._make_room(run.job_id, options, using):
-                return
-            try:
-                # A savepoint: where the id is taken the caller's transaction must live on.
-                with transaction.atomic(using=using):
-                    self._insert(run, using)()
-            except IntegrityError:
-                # Somebody took the id between our look and our insert.
-                continue
-            return
-        raise ConflictingIdError(run.job_id)
-
-    def _make_room(self, job_id: str, options: JobOptions, using: str) -> bool:
-        """Apply `on_conflict` where an id is unfinished; return whether to go on."""
-        is_scheduled = Job.objects.using(using).filter(pk=job_id).exists()
-        is_queued = Run.objects.using(using).unfinished().filter(job_id=job_id).exists()
-        if not is_scheduled and not is_queued:
-            return True
-        match options.on_conflict:
-            case "skip":
-                return False
-            case "replace":
-                Job.objects.using(using).filter(pk=job_id).delete()
-                steering.cancel_waiting(Q(job_id=job_id), "replaced by a newer job of this id", using=using)
-                # A running one goes on; only its id is taken over.
-                steering.free_key(job_id, using=using)
-                return True
-            case _:
-                raise ConflictingIdError(job_id)
 
     def _add_job(
         self,
@@ -457,55 +340,11 @@ class JobManager:
         max_instances: int | None,
         kind: Kind,
     ) -> str:
-        run, options = self._new_run(func, args, kwargs, job_id)
-        # The firings of others have nothing to do with who added them.
-        with observers.adding([run]) if kind is Kind.SCHEDULED and observers.installed else nullcontext():
-            return self._write_job(run, options, trigger, job_id, max_instances, kind)
-
-    def _write_job(
-        self,
-        run: NewRun,
-        options: JobOptions,
-        trigger: BaseTrigger,
-        job_id: str | None,
-        max_instances: int | None,
-        kind: Kind,
-    ) -> str:
-        using = jobs_database()
-        # An argument of the call is nearer than `using()`, but 1 is also what nobody chose.
-        instances = options.max_instances if max_instances in {None, 1} else max_instances
-        if instances is not None:
-            dataclasses.replace(NO_OPTIONS, max_instances=instances).validate()
-        row = Job(
-            id=run.job_id,
-            name=run.name,
-            func=run.func,
-            payload=run.payload,
-            signature=run.signature,
-            queue_name=run.queue_name,
-            priority=run.priority,
-            options=run.options and {key: value for key, value in run.options.items() if key != "expires_at"},
-            kind=kind.value,
-            job_state=triggers.dumps(trigger),
-            next_run_time=triggers.first(trigger, datetime.now(UTC)),
-            max_instances=instances or 1,
-            coalesce=options.coalesce is not False,
-            misfire_grace_time=options.misfire_grace_time,
-        )
-        with transaction.atomic(using=using):
-            if job_id is None:
-                row.save(using=using, force_insert=True)
-                is_new = True
-            elif kind is Kind.RECURRING:
-                is_new = _declare(row, using)
-            elif self._make_room(row.id, options, using):
-                JobStore(using).insert(row)
-                is_new = True
-            else:
-                return run.job_id
-            wakeup.tell(wakeup.JOBS, using=using)
-            signal = signals.job_added if is_new else signals.job_changed
-            transaction.on_commit(lambda: signals.emit(signal, job_id=run.job_id), using=using)
+        run, options = insertion.new_run(self._options, func, args, kwargs, job_id)
+        job_rows.add(
+            run, options, trigger, kind, max_instances=max_instances, is_named=job_id is not None,
+            using=jobs_database(),
+        )  # fmt: skip
         return run.job_id
 
     # Looking
@@ -575,13 +414,9 @@ class JobManager:
         """
         using = jobs_database()
         with queue.write_transaction(using):
-            jobs = Job.objects.using(using).filter(pk=job_id)
-            paused = jobs.filter(next_run_time__isnull=False).update(
-                next_run_time=None, paused_at=timezone.now(), paused_by=by[:255]
-            )
-            is_there = bool(paused) or jobs.exists()
+            is_there = job_rows.pause(job_id, by, using=using)
             held = steering.hold(Q(job_id=job_id), using=using)
-            self._changed(job_id, using)
+            job_rows.tell_of_change(job_id, using=using)
         return is_there or bool(held) or Run.objects.using(using).held().filter(job_id=job_id).exists()
 
     @from_anywhere
@@ -597,12 +432,12 @@ class JobManager:
         with queue.write_transaction(using):
             row = Job.objects.using(using).filter(pk=job_id).first()
             if row is not None:
-                _resume(row, using)
+                job_rows.resume(row, using=using)
                 wakeup.tell(wakeup.JOBS, using=using)
             released = steering.release(Q(job_id=job_id), using=using)
             if released:
                 wakeup.tell(wakeup.RUNS, using=using)
-            self._changed(job_id, using)
+            job_rows.tell_of_change(job_id, using=using)
         return row is not None or bool(released)
 
     @from_anywhere
@@ -618,30 +453,12 @@ class JobManager:
         using = jobs_database()
         row = Job.objects.using(using).filter(pk=job_id).first()
         if row is not None:
-            run = firing(row, None)
-            with observers.adding([run]), queue.write_transaction(using):
-                ids = queue.enqueue([run], using=using)
-                if ids:
-                    Job.objects.using(using).filter(pk=job_id).update(last_run_id=ids[0])
-                if ids and inline.is_inline(row.queue_name):
-                    inline.execute_on_commit(ids[0], row.queue_name, using=using)
-                else:
-                    wakeup.tell(wakeup.RUNS, using=using)
+            insertion.insert_firing(row, using=using)
             return job_id
-        last = waiting.last_run(job_id, using)
+        last = waiting.last_run(job_id, using=using)
         if last is None:
             raise JobLookupError(job_id)
-        again = NewRun(
-            job_id=job_id, name=last.name, func=last.func, payload=last.payload, signature=last.signature,
-            queue_name=last.queue_name, priority=last.priority, kind=last.kind,
-            options=renewed(last.options),
-        )  # fmt: skip
-        with observers.adding([again]):
-            ids = queue.enqueue([again], using=using)
-        if inline.is_inline(again.queue_name):
-            inline.execute_on_commit(ids[0], again.queue_name, using=using)
-        else:
-            wakeup.tell(wakeup.RUNS, using=using)
+        insertion.insert_again(last, using=using)
         return job_id
 
     @from_anywhere
@@ -657,13 +474,7 @@ class JobManager:
         using = jobs_database()
         with queue.write_transaction(using):
             cancelled, asked = steering.cancel(Q(job_id=job_id), using=using)
-            row = Job.objects.using(using).filter(pk=job_id, kind=Kind.SCHEDULED).first()
-            if row is not None:
-                run = firing(row, None)
-                run.status = Status.CANCELLED.value
-                queue.enqueue([run], using=using)
-                row.delete(using=using)
-                cancelled += 1
+            cancelled += job_rows.cancel_scheduled(job_id, using=using)
             if asked:
                 wakeup.tell(wakeup.CANCELS, using=using)
         wakeup.tell_here(wakeup.FINISHED)
@@ -676,7 +487,7 @@ class JobManager:
         Returns:
             False when there is no such run.
         """
-        last = waiting.last_run(job_id, jobs_database())
+        last = waiting.last_run(job_id, using=jobs_database())
         return last is not None and self.retry_run(last.pk)
 
     @from_anywhere
@@ -728,9 +539,6 @@ class JobManager:
         """
         return steering.set_paused(name, is_paused=False, using=jobs_database())
 
-    def _changed(self, job_id: str, using: str) -> None:
-        transaction.on_commit(lambda: signals.emit(signals.job_changed, job_id=job_id), using=using)
-
     astart = twin(start)
     ashutdown = twin(shutdown)
     aadd_immediate_job = twin(add_immediate_job)
@@ -755,66 +563,6 @@ class JobManager:
     async def await_job(self, job_id: str, timeout: float | None = None) -> Any:
         """Await `wait`, without holding a thread meanwhile (`await` is a word of Python's own)."""
         return await waiting.await_end(job_id, timeout, using=jobs_database())
-
-
-def _entry(entry: Any) -> tuple[Func, tuple[Any, ...], dict[str, Any]]:
-    if callable(entry) or isinstance(entry, str):
-        return entry, (), {}
-    if not isinstance(entry, tuple | list) or not 1 <= len(entry) <= 3:
-        raise TypeError(f"expected (func, args) or (func, args, kwargs), not {entry!r:.100}")
-    func, args, kwargs = (*entry, (), {})[:3] if len(entry) == 1 else (*entry, {})[:3]
-    if not isinstance(args, tuple | list) or not isinstance(kwargs, Mapping):
-        raise TypeError("expected (func, args) or (func, args, kwargs) with a list or tuple and a dict")
-    return func, tuple(args), dict(kwargs)
-
-
-def _declare(row: Job, using: str) -> bool:
-    """Insert or update a recurring job; return whether it is new."""
-    columns = (
-        "name", "func", "payload", "signature", "queue_name", "priority", "options", "kind", "job_state",
-        "max_instances", "coalesce", "misfire_grace_time",
-    )  # fmt: skip
-    for _attempt in range(3):
-        old = Job.objects.using(using).select_for_update().filter(pk=row.pk).first()
-        if old is None:
-            if Run.objects.using(using).unfinished().filter(unique_key=immediate_key(row.id)).exists():
-                raise ConflictingIdError(row.id)
-            try:
-                JobStore(using).insert(row)
-            except ConflictingIdError:
-                # Another process declares it at the same time: update what it wrote.
-                continue
-            return True
-        if triggers.same(old.job_state, row.job_state):
-            # The old one goes on as it was, with its start and its next run.
-            row.job_state = old.job_state
-            row.next_run_time = old.next_run_time
-        elif old.paused_at is not None:
-            row.next_run_time = None
-        for column in columns:
-            setattr(old, column, getattr(row, column))
-        old.next_run_time = row.next_run_time
-        old.broken_reason = ""
-        # Added from now on, not declared: the nearer word.
-        old.declared, old.overrides = None, {}
-        old.save(using=using)
-        return False
-    raise ConflictingIdError(row.id)
-
-
-def _resume(row: Job, using: str) -> None:
-    jobs = Job.objects.using(using).filter(pk=row.pk)
-    try:
-        trigger = read_trigger(row)
-    except (UnknownTrigger, BadPayload) as error:
-        jobs.update(broken_reason=str(error))
-        return
-    next_run_time = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
-    if next_run_time is None:
-        # As for APScheduler: a job that will never fire again has ended.
-        jobs.delete()
-    else:
-        jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=next_run_time)
 
 
 _manager: JobManager | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import arguments, codec, decorators, functions, task_results
+from django_jobs import arguments, codec, decorators, functions, insertion, task_results
 from django_jobs.editions import as_json, edition_of
 from django_jobs.event_loops import from_anywhere
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
@@ -49,7 +49,7 @@ def enqueue(
     plain_args, plain_kwargs = as_json(args), as_json(kwargs)
     run = _new_run(task, tuple(plain_args), plain_kwargs, now, backend.alias, policy)
     using = jobs_database()
-    begin = get_job_manager()._insert(run, using)
+    begin = insertion.insert(run, get_job_manager().service, using=using)
     edition = edition_of(task)
     result = edition.base.TaskResult(
         task=task,

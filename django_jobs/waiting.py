@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FIRST, _LONGEST = 0.01, 0.25
 
 
-def last_run(job_id: str, using: str) -> Run | None:
+def last_run(job_id: str, *, using: str) -> Run | None:
     """Return a job's newest run; None when it has none."""
     return Run.objects.using(using).filter(job_id=job_id).order_by("-id").first()
 
@@ -63,7 +63,7 @@ def _newest_run(job_id: str, using: str) -> Run | None:
     Raises:
         JobLookupError: There is no such job.
     """
-    last = last_run(job_id, using)
+    last = last_run(job_id, using=using)
     if last is None and not Job.objects.using(using).filter(pk=job_id).exists():
         raise JobLookupError(job_id)
     return last
