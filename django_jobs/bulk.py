@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.translation import gettext, gettext_noop
 
-from django_jobs import queue, selection, wakeup
+from django_jobs import selection, steering, wakeup
 from django_jobs.context import current_run
 from django_jobs.decorators import job
 from django_jobs.manager import get_job_manager
@@ -107,7 +107,7 @@ def retry(ids: Sequence[int], using: str) -> list[Change]:
     for pk, name, status, _ in _rows(ids, using):
         if get_job_manager().retry_run(pk):
             changes.append((pk, name, CHANGE, said(RETRIED, status, Status.READY)))
-        elif queue.release(Q(pk=pk), using=using):
+        elif steering.release(Q(pk=pk), using=using):
             # Held, as a run that is paused or broken is: a broken immediate job has no other page.
             wakeup.tell(wakeup.RUNS, using=using)
             changes.append((pk, name, CHANGE, said(RELEASED, gettext("held"), Status.READY)))
@@ -117,7 +117,7 @@ def retry(ids: Sequence[int], using: str) -> list[Change]:
 def cancel(ids: Sequence[int], using: str) -> list[Change]:
     """Cancel runs that wait, and ask those that run to stop; return what changed."""
     before = {pk: (status, asked) for pk, _, status, asked in _rows(ids, using)}
-    _, asked = queue.cancel(Q(pk__in=ids), using=using)
+    _, asked = steering.cancel(Q(pk__in=ids), using=using)
     if asked:
         wakeup.tell(wakeup.CANCELS, using=using)
     wakeup.tell_here(wakeup.FINISHED)

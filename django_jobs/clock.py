@@ -28,7 +28,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage, give_back
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
-from django_jobs.queue import NewRun
+from django_jobs.runs import NewRun, firing_key, renewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -283,10 +283,10 @@ def firing(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun
         signature=row.signature,
         queue_name=row.queue_name,
         priority=row.priority,
-        options=queue.renewed(row.options, scheduled_at),
+        options=renewed(row.options, scheduled_at),
         kind=row.kind,
         scheduled_at=scheduled_at,
-        unique_key=None if scheduled_at is None else queue.firing_key(row.id, scheduled_at),
+        unique_key=None if scheduled_at is None else firing_key(row.id, scheduled_at),
         status=(Status.SKIPPED if skipped else Status.READY).value,
         error=skipped,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from django_jobs.queue import ClaimedRun, Outcome
+    from django_jobs.runs import ClaimedRun, Outcome
 
 MOST_AT_ONCE = 1000
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db.models import Count, Min, Q
 
-from django_jobs import queue
+from django_jobs import queue, steering
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Job, Run, Worker, jobs_database
 
@@ -170,7 +170,7 @@ def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
         )
     )
     found = {row["queue_name"]: row for row in rows}
-    paused = set(queue.paused_queues(using=using))
+    paused = set(steering.paused_queues(using=using))
     nothing: dict[str, Any] = {"due": 0, "later": 0, "held": 0, "oldest": None}
     reports = []
     for name in sorted({*found, *paused}):

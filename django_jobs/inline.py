@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, transaction
 
-from django_jobs import __version__, codec, context, processes, queue, signals, tallies, wakeup
+from django_jobs import __version__, codec, context, processes, queue, signals, steering, tallies, wakeup
 from django_jobs.clock import Clock
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import RunInterrupted
 from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
+from django_jobs.runs import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -76,14 +76,14 @@ class InlineWorker:
 
     def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that any worker would claim first, of some queues or of all that are not paused."""
-        paused = queue.paused_queues(using=self._using)
+        paused = steering.paused_queues(using=self._using)
         runs = queue.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
         return runs[0] if runs else None
 
     def next_deferred(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that will be due next, before it is."""
         waiting = Run.objects.using(self._using).ready().filter(run_after__isnull=False)
-        waiting = waiting.exclude(queue_name__in=queue.paused_queues(using=self._using))
+        waiting = waiting.exclude(queue_name__in=steering.paused_queues(using=self._using))
         if queues:
             waiting = waiting.filter(queue_name__in=queues)
         first = waiting.order_by("run_after", "-priority", "id").values_list("pk", flat=True).first()
@@ -165,7 +165,7 @@ def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
     """
 
     def execute() -> None:
-        if queue_name in queue.paused_queues(using=using):
+        if queue_name in steering.paused_queues(using=using):
             return
         with inline_worker(using) as worker:
             run = worker.take(run_id)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs import connections, history, processes, queue, wakeup
+from django_jobs import connections, history, processes, queue, steering, wakeup
 from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage
 from django_jobs.models import Worker as WorkerRow
@@ -206,7 +206,7 @@ class Keeper:
 
     def _look_at_queues(self) -> None:
         self._queues.clear()
-        self._note_paused(queue.paused_queues(using=self._using))
+        self._note_paused(steering.paused_queues(using=self._using))
 
     def _note_paused(self, paused: Sequence[str]) -> None:
         before, self._worker.paused = self._worker.paused, tuple(paused)

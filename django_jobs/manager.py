@@ -2,131 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import dataclasses
 import os
 import threading
-import time
-import uuid
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager, nullcontext
-from datetime import UTC, datetime, timedelta, tzinfo
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.db import IntegrityError, transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from django_jobs import (
-    arguments,
-    codec,
     conf,
     decorators,
-    functions,
-    inline,
-    observers,
+    insertion,
+    job_rows,
     queue,
     signals,
     snapshots,
+    steering,
     triggers,
+    waiting,
     wakeup,
 )
-from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.conf import jobs_settings
-from django_jobs.engines.threads import ThreadEngine
-from django_jobs.exceptions import (
-    BadPayload,
-    ConflictingIdError,
-    JobCancelled,
-    JobFailed,
-    JobLookupError,
-    UnknownTrigger,
-)
-from django_jobs.models import (
-    DEFAULT_QUEUE_NAME,
-    FINISHED,
-    Job,
-    Kind,
-    Run,
-    Status,
-    jobs_database,
-)
-from django_jobs.options import NO_OPTIONS, JobOptions, checked_id
-from django_jobs.queue import NewRun
+from django_jobs.event_loops import from_anywhere, twin
+from django_jobs.exceptions import JobLookupError
+from django_jobs.models import Job, Kind, Run, jobs_database
+from django_jobs.options import NO_OPTIONS, JobOptions
 from django_jobs.service import Service
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from datetime import datetime, timedelta, tzinfo
+
     from apscheduler.triggers.base import BaseTrigger
 
+    from django_jobs.insertion import Func
     from django_jobs.retry import Retry
-
-    Func = Callable[..., Any] | str
-
-P = ParamSpec("P")
-R = TypeVar("R")
-S = TypeVar("S")
-
-_WAIT_FIRST, _WAIT_LONGEST = 0.01, 0.25
-
-
-def _from_anywhere(
-    method: Callable[Concatenate[S, P], R],
-) -> Callable[Concatenate[S, P], R]:
-    """Let a method that uses the database be called from a thread that runs an event loop.
-
-    Django forbids queries there. The call is made on a helper thread and waited for: one short
-    statement, as against the whole view having to change.
-    """
-
-    @wraps(method)
-    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not _is_in_a_loop():
-            return method(self, *args, **kwargs)
-        # With the caller's context: what traces its request finds the request there.
-        called = contextvars.copy_context()
-        result: R = _helper().submit(called.run, method, self, *args, **kwargs).result()
-        return result
-
-    return call
-
-
-def _is_in_a_loop() -> bool:
-    # The call itself is not made where this is caught: its errors would have it as their context.
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _twin(
-    method: Callable[Concatenate[JobManager, P], R],
-) -> Callable[Concatenate[JobManager, P], Coroutine[Any, Any, R]]:
-    """Return the async form of a method: the same call on Django's thread for synchronous code."""
-
-    @wraps(method)
-    async def call(self: JobManager, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await sync_to_async(method)(self, *args, **kwargs)
-
-    call.__doc__ = f"Await `{method.__name__}`."
-    return call
-
-
-_helper_lock = threading.Lock()
-_helper_engine: ThreadEngine | None = None
-
-
-def _helper() -> ThreadEngine:
-    global _helper_engine
-    with _helper_lock:
-        if _helper_engine is None:
-            _helper_engine = ThreadEngine(1, name="django_jobs-helper")
-        return _helper_engine
-
 
 # Every manager that a service may be started on; a child that is forked must forget those.
 _roots: weakref.WeakSet[JobManager] = weakref.WeakSet()
@@ -211,6 +123,11 @@ class JobManager:
         """Whether `start` was called in this process, and `shutdown` was not since."""
         return self._root._service is not None
 
+    @property
+    def service(self) -> Service | None:
+        """What works in this process, from `start` to `shutdown`."""
+        return self._root._service
+
     def using(
         self,
         *,
@@ -261,7 +178,7 @@ class JobManager:
 
     # Adding
 
-    @_from_anywhere
+    @from_anywhere
     def add_immediate_job(self, func: Func, /, *args: Any, job_id: str | None = None, **kwargs: Any) -> str:
         """Have a function called as soon as a worker is free.
 
@@ -280,14 +197,14 @@ class JobManager:
             ValueError: The function cannot be found by name, or the id is too long.
         """
         using = jobs_database()
-        run, options = self._new_run(func, args, kwargs, job_id)
+        run, options = insertion.new_run(self._options, func, args, kwargs, job_id)
         if job_id is None:
-            self._insert(run, using)()
+            insertion.insert(run, self._root._service, using=using)()
         else:
-            self._enqueue_as(run, options, using)
+            insertion.insert_under_its_id(run, options, self._root._service, using=using)
         return run.job_id
 
-    @_from_anywhere
+    @from_anywhere
     def add_scheduled_job(
         self, func: Func, run_at: datetime, /, *args: Any, job_id: str | None = None, **kwargs: Any
     ) -> str:
@@ -305,7 +222,7 @@ class JobManager:
         """
         return self._add_job(func, triggers.at(run_at), args, kwargs, job_id, None, Kind.SCHEDULED)
 
-    @_from_anywhere
+    @from_anywhere
     def add_recurring_job(
         self,
         func: Func,
@@ -336,7 +253,7 @@ class JobManager:
         trigger = triggers.interval(interval_seconds)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
 
-    @_from_anywhere
+    @from_anywhere
     def add_cron_job(
         self,
         func: Func,
@@ -366,7 +283,7 @@ class JobManager:
         trigger = triggers.crontab(expression, timezone)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
 
-    @_from_anywhere
+    @from_anywhere
     def add_job(
         self,
         func: Func,
@@ -394,7 +311,7 @@ class JobManager:
         kind = Kind.SCHEDULED if triggers.is_once(trigger) else Kind.RECURRING
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, kind)
 
-    @_from_anywhere
+    @from_anywhere
     def add_many(self, jobs: Iterable[tuple[Any, ...]]) -> list[str]:
         """Add many immediate jobs, a few hundred to a statement; all of them or none.
 
@@ -408,112 +325,10 @@ class JobManager:
         Raises:
             TypeError: As `add_immediate_job`, naming the position of the job in the list.
         """
-        runs = []
-        for index, entry in enumerate(jobs):
-            try:
-                func, args, kwargs = _entry(entry)
-                runs.append(self._new_run(func, args, kwargs, None)[0])
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"job {index} of add_many: {error}") from error
+        runs = insertion.new_runs(self._options, jobs)
         if runs:
-            using = jobs_database()
-            at_once = conf.queues_of("inline")
-            with observers.adding(runs), transaction.atomic(using=using):
-                queue.enqueue([run for run in runs if run.queue_name not in at_once], using=using)
-                wakeup.tell(wakeup.RUNS, using=using)
-                for run in runs:
-                    if run.queue_name in at_once:
-                        self._insert_one(run, using)()
+            insertion.insert_many(runs, self._root._service, using=jobs_database())
         return [run.job_id for run in runs]
-
-    def _new_run(
-        self, func: Func, args: tuple[Any, ...], kwargs: dict[str, Any], job_id: str | None
-    ) -> tuple[NewRun, JobOptions]:
-        path, function = functions.path_of(func)
-        arguments.check_arguments(path, function, args, kwargs)
-        options = self._options.over(decorators.options_of(function))
-        payload = arguments.stored_arguments(args, kwargs)
-        stored = queue.renewed(arguments.stored_options(options, function, args))
-        run = NewRun(
-            job_id=uuid.uuid4().hex if job_id is None else checked_id(job_id),
-            name=options.name or path.rpartition(":")[2],
-            func=path,
-            payload=payload,
-            signature=codec.sign(path, payload),
-            queue_name=options.queue_name or DEFAULT_QUEUE_NAME,
-            priority=options.priority or 0,
-            options=stored,
-        )
-        return run, options
-
-    def _insert(self, run: NewRun, using: str) -> Callable[[], None]:
-        """Insert a run, as this process's own worker's if it can begin at once.
-
-        Args:
-            run: As it would be claimed.
-            using: Alias of the database.
-
-        Returns:
-            What has it begin when the transaction under way commits, to be called before that ends.
-        """
-        if observers.installed:
-            with observers.adding([run]):
-                return self._insert_one(run, using)
-        return self._insert_one(run, using)
-
-    def _insert_one(self, run: NewRun, using: str) -> Callable[[], None]:
-        service = self._root._service
-        worker = None if service is None else service.worker
-        is_inline = inline.is_inline(run.queue_name)
-        if (
-            worker is not None
-            and not is_inline
-            and worker.using == using
-            and run.run_after == "now"
-            and worker.would_begin(run.queue_name)
-        ):
-            run.status, run.worker_id = Status.RUNNING.value, worker.id
-            (run_id,) = queue.enqueue([run], using=using)
-            return worker.promise(queue.claimed(run, run_id))
-        run.status, run.worker_id = Status.READY.value, ""
-        ids = queue.enqueue([run], using=using)
-        if is_inline and run.run_after == "now":
-            return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
-        return lambda: wakeup.tell(wakeup.RUNS, using=using)
-
-    def _enqueue_as(self, run: NewRun, options: JobOptions, using: str) -> None:
-        """Insert a run under an id of the caller's choice, if `on_conflict` lets it."""
-        run.unique_key = queue.immediate_key(run.job_id)
-        for _attempt in range(3):
-            if not self._make_room(run.job_id, options, using):
-                return
-            try:
-                # A savepoint: where the id is taken the caller's transaction must live on.
-                with transaction.atomic(using=using):
-                    self._insert(run, using)()
-            except IntegrityError:
-                # Somebody took the id between our look and our insert.
-                continue
-            return
-        raise ConflictingIdError(run.job_id)
-
-    def _make_room(self, job_id: str, options: JobOptions, using: str) -> bool:
-        """Apply `on_conflict` where an id is unfinished; return whether to go on."""
-        is_scheduled = Job.objects.using(using).filter(pk=job_id).exists()
-        is_queued = Run.objects.using(using).unfinished().filter(job_id=job_id).exists()
-        if not is_scheduled and not is_queued:
-            return True
-        match options.on_conflict:
-            case "skip":
-                return False
-            case "replace":
-                Job.objects.using(using).filter(pk=job_id).delete()
-                queue.cancel_waiting(Q(job_id=job_id), "replaced by a newer job of this id", using=using)
-                # A running one goes on; only its id is taken over.
-                queue.free_key(job_id, using=using)
-                return True
-            case _:
-                raise ConflictingIdError(job_id)
 
     def _add_job(
         self,
@@ -525,60 +340,16 @@ class JobManager:
         max_instances: int | None,
         kind: Kind,
     ) -> str:
-        run, options = self._new_run(func, args, kwargs, job_id)
-        # The firings of others have nothing to do with who added them.
-        with observers.adding([run]) if kind is Kind.SCHEDULED and observers.installed else nullcontext():
-            return self._write_job(run, options, trigger, job_id, max_instances, kind)
-
-    def _write_job(
-        self,
-        run: NewRun,
-        options: JobOptions,
-        trigger: BaseTrigger,
-        job_id: str | None,
-        max_instances: int | None,
-        kind: Kind,
-    ) -> str:
-        using = jobs_database()
-        # An argument of the call is nearer than `using()`, but 1 is also what nobody chose.
-        instances = options.max_instances if max_instances in {None, 1} else max_instances
-        if instances is not None:
-            dataclasses.replace(NO_OPTIONS, max_instances=instances).validate()
-        row = Job(
-            id=run.job_id,
-            name=run.name,
-            func=run.func,
-            payload=run.payload,
-            signature=run.signature,
-            queue_name=run.queue_name,
-            priority=run.priority,
-            options=run.options and {key: value for key, value in run.options.items() if key != "expires_at"},
-            kind=kind.value,
-            job_state=triggers.dumps(trigger),
-            next_run_time=triggers.first(trigger, datetime.now(UTC)),
-            max_instances=instances or 1,
-            coalesce=options.coalesce is not False,
-            misfire_grace_time=options.misfire_grace_time,
-        )
-        with transaction.atomic(using=using):
-            if job_id is None:
-                row.save(using=using, force_insert=True)
-                is_new = True
-            elif kind is Kind.RECURRING:
-                is_new = _declare(row, using)
-            elif self._make_room(row.id, options, using):
-                JobStore(using).insert(row)
-                is_new = True
-            else:
-                return run.job_id
-            wakeup.tell(wakeup.JOBS, using=using)
-            signal = signals.job_added if is_new else signals.job_changed
-            transaction.on_commit(lambda: signals.emit(signal, job_id=run.job_id), using=using)
+        run, options = insertion.new_run(self._options, func, args, kwargs, job_id)
+        job_rows.add(
+            run, options, trigger, kind, max_instances=max_instances, is_named=job_id is not None,
+            using=jobs_database(),
+        )  # fmt: skip
         return run.job_id
 
     # Looking
 
-    @_from_anywhere
+    @from_anywhere
     def get_job(self, job_id: str) -> snapshots.JobSnapshot | None:
         """Return a job that is scheduled, queued, running, or finished while history keeps it.
 
@@ -588,12 +359,12 @@ class JobManager:
         """
         return snapshots.one(str(job_id), using=jobs_database())
 
-    @_from_anywhere
+    @from_anywhere
     def get_jobs(self) -> list[snapshots.JobSnapshot]:
         """Return what is still to run: scheduled and recurring jobs, then queued and running ones."""
         return snapshots.unfinished(using=jobs_database())
 
-    @_from_anywhere
+    @from_anywhere
     def wait(self, job_id: str, timeout: float | None = None) -> Any:
         """Wait for a job's newest run to end, and return what its function returned.
 
@@ -607,11 +378,11 @@ class JobManager:
             TimeoutError: It has not ended in time; it goes on.
             JobLookupError: There is no such job.
         """
-        return _wait(job_id, timeout, jobs_database())
+        return waiting.wait(job_id, timeout, using=jobs_database())
 
     # Steering
 
-    @_from_anywhere
+    @from_anywhere
     def remove_job(self, job_id: str) -> bool:
         """Remove a job: its schedule ends and waiting runs are cancelled; a running one finishes.
 
@@ -623,14 +394,14 @@ class JobManager:
         using = jobs_database()
         with queue.write_transaction(using):
             deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
-            cancelled = queue.cancel_waiting(Q(job_id=job_id), "removed", using=using)
+            cancelled = steering.cancel_waiting(Q(job_id=job_id), "removed", using=using)
             if deleted:
                 wakeup.tell(wakeup.JOBS, using=using)
                 transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
         wakeup.tell_here(wakeup.FINISHED)
         return bool(deleted or cancelled)
 
-    @_from_anywhere
+    @from_anywhere
     def pause_job(self, job_id: str, *, by: str = "") -> bool:
         """Keep a job from firing, and its waiting runs from starting, until `resume_job`.
 
@@ -643,16 +414,12 @@ class JobManager:
         """
         using = jobs_database()
         with queue.write_transaction(using):
-            jobs = Job.objects.using(using).filter(pk=job_id)
-            paused = jobs.filter(next_run_time__isnull=False).update(
-                next_run_time=None, paused_at=timezone.now(), paused_by=by[:255]
-            )
-            is_there = bool(paused) or jobs.exists()
-            held = queue.hold(Q(job_id=job_id), using=using)
-            self._changed(job_id, using)
+            is_there = job_rows.pause(job_id, by, using=using)
+            held = steering.hold(Q(job_id=job_id), using=using)
+            job_rows.tell_of_change(job_id, using=using)
         return is_there or bool(held) or Run.objects.using(using).held().filter(job_id=job_id).exists()
 
-    @_from_anywhere
+    @from_anywhere
     def resume_job(self, job_id: str) -> bool:
         """Undo `pause_job`: a recurring job goes on with its next time from now, what waited runs now.
 
@@ -665,15 +432,15 @@ class JobManager:
         with queue.write_transaction(using):
             row = Job.objects.using(using).filter(pk=job_id).first()
             if row is not None:
-                _resume(row, using)
+                job_rows.resume(row, using=using)
                 wakeup.tell(wakeup.JOBS, using=using)
-            released = queue.release(Q(job_id=job_id), using=using)
+            released = steering.release(Q(job_id=job_id), using=using)
             if released:
                 wakeup.tell(wakeup.RUNS, using=using)
-            self._changed(job_id, using)
+            job_rows.tell_of_change(job_id, using=using)
         return row is not None or bool(released)
 
-    @_from_anywhere
+    @from_anywhere
     def run_job(self, job_id: str) -> str:
         """Run a job now, besides its schedule; a finished job runs once more.
 
@@ -686,33 +453,15 @@ class JobManager:
         using = jobs_database()
         row = Job.objects.using(using).filter(pk=job_id).first()
         if row is not None:
-            run = firing(row, None)
-            with observers.adding([run]), queue.write_transaction(using):
-                ids = queue.enqueue([run], using=using)
-                if ids:
-                    Job.objects.using(using).filter(pk=job_id).update(last_run_id=ids[0])
-                if ids and inline.is_inline(row.queue_name):
-                    inline.execute_on_commit(ids[0], row.queue_name, using=using)
-                else:
-                    wakeup.tell(wakeup.RUNS, using=using)
+            insertion.insert_firing(row, using=using)
             return job_id
-        last = _last_run(job_id, using)
+        last = waiting.last_run(job_id, using=using)
         if last is None:
             raise JobLookupError(job_id)
-        again = NewRun(
-            job_id=job_id, name=last.name, func=last.func, payload=last.payload, signature=last.signature,
-            queue_name=last.queue_name, priority=last.priority, kind=last.kind,
-            options=queue.renewed(last.options),
-        )  # fmt: skip
-        with observers.adding([again]):
-            ids = queue.enqueue([again], using=using)
-        if inline.is_inline(again.queue_name):
-            inline.execute_on_commit(ids[0], again.queue_name, using=using)
-        else:
-            wakeup.tell(wakeup.RUNS, using=using)
+        insertion.insert_again(last, using=using)
         return job_id
 
-    @_from_anywhere
+    @from_anywhere
     def cancel_job(self, job_id: str) -> bool:
         """Cancel a job's unfinished runs; one that runs is asked to end, and decides when.
 
@@ -724,30 +473,24 @@ class JobManager:
         """
         using = jobs_database()
         with queue.write_transaction(using):
-            cancelled, asked = queue.cancel(Q(job_id=job_id), using=using)
-            row = Job.objects.using(using).filter(pk=job_id, kind=Kind.SCHEDULED).first()
-            if row is not None:
-                run = firing(row, None)
-                run.status = Status.CANCELLED.value
-                queue.enqueue([run], using=using)
-                row.delete(using=using)
-                cancelled += 1
+            cancelled, asked = steering.cancel(Q(job_id=job_id), using=using)
+            cancelled += job_rows.cancel_scheduled(job_id, using=using)
             if asked:
                 wakeup.tell(wakeup.CANCELS, using=using)
         wakeup.tell_here(wakeup.FINISHED)
         return bool(cancelled or asked)
 
-    @_from_anywhere
+    @from_anywhere
     def retry_job(self, job_id: str) -> bool:
         """Make a job's newest run, if it ended without success, READY again; its history goes on.
 
         Returns:
             False when there is no such run.
         """
-        last = _last_run(job_id, jobs_database())
+        last = waiting.last_run(job_id, using=jobs_database())
         return last is not None and self.retry_run(last.pk)
 
-    @_from_anywhere
+    @from_anywhere
     def retry_run(self, run_id: int) -> bool:
         """Make one run that ended without success READY again.
 
@@ -757,14 +500,14 @@ class JobManager:
         using = jobs_database()
         try:
             with transaction.atomic(using=using):
-                is_retried = queue.retry(run_id, using=using)
+                is_retried = steering.retry(run_id, using=using)
         except IntegrityError:
             return False
         if is_retried:
             wakeup.tell(wakeup.RUNS, using=using)
         return is_retried
 
-    @_from_anywhere
+    @from_anywhere
     def cancel_run(self, run_id: int) -> bool:
         """Cancel one run, as `cancel_job` does; its job goes on.
 
@@ -772,187 +515,54 @@ class JobManager:
             False when there is no such run, or it has ended.
         """
         using = jobs_database()
-        cancelled, asked = queue.cancel(Q(pk=run_id), using=using)
+        cancelled, asked = steering.cancel(Q(pk=run_id), using=using)
         if asked:
             wakeup.tell(wakeup.CANCELS, using=using)
         wakeup.tell_here(wakeup.FINISHED)
         return bool(cancelled or asked)
 
-    @_from_anywhere
+    @from_anywhere
     def pause_queue(self, name: str) -> bool:
         """Have workers claim nothing more from a queue, until `resume_queue`; what runs goes on.
 
         Returns:
             False when the queue was paused already.
         """
-        return queue.set_paused(name, is_paused=True, using=jobs_database())
+        return steering.set_paused(name, is_paused=True, using=jobs_database())
 
-    @_from_anywhere
+    @from_anywhere
     def resume_queue(self, name: str) -> bool:
         """Undo `pause_queue`.
 
         Returns:
             False when the queue was not paused.
         """
-        return queue.set_paused(name, is_paused=False, using=jobs_database())
+        return steering.set_paused(name, is_paused=False, using=jobs_database())
 
-    def _changed(self, job_id: str, using: str) -> None:
-        transaction.on_commit(lambda: signals.emit(signals.job_changed, job_id=job_id), using=using)
-
-    astart = _twin(start)
-    ashutdown = _twin(shutdown)
-    aadd_immediate_job = _twin(add_immediate_job)
-    aadd_scheduled_job = _twin(add_scheduled_job)
-    aadd_recurring_job = _twin(add_recurring_job)
-    aadd_cron_job = _twin(add_cron_job)
-    aadd_job = _twin(add_job)
-    aadd_many = _twin(add_many)
-    aget_job = _twin(get_job)
-    aget_jobs = _twin(get_jobs)
-    aremove_job = _twin(remove_job)
-    apause_job = _twin(pause_job)
-    aresume_job = _twin(resume_job)
-    arun_job = _twin(run_job)
-    acancel_job = _twin(cancel_job)
-    aretry_job = _twin(retry_job)
-    aretry_run = _twin(retry_run)
-    acancel_run = _twin(cancel_run)
-    apause_queue = _twin(pause_queue)
-    aresume_queue = _twin(resume_queue)
+    astart = twin(start)
+    ashutdown = twin(shutdown)
+    aadd_immediate_job = twin(add_immediate_job)
+    aadd_scheduled_job = twin(add_scheduled_job)
+    aadd_recurring_job = twin(add_recurring_job)
+    aadd_cron_job = twin(add_cron_job)
+    aadd_job = twin(add_job)
+    aadd_many = twin(add_many)
+    aget_job = twin(get_job)
+    aget_jobs = twin(get_jobs)
+    aremove_job = twin(remove_job)
+    apause_job = twin(pause_job)
+    aresume_job = twin(resume_job)
+    arun_job = twin(run_job)
+    acancel_job = twin(cancel_job)
+    aretry_job = twin(retry_job)
+    aretry_run = twin(retry_run)
+    acancel_run = twin(cancel_run)
+    apause_queue = twin(pause_queue)
+    aresume_queue = twin(resume_queue)
 
     async def await_job(self, job_id: str, timeout: float | None = None) -> Any:
         """Await `wait`, without holding a thread meanwhile (`await` is a word of Python's own)."""
-        using = jobs_database()
-        for pause in _pauses(timeout):
-            run = await sync_to_async(_newest_run)(job_id, using)
-            if run is not None and run.status in FINISHED:
-                return _outcome(run)
-            await asyncio.sleep(pause)
-        raise _too_late(job_id, timeout)
-
-
-def _entry(entry: Any) -> tuple[Func, tuple[Any, ...], dict[str, Any]]:
-    if callable(entry) or isinstance(entry, str):
-        return entry, (), {}
-    if not isinstance(entry, tuple | list) or not 1 <= len(entry) <= 3:
-        raise TypeError(f"expected (func, args) or (func, args, kwargs), not {entry!r:.100}")
-    func, args, kwargs = (*entry, (), {})[:3] if len(entry) == 1 else (*entry, {})[:3]
-    if not isinstance(args, tuple | list) or not isinstance(kwargs, Mapping):
-        raise TypeError("expected (func, args) or (func, args, kwargs) with a list or tuple and a dict")
-    return func, tuple(args), dict(kwargs)
-
-
-def _declare(row: Job, using: str) -> bool:
-    """Insert or update a recurring job; return whether it is new."""
-    columns = (
-        "name", "func", "payload", "signature", "queue_name", "priority", "options", "kind", "job_state",
-        "max_instances", "coalesce", "misfire_grace_time",
-    )  # fmt: skip
-    for _attempt in range(3):
-        old = Job.objects.using(using).select_for_update().filter(pk=row.pk).first()
-        if old is None:
-            if Run.objects.using(using).unfinished().filter(unique_key=queue.immediate_key(row.id)).exists():
-                raise ConflictingIdError(row.id)
-            try:
-                JobStore(using).insert(row)
-            except ConflictingIdError:
-                # Another process declares it at the same time: update what it wrote.
-                continue
-            return True
-        if triggers.same(old.job_state, row.job_state):
-            # The old one goes on as it was, with its start and its next run.
-            row.job_state = old.job_state
-            row.next_run_time = old.next_run_time
-        elif old.paused_at is not None:
-            row.next_run_time = None
-        for column in columns:
-            setattr(old, column, getattr(row, column))
-        old.next_run_time = row.next_run_time
-        old.broken_reason = ""
-        # Added from now on, not declared: the nearer word.
-        old.declared, old.overrides = None, {}
-        old.save(using=using)
-        return False
-    raise ConflictingIdError(row.id)
-
-
-def _resume(row: Job, using: str) -> None:
-    jobs = Job.objects.using(using).filter(pk=row.pk)
-    try:
-        trigger = read_trigger(row)
-    except (UnknownTrigger, BadPayload) as error:
-        jobs.update(broken_reason=str(error))
-        return
-    next_run_time = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
-    if next_run_time is None:
-        # As for APScheduler: a job that will never fire again has ended.
-        jobs.delete()
-    else:
-        jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=next_run_time)
-
-
-def _last_run(job_id: str, using: str) -> Run | None:
-    return Run.objects.using(using).filter(job_id=job_id).order_by("-id").first()
-
-
-def _newest_run(job_id: str, using: str) -> Run | None:
-    """Return a job's newest run; None when the job has not run yet.
-
-    Raises:
-        JobLookupError: There is no such job.
-    """
-    last = _last_run(job_id, using)
-    if last is None and not Job.objects.using(using).filter(pk=job_id).exists():
-        raise JobLookupError(job_id)
-    return last
-
-
-def _outcome(run: Run) -> Any:
-    match run.status:
-        case Status.SUCCESSFUL:
-            return None if run.result is None else codec.loads(run.result)
-        case Status.CANCELLED:
-            raise JobCancelled(run.job_id)
-        case _:
-            trace = (run.errors or [{}])[-1].get("traceback", "")
-            raise JobFailed(run.job_id, run.error, trace)
-
-
-def _pauses(timeout: float | None) -> Iterable[float]:
-    """Yield the pauses between looks, growing, until the time is over; the last look comes at its end."""
-    end = None if timeout is None else time.monotonic() + timeout
-    pause = _WAIT_FIRST
-    while True:
-        left = pause if end is None else end - time.monotonic()
-        yield max(0.0, min(pause, left))
-        if end is not None and left <= 0:
-            return
-        pause = min(_WAIT_LONGEST, pause * 1.5)
-
-
-def _too_late(job_id: str, timeout: float | None) -> TimeoutError:
-    return TimeoutError(f"job {job_id!r} has not ended after {timeout:g} s; it goes on")
-
-
-def _wait(job_id: str, timeout: float | None, using: str) -> Any:
-    heard = threading.Event()
-
-    def hear(topic: str) -> None:
-        if topic in {wakeup.FINISHED, wakeup.ANYTHING}:
-            heard.set()
-
-    # Runs of this process are heard of at once, those of others at the next look.
-    wakeup.subscribe(hear)
-    try:
-        for pause in _pauses(timeout):
-            heard.clear()
-            run = _newest_run(job_id, using)
-            if run is not None and run.status in FINISHED:
-                return _outcome(run)
-            heard.wait(pause)
-    finally:
-        wakeup.unsubscribe(hear)
-    raise _too_late(job_id, timeout)
+        return await waiting.await_end(job_id, timeout, using=jobs_database())
 
 
 _manager: JobManager | None = None
@@ -964,8 +574,8 @@ def _forget_parent() -> None:
 
     What the parent claimed stays the parent's: a child that ends must not hand it back.
     """
-    global _manager_lock, _helper_lock, _helper_engine
-    _manager_lock, _helper_lock, _helper_engine = threading.Lock(), threading.Lock(), None
+    global _manager_lock
+    _manager_lock = threading.Lock()
     for manager in _roots:
         manager._lock = threading.RLock()
         manager._service = None

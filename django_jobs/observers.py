@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from django_jobs.queue import ClaimedRun, NewRun, Outcome
+    from django_jobs.runs import ClaimedRun, NewRun, Outcome
 
     #: Ends what `Observer.begin` began. Without an outcome the function goes on elsewhere: what was begun
     #: is dropped, and `begin` called again there.

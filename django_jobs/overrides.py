@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.db.models import Q
 
-from django_jobs import queue, signals, triggers, wakeup
+from django_jobs import queue, signals, steering, triggers, wakeup
 from django_jobs.declarations import POLICY, follow, retry_of, with_retry
 from django_jobs.models import Job, Kind, jobs_database
 from django_jobs.options import JobOptions
@@ -130,7 +130,7 @@ def reset(job_id: str, *, using: str | None = None) -> bool:
         row.overrides, row.paused_at, row.paused_by = {}, None, ""
         if has_other_time:
             follow(row, trigger, now)
-        if queue.release(Q(job_id=job_id), using=using):
+        if steering.release(Q(job_id=job_id), using=using):
             wakeup.tell(wakeup.RUNS, using=using)
         _save(row, using)
     return True

@@ -1,4 +1,6 @@
-"""The durable queue: enqueue, claim, finish, hand back, rescue; the only writer of `Run.status`.
+"""The durable queue, for those who add and work: enqueue, claim, heartbeat, finish, hand back, rescue.
+
+Only this module and `steering` write `Run.status`.
 
 Every change of state is one statement, or one transaction that locks first, and names the state
 it starts from. A worker's late word about a run that it lost therefore changes nothing.
@@ -6,25 +8,26 @@ it starts from. A worker's late word about a run that it lost therefore changes 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
 from django_jobs import signals, sql, tallies, wakeup
-from django_jobs.conf import jobs_settings
-from django_jobs.models import DEFAULT_QUEUE_NAME, Kind, Queue, Run, Status, Worker, jobs_database
+from django_jobs.models import Run, Status, Worker, jobs_database
+from django_jobs.runs import ClaimedRun, Outcome, error_entry, with_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from django_jobs.runs import NewRun
 
 T = TypeVar("T")
 
@@ -34,97 +37,6 @@ BATCH = 300
 BATCH_SIZE = 3_000_000
 # How far ahead of the database's clock a heartbeat by that same clock cannot be.
 FUTURE = timedelta(seconds=60)
-# Attempts that a run remembers, and how many times MAX_ERROR_BYTES their tracebacks may have:
-# what a job that is tried for ever adds to its row has an end.
-MOST_ERRORS, MOST_TRACEBACKS = 200, 20
-
-
-@dataclass(slots=True)
-class NewRun:
-    """A run to insert. `run_after` is a time, or "now" by the database's clock, or "held"."""
-
-    job_id: str
-    name: str
-    func: str
-    payload: str
-    signature: str
-    queue_name: str = DEFAULT_QUEUE_NAME
-    priority: int = 0
-    options: dict[str, Any] | None = None
-    kind: str = Kind.IMMEDIATE.value
-    run_after: datetime | str = "now"
-    scheduled_at: datetime | None = None
-    unique_key: str | None = None
-    status: str = Status.READY.value
-    error: str = ""
-    worker_id: str = ""
-
-
-@dataclass(slots=True)
-class ClaimedRun:
-    """A run as the worker that claimed it sees it."""
-
-    id: int
-    job_id: str
-    func: str
-    # Not shown: it may hold secrets, and receivers of signals write runs to logs.
-    payload: str = field(repr=False)
-    signature: str = field(repr=False)
-    queue_name: str
-    priority: int
-    options: dict[str, Any]
-    kind: str
-    attempt: int
-    rescues: int
-    unique_key: str | None
-    errors: list[dict[str, Any]]
-    name: str
-    worker_id: str
-    # When it was due, as a raw cursor has it; None where that is not known.
-    run_after: datetime | str | None = None
-
-
-def claimed(run: NewRun, run_id: int) -> ClaimedRun:
-    """Return a run that was inserted as RUNNING, as if its worker had claimed it then."""
-    return ClaimedRun(
-        id=run_id,
-        job_id=run.job_id,
-        func=run.func,
-        payload=run.payload,
-        signature=run.signature,
-        queue_name=run.queue_name,
-        priority=run.priority,
-        options=dict(run.options or {}),
-        kind=run.kind,
-        attempt=1,
-        rescues=0,
-        unique_key=run.unique_key,
-        errors=[],
-        name=run.name,
-        worker_id=run.worker_id,
-        run_after=datetime.now(UTC),
-    )
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one attempt came to.
-
-    A status of READY means: again `retry_in` seconds after it is written, by the database's clock;
-    or without that only when somebody releases it.
-    """
-
-    status: str
-    started_at: datetime
-    finished_at: datetime
-    result: str | None = None
-    error: str = ""
-    traceback: str = ""
-    retry_in: float | None = None
-    log: str = ""
-    progress: dict[str, Any] | None = None
-    # The class of what was raised, as module.qualname; empty where nothing was.
-    exception: str = ""
 
 
 @dataclass(slots=True)
@@ -156,21 +68,6 @@ class Rescued:
     reason: str
     func: str
     queue_name: str
-
-
-def _short(job_id: str) -> str:
-    # A key of 255 characters is the longest that MariaDB is sure to take, and an id may be as long.
-    return job_id if len(job_id) <= 200 else f"sha256:{hashlib.sha256(job_id.encode()).hexdigest()}"
-
-
-def immediate_key(job_id: str) -> str:
-    """Return the unique key that an unfinished immediate job holds."""
-    return f"i:{_short(job_id)}"
-
-
-def firing_key(job_id: str, scheduled_at: datetime) -> str:
-    """Return the unique key of one firing: one scheduled time of one job makes one run, ever."""
-    return f"f:{_short(job_id)}@{int(scheduled_at.timestamp() * 1_000_000)}"
 
 
 @contextmanager
@@ -433,32 +330,6 @@ def _finished(dialect: sql.Dialect, run: ClaimedRun, outcome: Outcome) -> tuple[
     )
 
 
-def with_error(errors: Sequence[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a run's errors with another one; of very many, the first and the last are kept whole."""
-    kept = [*errors, entry]
-    if len(kept) > MOST_ERRORS:
-        del kept[1]
-    room = MOST_TRACEBACKS * jobs_settings().MAX_ERROR_BYTES
-    for index in range(len(kept) - 1, 0, -1):
-        room -= len(kept[index]["traceback"])
-        if room < 0:
-            kept[index] = {**kept[index], "traceback": ""}
-    return kept
-
-
-def error_entry(attempt: int, worker_id: str, outcome: Outcome) -> dict[str, Any]:
-    """Return what `Run.errors` keeps of one attempt that did not succeed."""
-    return {
-        "attempt": attempt,
-        "worker_id": worker_id,
-        "started_at": outcome.started_at.isoformat(),
-        "finished_at": outcome.finished_at.isoformat(),
-        "error": outcome.error,
-        "traceback": outcome.traceback,
-        "exception": outcome.exception,
-    }
-
-
 def held(worker_id: str, *, using: str) -> set[tuple[int, int]]:
     """Return id and attempt of the runs that are RUNNING by a worker, as the database has it."""
     rows = Run.objects.using(using).running().filter(worker_id=worker_id)
@@ -508,119 +379,6 @@ def cancel_requests(worker_id: str, *, using: str) -> list[int]:
         .filter(worker_id=worker_id, cancel_requested=True)
         .values_list("id", flat=True)
     )
-
-
-def cancel(where: Q, reason: str = "", *, using: str) -> tuple[int, int]:
-    """Cancel waiting runs, and ask running ones to stop.
-
-    Returns:
-        How many were cancelled, and how many were asked.
-    """
-    cancelled = cancel_waiting(where, reason, using=using)
-    asked = Run.objects.using(using).running().filter(where).update(cancel_requested=True)
-    return cancelled, asked
-
-
-def cancel_waiting(where: Q, reason: str = "", *, using: str) -> int:
-    """Cancel waiting runs and leave running ones alone; return how many."""
-    ready = Run.objects.using(using).ready()
-    with write_transaction(using):
-        columns = ("pk", "options", "func", "queue_name")
-        rows = list(ready.filter(where).select_for_update().values_list(*columns))
-        for start in range(0, len(rows), BATCH):
-            ready.filter(pk__in=[row[0] for row in rows[start : start + BATCH]]).update(
-                status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
-            )
-    if rows:
-        runs = [(pk, options) for pk, options, _, _ in rows]
-        ended = [(func, queue_name, Status.CANCELLED.value) for _, _, func, queue_name in rows]
-        transaction.on_commit(lambda: tallies.note_ended(ended, using=using), using=using)
-        transaction.on_commit(
-            lambda: signals.emit(signals.runs_cancelled, runs=runs, reason=reason), using=using
-        )
-    return len(rows)
-
-
-def _freed_key() -> Any:
-    # A firing keeps its key for ever; an immediate job frees its id when it has ended.
-    return Case(When(scheduled_at__isnull=True, then=Value(None)), default=F("unique_key"))
-
-
-def free_key(job_id: str, *, using: str) -> None:
-    """Let go of the id that a running immediate job holds, so that another may take it."""
-    Run.objects.using(using).filter(unique_key=immediate_key(job_id)).update(unique_key=None)
-
-
-def hold(where: Q, *, using: str) -> int:
-    """Keep waiting runs from being claimed until they are released; return how many."""
-    return Run.objects.using(using).ready().filter(where, run_after__isnull=False).update(run_after=None)
-
-
-def release(where: Q, *, using: str) -> int:
-    """Let held runs be claimed now; return how many."""
-    return (
-        Run.objects.using(using)
-        .ready()
-        .filter(where, run_after__isnull=True)
-        .update(run_after=timezone.now(), error="")
-    )
-
-
-def retry(run_id: int, *, using: str) -> bool:
-    """Make a run that ended without success READY again, now.
-
-    Returns:
-        Whether there was such a run.
-
-    Raises:
-        IntegrityError: An immediate job of its id is unfinished.
-    """
-    ended = Run.objects.using(using).filter(
-        pk=run_id, status__in=[Status.FAILED, Status.CANCELLED, Status.SKIPPED]
-    )
-    job_id, options = ended.values_list("job_id", "options").first() or ("", None)
-    key = Case(
-        When(kind=Kind.IMMEDIATE, scheduled_at__isnull=True, then=Value(immediate_key(job_id))),
-        default=F("unique_key"),
-    )
-    changes: dict[str, Any] = {"options": renewed(options)} if options and "expires_at" in options else {}
-    return bool(
-        ended.update(
-            status=Status.READY,
-            run_after=timezone.now(),
-            finished_at=None,
-            cancel_requested=False,
-            rescues=0,
-            # Its id is in use again, as when it was added.
-            unique_key=key,
-            **changes,
-        )
-    )
-
-
-def renewed(options: dict[str, Any] | None, since: datetime | None = None) -> dict[str, Any] | None:
-    """Return a run's options with its time to expire counted from some time, or from now."""
-    if not options or "expires" not in options:
-        return options
-    return {**options, "expires_at": (since or timezone.now()).timestamp() + options["expires"]}
-
-
-def set_paused(name: str, *, is_paused: bool, using: str) -> bool:
-    """Note whether workers may claim from a queue, and tell them; return whether that changed."""
-    if is_paused:
-        row, _ = Queue.objects.using(using).get_or_create(name=name)
-        has_changed = row.paused_at is None
-        Queue.objects.using(using).filter(name=name, paused_at__isnull=True).update(paused_at=timezone.now())
-    else:
-        paused = Queue.objects.using(using).filter(name=name, paused_at__isnull=False)
-        has_changed = bool(paused.update(paused_at=None))
-    wakeup.tell(wakeup.QUEUES, using=using)
-    return has_changed
-
-
-def paused_queues(*, using: str) -> list[str]:
-    """Return the names of the queues that an operator stopped."""
-    return list(Queue.objects.using(using).filter(paused_at__isnull=False).values_list("name", flat=True))
 
 
 def heartbeat(

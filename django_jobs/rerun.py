@@ -10,7 +10,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from django_jobs import arguments, codec, functions, queue, wakeup
 from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound, ObjectGone
 from django_jobs.models import Run, jobs_database
-from django_jobs.queue import NewRun
+from django_jobs.runs import NewRun, renewed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -81,7 +81,7 @@ def enqueue(run: Run, payload: str) -> int:
     """Add a run like another one of its job, with other arguments; return its id."""
     using = jobs_database()
     options = {key: value for key, value in (run.options or {}).items() if key != "expires_at"}
-    options = {**(queue.renewed(options) or {}), CHANGED_FROM: run.pk}
+    options = {**(renewed(options) or {}), CHANGED_FROM: run.pk}
     names = [name for name in options.pop("sensitive", ()) if isinstance(name, str)]
     hidden = arguments.hidden_positions(functions.resolve(run.func), frozenset(names))
     count = len(_stored(payload)[0])

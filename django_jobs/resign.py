@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.db.models import Q
 
-from django_jobs import codec, queue, wakeup
+from django_jobs import codec, queue, steering, wakeup
 from django_jobs.clock import mend_broken
 from django_jobs.exceptions import BadPayload
 from django_jobs.models import Job, Run, jobs_database
@@ -44,7 +44,7 @@ def sign(jobs: Sequence[Job], runs: Sequence[Run]) -> None:
         # Those that nobody tried yet are not held; those that were, wait with the reason.
         held = [run.pk for run in runs if run.error]
         for start in range(0, len(held), queue.BATCH):
-            queue.release(Q(pk__in=held[start : start + queue.BATCH]), using=using)
+            steering.release(Q(pk__in=held[start : start + queue.BATCH]), using=using)
         mend_broken(using)
         wakeup.tell(wakeup.JOBS, using=using)
         wakeup.tell(wakeup.RUNS, using=using)

@@ -18,7 +18,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, JobCancelled, RunInterrupted
 from django_jobs.interruption import Interruptible
 from django_jobs.models import Status
-from django_jobs.queue import ClaimedRun, Outcome
+from django_jobs.runs import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -21,9 +21,9 @@ job_broken = Signal()
 # scheduled_at, skipped (the reason, or "").
 job_fired = Signal()
 
-# A run begins: run (`queue.ClaimedRun`).
+# A run begins: run (`runs.ClaimedRun`).
 run_started = Signal()
-# An attempt ended and its row is written: run, outcome (`queue.Outcome`); outcome.status is READY
+# An attempt ended and its row is written: run, outcome (`runs.Outcome`); outcome.status is READY
 # when the run will be tried again.
 run_finished = Signal()
 # The result of a run was not taken, because the run had been given to another worker: run.

@@ -18,6 +18,7 @@ from django_apscheduler.models import DjangoJob
 from django_jobs import arguments, codec, decorators, functions, queue, signals, triggers, unpickling, wakeup
 from django_jobs.exceptions import BadPayload, ConflictingIdError, FunctionNotAllowed, UnknownTrigger
 from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Run, jobs_database
+from django_jobs.runs import immediate_key
 from django_jobs.unpickling import Record
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _state(old: DjangoJob) -> dict[str, Any]:
 
 
 def _refuse_taken_id(job_id: str, using: str) -> None:
-    key = queue.immediate_key(job_id)
+    key = immediate_key(job_id)
     if Run.objects.using(using).unfinished().filter(unique_key=key).exists():
         raise ConflictingIdError(job_id)
 

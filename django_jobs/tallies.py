@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-    from django_jobs.queue import ClaimedRun, Outcome
+    from django_jobs.runs import ClaimedRun, Outcome
 
 logger = logging.getLogger(__name__)
 

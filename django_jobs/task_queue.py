@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import arguments, codec, decorators, functions, queue, task_results
+from django_jobs import arguments, codec, decorators, functions, insertion, task_results
 from django_jobs.editions import as_json, edition_of
+from django_jobs.event_loops import from_anywhere
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
-from django_jobs.manager import _from_anywhere, get_job_manager
+from django_jobs.manager import get_job_manager
 from django_jobs.models import Run, jobs_database
-from django_jobs.queue import NewRun
+from django_jobs.runs import NewRun, renewed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 task_results.connect()
 
 
-@_from_anywhere
+@from_anywhere
 def enqueue(
     backend: Any, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], policy: JobOptions
 ) -> Any:
@@ -48,7 +49,7 @@ def enqueue(
     plain_args, plain_kwargs = as_json(args), as_json(kwargs)
     run = _new_run(task, tuple(plain_args), plain_kwargs, now, backend.alias, policy)
     using = jobs_database()
-    begin = get_job_manager()._insert(run, using)
+    begin = insertion.insert(run, get_job_manager().service, using=using)
     edition = edition_of(task)
     result = edition.base.TaskResult(
         task=task,
@@ -83,7 +84,7 @@ def _new_run(
     before = (None,) if task.takes_context else ()
     arguments.check_arguments(path, task.func, (*before, *args), kwargs)
     policy = decorators.options_of(task.func).over(defaults)
-    options = queue.renewed(policy.stored(), max(now, task.run_after or now)) or {}
+    options = renewed(policy.stored(), max(now, task.run_after or now)) or {}
     hidden = arguments.hidden_positions(task.func, frozenset(policy.sensitive or ()))
     positions = [at - len(before) for at in hidden if 0 <= at - len(before) < len(args)]
     if positions:
@@ -120,7 +121,7 @@ def _path(task: Any) -> str:
     return path
 
 
-@_from_anywhere
+@from_anywhere
 def get_result(result_id: str) -> Any:
     """Return the TaskResult of an id, of the job's newest run; None where there is no such task."""
     if "\x00" in result_id:

@@ -24,11 +24,12 @@ from django_jobs.exceptions import (
     JobFailed,
 )
 from django_jobs.models import FINISHED, Run, Status, jobs_database
+from django_jobs.runs import error_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from django_jobs.queue import ClaimedRun, Outcome
+    from django_jobs.runs import ClaimedRun, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ def finished(run: ClaimedRun, outcome: Outcome) -> Any:
     """Return the TaskResult of a run whose outcome was just written."""
     errors = run.errors
     if outcome.error:
-        errors = [*errors, queue.error_entry(run.attempt, run.worker_id, outcome)]
+        errors = [*errors, error_entry(run.attempt, run.worker_id, outcome)]
     return result_of(
         run,
         outcome.status,

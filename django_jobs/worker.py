@@ -23,8 +23,8 @@ from django_jobs.engines.pools import ProcessDied
 from django_jobs.engines.processes import ProcessPool
 from django_jobs.lanes import Lane, lanes, processes_lane
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
+from django_jobs.runs import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

@@ -184,7 +184,7 @@ def run_async():
     from asgiref.sync import sync_to_async
     from django.db import connections
 
-    from django_jobs.manager import _helper
+    from django_jobs.event_loops import _helper
 
     def run(coroutine):
         async def main():

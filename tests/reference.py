@@ -20,7 +20,7 @@ Each method of the manager that touches the database has an async twin, whose na
 
 # Public for the sake of other modules here; nothing that a reader would call.
 NOT_FOR_READERS = {
-    "JobManager": {"serve", "start_after"},
+    "JobManager": {"serve", "service", "start_after"},
     "JobOptions": {"over", "stored", "validate"},
     "JobsMixin": {"setUp"},
     "RunContext": {"is_listening", "log_text", "must_stop", "stop", "was_told"},

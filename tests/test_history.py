@@ -7,9 +7,10 @@ from django.db import connection, connections
 from django.urls import reverse
 from django.utils import timezone
 
-from django_jobs import history, queue, snapshots
+from django_jobs import history, queue, snapshots, steering
 from django_jobs.keeper import Keeper
 from django_jobs.models import FINISHED, Chore, Run, Status, Worker
+from django_jobs.runs import Outcome
 from django_jobs.worker import Worker as WorkerLoop
 
 pytestmark = pytest.mark.django_db
@@ -132,7 +133,7 @@ def test_a_run_that_is_retried_while_it_is_pruned_stays(make_old, monkeypatch):
     look = history._Broom._last_runs
 
     def retried_meanwhile(self, rows):
-        assert queue.retry(run.pk, using="default")
+        assert steering.retry(run.pk, using="default")
         return look(self, rows)
 
     monkeypatch.setattr(history._Broom, "_last_runs", retried_meanwhile)
@@ -449,9 +450,7 @@ def test_runs_are_claimed_and_finished_while_history_is_pruned(make_old, make_wo
         written = set()
         while runs := queue.claim("w", limit=3, using="default"):
             now = timezone.now()
-            written |= queue.finish(
-                [(run, queue.Outcome("SUCCESSFUL", now, now)) for run in runs], using="default"
-            )
+            written |= queue.finish([(run, Outcome("SUCCESSFUL", now, now)) for run in runs], using="default")
         assert begun.wait(20)
     finally:
         ended.set()

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_jobs import observers
 from django_jobs.inline import inline_worker
 from django_jobs.models import Job, Run, jobs_database
-from django_jobs.queue import Outcome
+from django_jobs.runs import Outcome
 
 
 class Notes(observers.Observer):

@@ -6,8 +6,9 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import codec, queue
-from django_jobs.models import Queue, Run, Status, Worker
+from django_jobs import codec, queue, steering
+from django_jobs.models import Run, Status, Worker
+from django_jobs.runs import NewRun, Outcome
 
 pytestmark = pytest.mark.django_db
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.django_db
 def new_run(job_id="j", **fields):
     func = fields.pop("func", "tests.probes.jobs:nothing")
     payload = codec.dump_arguments((), {})
-    return queue.NewRun(
+    return NewRun(
         job_id=job_id,
         name="nothing",
         func=func,
@@ -27,7 +28,7 @@ def new_run(job_id="j", **fields):
 
 def outcome(status="SUCCESSFUL", **fields):
     now = timezone.now()
-    return queue.Outcome(status, now, now, **fields)
+    return Outcome(status, now, now, **fields)
 
 
 @pytest.fixture(autouse=True)
@@ -212,35 +213,6 @@ def test_every_failed_attempt_is_kept(make_run):
         (1, "w1", "E: one", "tb1"),
         (2, "w2", "E: two", "tb2"),
     ]
-
-
-def test_a_run_that_is_tried_for_ever_keeps_its_row_within_bounds(settings):
-    settings.DJANGO_JOBS = {"MAX_ERROR_BYTES": 1000}
-    errors = []
-
-    for attempt in range(1, 501):
-        entry = {"attempt": attempt, "error": "E", "traceback": "x" * 1000}
-        errors = queue.with_error(errors, entry)
-
-    assert [errors[0]["attempt"], errors[-1]["attempt"]] == [1, 500]
-    assert len(errors) == queue.MOST_ERRORS
-    assert errors[0]["traceback"]
-    assert [len(entry["traceback"]) for entry in errors[-20:]] == [1000] * 20
-    assert not any(entry["traceback"] for entry in errors[1:-20])
-
-
-def test_keys_of_long_ids_fit_their_column_and_differ(make_run):
-    at = timezone.now()
-    ids = ["x" * 255, "x" * 254 + "y", "x" * 200, "é" * 255]
-
-    keys = {
-        make(job_id) for job_id in ids for make in (queue.immediate_key, lambda i: queue.firing_key(i, at))
-    }
-
-    assert len(keys) == 8
-    assert max(map(len, keys)) <= 255
-    for key in keys:
-        make_run(unique_key=key)
 
 
 def test_large_rows_are_written_in_several_statements(make_run, django_assert_num_queries, monkeypatch):
@@ -442,7 +414,7 @@ def test_a_run_that_was_to_be_cancelled_is_not_rescued(make_run):
     made = make_run()
     claim("gone")
     end_lease("gone")
-    queue.cancel(Q(pk=made.pk), using="default")
+    steering.cancel(Q(pk=made.pk), using="default")
 
     queue.rescue(max_rescues=3, using="default")
 
@@ -454,47 +426,6 @@ def test_rescue_with_nothing_to_rescue_costs_two_reads(make_worker, django_asser
 
     with django_assert_num_queries(2):
         queue.rescue(max_rescues=3, using="default")
-
-
-def test_cancel_ends_waiting_runs_and_asks_running_ones(make_run):
-    waiting = make_run(job_id="x")
-    running = make_run(job_id="x", status=Status.RUNNING, worker_id="w")
-    done = make_run(job_id="x", status=Status.SUCCESSFUL)
-
-    assert queue.cancel(Q(job_id="x"), using="default") == (1, 1)
-
-    statuses = {run.pk: run.status for run in Run.objects.all()}
-    assert statuses == {waiting.pk: "CANCELLED", running.pk: "RUNNING", done.pk: "SUCCESSFUL"}
-    assert queue.cancel_requests("w", using="default") == [running.pk]
-
-
-def test_held_runs_wait_until_they_are_released(make_run):
-    make_run(job_id="x")
-
-    assert queue.hold(Q(job_id="x"), using="default") == 1
-    assert claim() == []
-    assert queue.release(Q(job_id="x"), using="default") == 1
-    assert len(claim()) == 1
-
-
-def test_retry_takes_only_runs_that_ended_without_success(make_run):
-    done = make_run(job_id="x", status=Status.SUCCESSFUL)
-    failed = make_run(job_id="x", status=Status.FAILED)
-
-    assert queue.retry(done.pk, using="default") is False
-    assert queue.retry(failed.pk, using="default") is True
-
-    failed.refresh_from_db()
-    assert (failed.status, failed.finished_at, failed.unique_key) == (Status.READY, None, "i:x")
-
-
-def test_a_queue_is_paused_and_resumed_by_name():
-    assert queue.set_paused("q", is_paused=True, using="default") is True
-    assert queue.set_paused("q", is_paused=True, using="default") is False
-    assert queue.paused_queues(using="default") == ["q"]
-    assert queue.set_paused("q", is_paused=False, using="default") is True
-    assert queue.set_paused("q", is_paused=False, using="default") is False
-    assert queue.paused_queues(using="default") == []
 
 
 def test_it_says_how_long_until_the_next_deferred_run(make_run):
@@ -520,13 +451,6 @@ def test_it_says_whether_a_claim_would_find_something(make_run):
     assert queue.is_any_due("w", using="default")
     assert not queue.is_any_due("w", queues=["default"], using="default")
     assert not queue.is_any_due("w", paused=["other"], using="default")
-
-
-def test_paused_queues_are_those_with_a_time():
-    Queue.objects.create(name="going")
-    Queue.objects.create(name="stopped", paused_at=timezone.now())
-
-    assert queue.paused_queues(using="default") == ["stopped"]
 
 
 def test_progress_is_stored_while_the_run_is_the_workers(make_run):

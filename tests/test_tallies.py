@@ -12,9 +12,10 @@ from django.db import OperationalError, connection, connections, transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
 
-from django_jobs import Retry, history, queue, sql, tallies
+from django_jobs import Retry, history, queue, sql, steering, tallies
 from django_jobs.clock import Clock
 from django_jobs.models import BIN_ENDS, RAN_BINS, WAITED_BINS, Chore, Run, Tally
+from django_jobs.runs import Outcome
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -37,7 +38,7 @@ def attempt(
     started = ended - timedelta(seconds=ran)
     due = None if waited is None else started - timedelta(seconds=waited)
     run = SimpleNamespace(func=func, queue_name=queue_name, run_after=due)
-    return run, queue.Outcome(status, started, ended, retry_in=retry_in)
+    return run, Outcome(status, started, ended, retry_in=retry_in)
 
 
 def count(*attempts):
@@ -97,10 +98,10 @@ def test_a_cancelled_run_is_counted_once_it_is_committed(make_run):
     make_run(job_id="b")
 
     with transaction.atomic():
-        assert queue.cancel_waiting(Q(job_id="b"), using="default") == 1
+        assert steering.cancel_waiting(Q(job_id="b"), using="default") == 1
         transaction.set_rollback(True)
-    assert queue.cancel(Q(job_id="a"), using="default") == (1, 0)
-    assert queue.cancel(Q(job_id="a"), using="default") == (0, 0)
+    assert steering.cancel(Q(job_id="a"), using="default") == (1, 0)
+    assert steering.cancel(Q(job_id="a"), using="default") == (0, 0)
 
     assert last_hour().outcomes == {"CANCELLED": 1}
     assert last_hour(queue_name="q").outcomes == {"CANCELLED": 1}
@@ -152,7 +153,7 @@ def test_a_claimed_run_says_when_it_was_due(make_run, make_worker):
     (run,) = queue.claim("w", limit=1, using="default")
 
     assert abs(tallies._aware(run.run_after) - made.run_after) < timedelta(milliseconds=1)
-    count((run, queue.Outcome("SUCCESSFUL", NOW(), NOW())))
+    count((run, Outcome("SUCCESSFUL", NOW(), NOW())))
 
     assert 40 <= last_hour().waited.seconds < 60
 

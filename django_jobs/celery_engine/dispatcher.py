@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs import connections, dispatches, queue, wakeup
+from django_jobs import connections, dispatches, queue, steering, wakeup
 from django_jobs.celery_engine import messages, project
 from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage
@@ -97,7 +97,7 @@ class Dispatcher:
         connections.give_back()
 
     def _unpaused(self) -> list[str]:
-        paused = queue.paused_queues(using=self._using)
+        paused = steering.paused_queues(using=self._using)
         return [name for name in self._queues if name not in paused]
 
     def _look(self) -> float:

@@ -19,7 +19,7 @@ from django_jobs.models import jobs_database
 from django_jobs.worker import Worker
 
 if TYPE_CHECKING:
-    from django_jobs.queue import ClaimedRun, Outcome
+    from django_jobs.runs import ClaimedRun, Outcome
 
 
 class CeleryWorker(Worker):

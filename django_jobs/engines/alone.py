@@ -13,8 +13,8 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobs import connections, queue
 from django_jobs.models import Run, jobs_database
-from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
+from django_jobs.runs import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

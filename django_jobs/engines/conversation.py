@@ -11,8 +11,8 @@ from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, Any
 
 from django_jobs import connections, observers
-from django_jobs.queue import ClaimedRun, Outcome
 from django_jobs.runner import Execution
+from django_jobs.runs import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from django.db import connections
 from django_jobs.engines import elsewhere
 from django_jobs.engines.factories import factory
 from django_jobs.engines.pools import ProcessDied
-from django_jobs.queue import Outcome
+from django_jobs.runs import Outcome
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future

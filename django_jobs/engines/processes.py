@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from django_jobs.engines.pools import ProcessDied
-from django_jobs.queue import Outcome
+from django_jobs.runs import Outcome
 
 if TYPE_CHECKING:
     from django_jobs.runner import Execution

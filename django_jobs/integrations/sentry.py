@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from django_jobs.observers import End
-    from django_jobs.queue import ClaimedRun, NewRun, Outcome
+    from django_jobs.runs import ClaimedRun, NewRun, Outcome
 
 #: In a run's options: the trace that it was added in, as Sentry writes it into headers.
 HEADERS = "sentry"

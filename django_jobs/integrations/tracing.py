@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
 
     from django_jobs.observers import End
-    from django_jobs.queue import ClaimedRun, NewRun, Outcome
+    from django_jobs.runs import ClaimedRun, NewRun, Outcome
 
 #: In a run's options: the context that it was added in, as the propagators write it into headers.
 CARRIER = "opentelemetry"

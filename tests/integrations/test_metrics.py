@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from django_jobs import health, queue, tallies
 from django_jobs.integrations.metrics import JobsCollector, MetricsView, exposition
 from django_jobs.models import BIN_ENDS, jobs_database
-from django_jobs.queue import ClaimedRun, Outcome
+from django_jobs.runs import ClaimedRun, Outcome
 
 pytestmark = pytest.mark.django_db
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"

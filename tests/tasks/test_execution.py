@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_jobs import JobCancelled, JobFailed, queue, task_results
+from django_jobs import JobCancelled, JobFailed, queue, steering, task_results
 from django_jobs.models import Run, Worker
 from django_jobs.tasks import JobsBackend
 from tests.probes.models import Mark
@@ -335,7 +335,7 @@ def test_many_cancelled_tasks_are_told_of_one_by_one_and_read_at_once(
         manager.add_immediate_job("tests.probes.jobs:nothing")
         heard.clear()
         with CaptureQueriesContext(connection) as statements:
-            assert queue.cancel_waiting(Q(), using="default") == count + 1
+            assert steering.cancel_waiting(Q(), using="default") == count + 1
         assert [told.id for _, _, told, _ in heard] == ids
         return len(statements)
 

@@ -4,7 +4,7 @@ import pytest
 from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import JobCancelled, JobFailed, functions, queue, task_results
+from django_jobs import JobCancelled, JobFailed, functions, steering, task_results
 from django_jobs.exceptions import BadPayload, FunctionNotFound
 from django_jobs.models import Run
 
@@ -79,7 +79,7 @@ def test_a_task_that_was_cancelled_while_it_waited_failed_and_says_so(tasks, db,
 def test_why_a_task_was_cancelled_is_said(tasks, db):
     result = tasks.give.enqueue()
 
-    queue.cancel_waiting(Q(job_id=result.id), "removed", using="default")
+    steering.cancel_waiting(Q(job_id=result.id), "removed", using="default")
     result.refresh()
 
     assert result.errors[0].traceback.endswith(": removed\n")

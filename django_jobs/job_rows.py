@@ -1,0 +1,170 @@
+"""The rows of jobs with a schedule: add or declare, pause, resume, cancel."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.utils import timezone
+
+from django_jobs import observers, queue, signals, triggers, wakeup
+from django_jobs.clock import JobStore, firing, read_trigger
+from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigger
+from django_jobs.insertion import make_room
+from django_jobs.models import Job, Kind, Run, Status
+from django_jobs.options import NO_OPTIONS
+from django_jobs.runs import immediate_key
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
+
+    from django_jobs.options import JobOptions
+    from django_jobs.runs import NewRun
+
+
+def add(
+    run: NewRun,
+    options: JobOptions,
+    trigger: BaseTrigger,
+    kind: Kind,
+    *,
+    max_instances: int | None,
+    is_named: bool,
+    using: str,
+) -> None:
+    """Write the row of a job, and tell clocks of it.
+
+    Args:
+        run: As the job's firings are to be.
+        options: As `new_run` returns them.
+        trigger: When it fires.
+        kind: SCHEDULED or RECURRING; of the latter, one of the same id is updated.
+        max_instances: The call's own; None and 1 leave it to the options.
+        is_named: Whether the caller chose the id.
+        using: Alias of the database.
+
+    Raises:
+        ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
+        ValueError: `max_instances` is out of range.
+    """
+    # The firings of others have nothing to do with who added them.
+    with observers.adding([run]) if kind is Kind.SCHEDULED and observers.installed else nullcontext():
+        row = _row(run, options, trigger, kind, max_instances)
+        with transaction.atomic(using=using):
+            if not is_named:
+                row.save(using=using, force_insert=True)
+                is_new = True
+            elif kind is Kind.RECURRING:
+                is_new = _declare(row, using)
+            elif make_room(row.id, options, using=using):
+                JobStore(using).insert(row)
+                is_new = True
+            else:
+                return
+            wakeup.tell(wakeup.JOBS, using=using)
+            signal = signals.job_added if is_new else signals.job_changed
+            transaction.on_commit(lambda: signals.emit(signal, job_id=run.job_id), using=using)
+
+
+def _row(
+    run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max_instances: int | None
+) -> Job:
+    # An argument of the call is nearer than `using()`, but 1 is also what nobody chose.
+    instances = options.max_instances if max_instances in {None, 1} else max_instances
+    if instances is not None:
+        dataclasses.replace(NO_OPTIONS, max_instances=instances).validate()
+    return Job(
+        id=run.job_id,
+        name=run.name,
+        func=run.func,
+        payload=run.payload,
+        signature=run.signature,
+        queue_name=run.queue_name,
+        priority=run.priority,
+        options=run.options and {key: value for key, value in run.options.items() if key != "expires_at"},
+        kind=kind.value,
+        job_state=triggers.dumps(trigger),
+        next_run_time=triggers.first(trigger, datetime.now(UTC)),
+        max_instances=instances or 1,
+        coalesce=options.coalesce is not False,
+        misfire_grace_time=options.misfire_grace_time,
+    )
+
+
+def _declare(row: Job, using: str) -> bool:
+    """Insert or update a recurring job; return whether it is new."""
+    columns = (
+        "name", "func", "payload", "signature", "queue_name", "priority", "options", "kind", "job_state",
+        "max_instances", "coalesce", "misfire_grace_time",
+    )  # fmt: skip
+    for _attempt in range(3):
+        old = Job.objects.using(using).select_for_update().filter(pk=row.pk).first()
+        if old is None:
+            if Run.objects.using(using).unfinished().filter(unique_key=immediate_key(row.id)).exists():
+                raise ConflictingIdError(row.id)
+            try:
+                JobStore(using).insert(row)
+            except ConflictingIdError:
+                # Another process declares it at the same time: update what it wrote.
+                continue
+            return True
+        if triggers.same(old.job_state, row.job_state):
+            # The old one goes on as it was, with its start and its next run.
+            row.job_state = old.job_state
+            row.next_run_time = old.next_run_time
+        elif old.paused_at is not None:
+            row.next_run_time = None
+        for column in columns:
+            setattr(old, column, getattr(row, column))
+        old.next_run_time = row.next_run_time
+        old.broken_reason = ""
+        # Added from now on, not declared: the nearer word.
+        old.declared, old.overrides = None, {}
+        old.save(using=using)
+        return False
+    raise ConflictingIdError(row.id)
+
+
+def pause(job_id: str, by: str, *, using: str) -> bool:
+    """Keep a job from firing; return whether there is one."""
+    jobs = Job.objects.using(using).filter(pk=job_id)
+    paused = jobs.filter(next_run_time__isnull=False).update(
+        next_run_time=None, paused_at=timezone.now(), paused_by=by[:255]
+    )
+    return bool(paused) or jobs.exists()
+
+
+def resume(row: Job, *, using: str) -> None:
+    """Have a job fire again, with its next time from now; look anew at a broken one."""
+    jobs = Job.objects.using(using).filter(pk=row.pk)
+    try:
+        trigger = read_trigger(row)
+    except (UnknownTrigger, BadPayload) as error:
+        jobs.update(broken_reason=str(error))
+        return
+    next_run_time = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
+    if next_run_time is None:
+        # As for APScheduler: a job that will never fire again has ended.
+        jobs.delete()
+    else:
+        jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=next_run_time)
+
+
+def cancel_scheduled(job_id: str, *, using: str) -> bool:
+    """Replace a scheduled job by a cancelled run; return whether there was one."""
+    row = Job.objects.using(using).filter(pk=job_id, kind=Kind.SCHEDULED).first()
+    if row is None:
+        return False
+    run = firing(row, None)
+    run.status = Status.CANCELLED.value
+    queue.enqueue([run], using=using)
+    row.delete(using=using)
+    return True
+
+
+def tell_of_change(job_id: str, *, using: str) -> None:
+    """Say that a job was changed, when that is committed."""
+    transaction.on_commit(lambda: signals.emit(signals.job_changed, job_id=job_id), using=using)

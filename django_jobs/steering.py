@@ -1,0 +1,123 @@
+"""The durable queue, for people: cancel, hold, release and retry runs; pause and resume queues.
+
+Only this module and `queue` write `Run.status`. As there, every change names the state it starts from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Case, F, Q, Value, When
+from django.utils import timezone
+
+from django_jobs import signals, tallies, wakeup
+from django_jobs.models import Kind, Queue, Run, Status
+from django_jobs.queue import BATCH, write_transaction
+from django_jobs.runs import immediate_key, renewed
+
+
+def cancel(where: Q, reason: str = "", *, using: str) -> tuple[int, int]:
+    """Cancel waiting runs, and ask running ones to stop.
+
+    Returns:
+        How many were cancelled, and how many were asked.
+    """
+    cancelled = cancel_waiting(where, reason, using=using)
+    asked = Run.objects.using(using).running().filter(where).update(cancel_requested=True)
+    return cancelled, asked
+
+
+def cancel_waiting(where: Q, reason: str = "", *, using: str) -> int:
+    """Cancel waiting runs and leave running ones alone; return how many."""
+    ready = Run.objects.using(using).ready()
+    with write_transaction(using):
+        columns = ("pk", "options", "func", "queue_name")
+        rows = list(ready.filter(where).select_for_update().values_list(*columns))
+        for start in range(0, len(rows), BATCH):
+            ready.filter(pk__in=[row[0] for row in rows[start : start + BATCH]]).update(
+                status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
+            )
+    if rows:
+        runs = [(pk, options) for pk, options, _, _ in rows]
+        ended = [(func, queue_name, Status.CANCELLED.value) for _, _, func, queue_name in rows]
+        transaction.on_commit(lambda: tallies.note_ended(ended, using=using), using=using)
+        transaction.on_commit(
+            lambda: signals.emit(signals.runs_cancelled, runs=runs, reason=reason), using=using
+        )
+    return len(rows)
+
+
+def _freed_key() -> Any:
+    # A firing keeps its key for ever; an immediate job frees its id when it has ended.
+    return Case(When(scheduled_at__isnull=True, then=Value(None)), default=F("unique_key"))
+
+
+def free_key(job_id: str, *, using: str) -> None:
+    """Let go of the id that a running immediate job holds, so that another may take it."""
+    Run.objects.using(using).filter(unique_key=immediate_key(job_id)).update(unique_key=None)
+
+
+def hold(where: Q, *, using: str) -> int:
+    """Keep waiting runs from being claimed until they are released; return how many."""
+    return Run.objects.using(using).ready().filter(where, run_after__isnull=False).update(run_after=None)
+
+
+def release(where: Q, *, using: str) -> int:
+    """Let held runs be claimed now; return how many."""
+    return (
+        Run.objects.using(using)
+        .ready()
+        .filter(where, run_after__isnull=True)
+        .update(run_after=timezone.now(), error="")
+    )
+
+
+def retry(run_id: int, *, using: str) -> bool:
+    """Make a run that ended without success READY again, now.
+
+    Returns:
+        Whether there was such a run.
+
+    Raises:
+        IntegrityError: An immediate job of its id is unfinished.
+    """
+    ended = Run.objects.using(using).filter(
+        pk=run_id, status__in=[Status.FAILED, Status.CANCELLED, Status.SKIPPED]
+    )
+    job_id, options = ended.values_list("job_id", "options").first() or ("", None)
+    key = Case(
+        When(kind=Kind.IMMEDIATE, scheduled_at__isnull=True, then=Value(immediate_key(job_id))),
+        default=F("unique_key"),
+    )
+    changes: dict[str, Any] = {"options": renewed(options)} if options and "expires_at" in options else {}
+    return bool(
+        ended.update(
+            status=Status.READY,
+            run_after=timezone.now(),
+            finished_at=None,
+            cancel_requested=False,
+            rescues=0,
+            # Its id is in use again, as when it was added.
+            unique_key=key,
+            **changes,
+        )
+    )
+
+
+def set_paused(name: str, *, is_paused: bool, using: str) -> bool:
+    """Note whether workers may claim from a queue, and tell them; return whether that changed."""
+    if is_paused:
+        row, _ = Queue.objects.using(using).get_or_create(name=name)
+        has_changed = row.paused_at is None
+        Queue.objects.using(using).filter(name=name, paused_at__isnull=True).update(paused_at=timezone.now())
+    else:
+        paused = Queue.objects.using(using).filter(name=name, paused_at__isnull=False)
+        has_changed = bool(paused.update(paused_at=None))
+    wakeup.tell(wakeup.QUEUES, using=using)
+    return has_changed
+
+
+def paused_queues(*, using: str) -> list[str]:
+    """Return the names of the queues that an operator stopped."""
+    return list(Queue.objects.using(using).filter(paused_at__isnull=False).values_list("name", flat=True))

@@ -1,0 +1,75 @@
+import ast
+
+import pytest
+from django.db.models import Q
+from django.utils import timezone
+
+from django_jobs import queue, steering
+from django_jobs.models import Queue, Run, Status
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.django_db
+
+
+def test_cancel_ends_waiting_runs_and_asks_running_ones(make_run):
+    waiting = make_run(job_id="x")
+    running = make_run(job_id="x", status=Status.RUNNING, worker_id="w")
+    done = make_run(job_id="x", status=Status.SUCCESSFUL)
+
+    assert steering.cancel(Q(job_id="x"), using="default") == (1, 1)
+
+    statuses = {run.pk: run.status for run in Run.objects.all()}
+    assert statuses == {waiting.pk: "CANCELLED", running.pk: "RUNNING", done.pk: "SUCCESSFUL"}
+    assert queue.cancel_requests("w", using="default") == [running.pk]
+
+
+def test_held_runs_wait_until_they_are_released(make_run, make_worker):
+    make_worker(id="w")
+    make_run(job_id="x")
+
+    assert steering.hold(Q(job_id="x"), using="default") == 1
+    assert queue.claim("w", limit=1, using="default") == []
+    assert steering.release(Q(job_id="x"), using="default") == 1
+    assert len(queue.claim("w", limit=1, using="default")) == 1
+
+
+def test_retry_takes_only_runs_that_ended_without_success(make_run):
+    done = make_run(job_id="x", status=Status.SUCCESSFUL)
+    failed = make_run(job_id="x", status=Status.FAILED)
+
+    assert steering.retry(done.pk, using="default") is False
+    assert steering.retry(failed.pk, using="default") is True
+
+    failed.refresh_from_db()
+    assert (failed.status, failed.finished_at, failed.unique_key) == (Status.READY, None, "i:x")
+
+
+def test_a_queue_is_paused_and_resumed_by_name():
+    assert steering.set_paused("q", is_paused=True, using="default") is True
+    assert steering.set_paused("q", is_paused=True, using="default") is False
+    assert steering.paused_queues(using="default") == ["q"]
+    assert steering.set_paused("q", is_paused=False, using="default") is True
+    assert steering.set_paused("q", is_paused=False, using="default") is False
+    assert steering.paused_queues(using="default") == []
+
+
+def test_paused_queues_are_those_with_a_time():
+    Queue.objects.create(name="going")
+    Queue.objects.create(name="stopped", paused_at=timezone.now())
+
+    assert steering.paused_queues(using="default") == ["stopped"]
+
+
+def test_only_the_queue_and_people_write_the_status_of_a_run():
+    package = ROOT / "django_jobs"
+
+    writers = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", "") in {"update", "update_or_create", "bulk_update", "save"}
+        and any(keyword.arg == "status" for keyword in node.keywords)
+    }
+
+    assert writers == {"queue.py", "steering.py"}
