@@ -16,7 +16,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, ValuesView
 from contextlib import contextmanager
 from dataclasses import is_dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
 from io import IOBase
@@ -38,6 +38,7 @@ from django.utils.functional import Promise
 from django.views.debug import SafeExceptionReporterFilter
 
 from django_jobs.exceptions import BadPayload, InvalidArgument, ObjectGone
+from django_jobs.zones import zone_key
 
 TAG = "$type"
 VALUE = "value"
@@ -460,19 +461,8 @@ def _encode_float(value: float) -> Any:
     return value if math.isfinite(value) else _tagged("float", repr(value))
 
 
-def _zone_key(zone: tzinfo | None) -> str | None:
-    key = getattr(zone, "key", None) or getattr(zone, "zone", None)  # zoneinfo's, pytz's
-    if not isinstance(key, str):
-        return None
-    try:
-        ZoneInfo(key)
-    except (LookupError, ValueError, OSError):
-        return None  # a name that other hosts do not know, such as "local": the offset must do
-    return key
-
-
 def _encode_clock(value: datetime | time) -> Any:
-    key = _zone_key(value.tzinfo)
+    key = zone_key(value.tzinfo)
     if key is None and not value.fold:
         return value.isoformat()
     return [value.isoformat(), key, value.fold]

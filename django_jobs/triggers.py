@@ -22,6 +22,7 @@ from django.utils.dates import MONTHS, WEEKDAYS
 from django.utils.translation import gettext, ngettext, ngettext_lazy
 
 from django_jobs.exceptions import UnknownTrigger
+from django_jobs.zones import zone_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -539,7 +540,7 @@ def _encode_moment(moment: datetime | None) -> str | None:
     """Write a moment as RFC 9557 does: `2026-11-24T03:30:00+01:00[Europe/Berlin]`."""
     if moment is None:
         return None
-    key = _zone_key(moment.tzinfo)
+    key = zone_key(moment.tzinfo)
     return moment.isoformat() + (f"[{key}]" if key else "")
 
 
@@ -565,19 +566,8 @@ def _encode_day(day: date | None) -> str | None:
     return None if day is None else day.isoformat()
 
 
-def _zone_key(zone: tzinfo | None) -> str | None:
-    key = getattr(zone, "key", None) or getattr(zone, "zone", None)  # zoneinfo's, pytz's
-    if not isinstance(key, str):
-        return None
-    try:
-        ZoneInfo(key)
-    except (LookupError, ValueError, OSError):
-        return None  # such as "local", which means something else on the next host
-    return key
-
-
 def _zone_name(zone: tzinfo) -> str:
-    key = _zone_key(zone)
+    key = zone_key(zone)
     if key is not None:
         return key
     if isinstance(zone, timezone):
@@ -785,7 +775,7 @@ def _describe_moment(moment: datetime) -> str:
 
 
 def _describe_zone(zone: tzinfo | None) -> str:
-    key = _zone_key(zone)
+    key = zone_key(zone)
     if key is None and zone is not None:
         key = datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
     return "" if key in {"UTC", "Etc/UTC", "+00:00"} else f" ({key})"
