@@ -8,6 +8,7 @@ import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import time_machine
@@ -48,6 +49,15 @@ def nothing_declared(monkeypatch):
     from django_jobs import schedules
 
     monkeypatch.setattr(schedules, "_declared", {})
+
+
+@pytest.fixture
+def registry():
+    """No registered types but those that the test registers."""
+    from django_jobs.codec import tags
+
+    with patch.dict(tags.custom_by_type, clear=True), patch.dict(tags.custom_by_tag, clear=True):
+        yield
 
 
 @pytest.fixture

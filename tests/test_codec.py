@@ -24,6 +24,7 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 
 from django_jobs import codec
+from django_jobs.codec import encoding, tags
 from django_jobs.exceptions import BadPayload, InvalidArgument, ObjectGone
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -89,12 +90,6 @@ class LocalZone(tzinfo):
 class NoTime(datetime):
     def isoformat(self, *args):
         return "NaT"
-
-
-@pytest.fixture
-def registry(monkeypatch):
-    monkeypatch.setattr(codec, "_custom_by_type", {})
-    monkeypatch.setattr(codec, "_custom_by_tag", {})
 
 
 def round_trip(value):
@@ -309,7 +304,7 @@ def test_the_same_list_twice_is_no_circle():
 
 def test_a_value_nested_as_deeply_as_permitted_comes_back_and_one_more_is_refused():
     deepest = "leaf"
-    for _ in range(codec.MAX_DEPTH):
+    for _ in range(encoding.MAX_DEPTH):
         deepest = (deepest,)
 
     assert round_trip(deepest) == deepest
@@ -642,7 +637,7 @@ def test_a_model_instance_is_shown_without_a_query():
 def test_a_registered_type_is_shown_as_it_is_stored():
     register_money()
     text = codec.dumps(Money(Decimal("1.10"), "EUR"))
-    codec._custom_by_tag.clear()
+    tags.custom_by_tag.clear()
 
     assert codec.plain(text) == {"amount": "1.10", "currency": "EUR"}
 

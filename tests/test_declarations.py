@@ -9,6 +9,7 @@ from django.utils import timezone
 from django_jobs import codec, declarations, decorators, overrides, schedules, triggers
 from django_jobs.declarations import Declaring
 from django_jobs.decorators import job
+from django_jobs.exceptions import BadPayload
 from django_jobs.models import Declarer, Job, Release, Run
 from django_jobs.retry import Retry
 from django_jobs.schedules import cron, recurring
@@ -423,7 +424,7 @@ def test_a_definition_that_another_release_wrote_is_not_signed(version):
     look(old)
 
     row = Job.objects.get(pk="other")
-    with pytest.raises(codec.BadPayload):
+    with pytest.raises(BadPayload):
         codec.verify(row.func, row.payload, row.signature)
 
 

@@ -27,7 +27,7 @@ from django.test import RequestFactory
 from sentry_sdk.consts import ClientConstructor
 
 import django_jobs
-from django_jobs import checks, codec, conf, exceptions, health, processes, signals, snapshots, tasks, testing
+from django_jobs import checks, conf, exceptions, health, processes, signals, snapshots, tasks, testing
 from django_jobs.context import RunContext
 from django_jobs.management.actions import ACTIONS, action
 from django_jobs.manager import JobManager, get_job_manager
@@ -141,13 +141,11 @@ def code(cell):
 
 
 @pytest.fixture
-def install(transactional_db, tmp_path, monkeypatch, settings):
+def install(transactional_db, registry, tmp_path, monkeypatch, settings):
     """Return a function that installs a page's app, tables and all."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("METRICS_TOKEN", "of a page")
-    monkeypatch.setattr(codec, "_custom_by_tag", {})
-    monkeypatch.setattr(codec, "_custom_by_type", {})
     if django.VERSION < (6, 0):
         # Pages show Django's own Tasks; the backport has the same names.
         for name in ("django_tasks", "django_tasks.signals"):

@@ -17,6 +17,7 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 from django_jobs import codec, recurring, schedules, signals, takeover, triggers
 from django_jobs.declarations import Declaring
 from django_jobs.models import Job, Run
+from django_jobs.triggers import storage
 from tests.probes import jobs as probes
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -70,7 +71,7 @@ def test_every_kind_of_trigger_fires_as_before(old, trigger):
 
     job = taken("it")
 
-    assert triggers.encode(triggers.loads(job.job_state)) == triggers.encode(trigger)
+    assert storage.encode(triggers.loads(job.job_state)) == storage.encode(trigger)
     assert job.next_run_time == DjangoJob.objects.get().next_run_time
     assert job.kind == ("scheduled" if isinstance(trigger, DateTrigger) else "recurring")
 

@@ -15,6 +15,7 @@ from django.utils import translation
 
 from django_jobs import triggers
 from django_jobs.exceptions import UnknownTrigger
+from django_jobs.triggers import storage
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -125,7 +126,7 @@ def test_a_trigger_comes_back_with_the_same_fire_times(number):
     assert type(back) is type(trigger)
     assert fire_times(back) == fire_times(trigger)
     assert [moment.utcoffset() for moment in fire_times(back)] == [m.utcoffset() for m in fire_times(trigger)]
-    assert triggers.encode(back) == triggers.encode(trigger)
+    assert storage.encode(back) == storage.encode(trigger)
     assert triggers.describe(back) == triggers.describe(trigger)
 
 
@@ -137,7 +138,7 @@ def test_a_trigger_comes_back_with_the_same_fire_times(number):
 def test_a_cron_trigger_comes_back_across_clock_changes_and_leap_days(start, zone, expression):
     trigger = triggers.crontab(expression, zone)
 
-    times = fire_times(triggers.decode(triggers.encode(trigger)), start)
+    times = fire_times(storage.decode(storage.encode(trigger)), start)
 
     assert times == fire_times(trigger, start)
     assert all(a.astimezone(UTC) < b.astimezone(UTC) for a, b in pairwise(times))
@@ -148,7 +149,7 @@ def test_a_cron_trigger_comes_back_across_clock_changes_and_leap_days(start, zon
 def test_a_calendar_trigger_comes_back_across_clock_changes(zone, units):
     trigger = CalendarIntervalTrigger(**units, hour=2, minute=15, start_date=date(2026, 1, 29), timezone=zone)
 
-    back = triggers.decode(triggers.encode(trigger))
+    back = storage.decode(storage.encode(trigger))
 
     assert fire_times(back, count=400) == fire_times(trigger, count=400)
 
@@ -163,8 +164,8 @@ def test_jitter_and_limits_come_back():
 
 
 def test_a_zone_name_stays_a_zone_and_utc_stays_utc():
-    assert triggers.decode(triggers.encode(cron(timezone=BERLIN))).timezone is BERLIN
-    assert triggers.decode(triggers.encode(cron(timezone=UTC))).timezone is UTC
+    assert storage.decode(storage.encode(cron(timezone=BERLIN))).timezone is BERLIN
+    assert storage.decode(storage.encode(cron(timezone=UTC))).timezone is UTC
 
 
 def test_the_stored_form_is_json_that_can_be_read():
@@ -186,13 +187,13 @@ def test_a_trigger_of_another_class_is_refused_by_name(trigger):
     with pytest.raises(
         UnknownTrigger, match="cannot be stored as a trigger; use one of DateTrigger, IntervalTrigger"
     ):
-        triggers.encode(trigger)
+        storage.encode(trigger)
 
 
 @pytest.mark.parametrize("zone", [Nameless(), LocalZone()])
 def test_a_zone_without_a_name_is_refused_with_the_way_out(zone):
     with pytest.raises(UnknownTrigger, match=r"use zoneinfo\.ZoneInfo\('Area/City'\)"):
-        triggers.encode(cron(hour=3, timezone=zone))
+        storage.encode(cron(hour=3, timezone=zone))
 
 
 @pytest.mark.parametrize(
@@ -565,7 +566,7 @@ def test_a_year_of_missed_minutes_is_caught_up_with_in_few_steps():
 
 
 def as_stored(trigger):
-    return triggers.decode(triggers.encode(trigger))
+    return storage.decode(storage.encode(trigger))
 
 
 @pytest.mark.timeout(20)

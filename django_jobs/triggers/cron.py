@@ -1,0 +1,185 @@
+"""Crontab expressions to triggers, with cron's own meanings."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING, NamedTuple
+
+from apscheduler.triggers.cron import CronTrigger
+
+from django_jobs.triggers.combining import Or
+from django_jobs.triggers.moments import named_zone, zone_name
+from django_jobs.triggers.ranges import spell_runs, step_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from apscheduler.triggers.base import BaseTrigger
+
+
+class _Field(NamedTuple):
+    title: str
+    name: str  # APScheduler's
+    low: int
+    high: int
+    names: tuple[str, ...] = ()
+
+
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+FIELDS = (
+    _Field("minute", "minute", 0, 59),
+    _Field("hour", "hour", 0, 23),
+    _Field("day of month", "day", 1, 31),
+    _Field("month", "month", 1, 12, _MONTHS),
+    _Field("day of week", "day_of_week", 0, 7, _WEEKDAYS),
+)
+_NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_LONGEST = {month: 29 if month == 2 else 30 if month in {4, 6, 9, 11} else 31 for month in range(1, 13)}
+_PART = re.compile(r"(?P<any>\*)|(?P<first>\w+)(-(?P<last>\w+))?", re.ASCII)
+
+
+def crontab(expression: str, timezone: str | tzinfo | None = None) -> BaseTrigger:
+    """Return a trigger for a crontab expression, with cron's own meanings.
+
+    Weekdays 0 and 7 are Sunday. When both the day of the month and the day of the week are restricted
+    (neither starts with `*`), it fires when either matches. As APScheduler has it, and unlike Vixie
+    cron, a time that the clocks skip fires at the moment it would have been, and a time that they
+    repeat fires twice; UTC has neither.
+
+    Args:
+        expression: Five fields (minute, hour, day of month, month, day of week), or @hourly, @daily,
+            @midnight, @weekly, @monthly, @yearly, @annually.
+        timezone: A tzinfo or the name of one; UTC if None.
+
+    Raises:
+        ValueError: The expression or zone is wrong, or means a date that does not exist.
+    """
+    zone = _zone(timezone)
+    text = expression.strip()
+    if text.startswith("@"):
+        text = _nickname(text)
+    words = text.split()
+    if len(words) != len(FIELDS):
+        hint = "; seconds are not part of crontab, use add_recurring_job for them" if len(words) == 6 else ""
+        raise ValueError(
+            f"{expression!r}: expected 5 fields (minute, hour, day of month, month, day of week), "
+            f"not {len(words)}{hint}"
+        )
+    fields = zip(FIELDS, words, strict=True)
+    minutes, hours, days, months, weekdays = [_parse(expression, field, word) for field, word in fields]
+    common = {
+        "minute": _spell(minutes, FIELDS[0]),
+        "hour": _spell(hours, FIELDS[1]),
+        "month": _spell(months, FIELDS[3]),
+        "timezone": zone,
+    }
+    day = {"day": _spell(days, FIELDS[2])}
+    day_of_week = {"day_of_week": _spell_weekdays(weekdays)}
+    days_exist = any(min(days) <= _LONGEST[month] for month in months)
+    if "*" in (words[2][0], words[4][0]):
+        if not days_exist:
+            raise ValueError(f"{expression!r} never fires: no such month has a day {min(days)}")
+        return CronTrigger(**common, **day, **day_of_week)
+    by_weekday = CronTrigger(**common, **day_of_week)
+    # A trigger that never fires is searched for until the year 9999, at each firing.
+    return Or([CronTrigger(**common, **day), by_weekday]) if days_exist else by_weekday
+
+
+def _zone(zone: str | tzinfo | None) -> tzinfo:
+    if zone is None:
+        return UTC
+    return named_zone(zone_name(zone) if isinstance(zone, tzinfo) else zone)
+
+
+def _nickname(text: str) -> str:
+    known = _NICKNAMES.get(text.lower())
+    if known is not None:
+        return known
+    if text.lower() == "@reboot":
+        raise ValueError(
+            "'@reboot' is not supported: jobs are shared by many processes, and none of their starts "
+            "is the reboot; call add_immediate_job from AppConfig.ready or a deployment script"
+        )
+    raise ValueError(f"{text!r} is not a crontab nickname; there are {', '.join(_NICKNAMES)}")
+
+
+def _parse(expression: str, field: _Field, word: str) -> list[int]:
+    """Return the sorted values of a field that a word of the expression means; Sunday is 0."""
+    values: set[int] = set()
+    for part in word.split(","):
+        span, slash, step_text = part.partition("/")
+        match = _PART.fullmatch(span)
+        if match is None:
+            raise ValueError(f"{expression!r}: {field.title} {part!r} is not a value, a range or *")
+        step = 1
+        if slash:
+            if not (step_text.isascii() and step_text.isdigit() and int(step_text)):
+                raise ValueError(f"{expression!r}: {field.title} {part!r} has a step that is not 1 or more")
+            step = int(step_text)
+        first, last = _span(expression, field, match, stepped=bool(slash))
+        values.update(range(first, last + 1, step))
+    if field.names is _WEEKDAYS:
+        values = {value % 7 for value in values}
+    return sorted(values)
+
+
+def _span(expression: str, field: _Field, match: re.Match[str], *, stepped: bool) -> tuple[int, int]:
+    # Both 0 and 7 are Sunday: what counts to the end of the week counts to Saturday.
+    end = 6 if field.names is _WEEKDAYS else field.high
+    if match["any"]:
+        return field.low, end
+    first = _value(expression, field, match["first"])
+    if match["last"] is None:
+        return first, max(first, end) if stepped else first
+    last = _value(expression, field, match["last"])
+    if first > last and last == 0 and match["last"].isalpha():
+        last = 7  # fri-sun
+    if first > last:
+        raise ValueError(
+            f"{expression!r}: {field.title} range {match[0]} runs backwards; "
+            f"write {match['first']}-{_end_name(field, end)},{_end_name(field, field.low)}-{match['last']}"
+        )
+    return first, last
+
+
+def _end_name(field: _Field, value: int) -> str:
+    return field.names[value - field.low] if field.names else str(value)
+
+
+def _value(expression: str, field: _Field, text: str) -> int:
+    if text.lower() in field.names:
+        return field.names.index(text.lower()) + field.low
+    if not text.isdigit():
+        names = f" or {field.names[0]}-{field.names[-1]}" if field.names else ""
+        raise ValueError(f"{expression!r}: {field.title} {text!r} is not {field.low}-{field.high}{names}")
+    if not field.low <= int(text) <= field.high:
+        raise ValueError(f"{expression!r}: {field.title} {text} is outside {field.low}-{field.high}")
+    return int(text)
+
+
+def _spell(values: Sequence[int], field: _Field) -> str:
+    """Write values for APScheduler, which refuses some of the steps that cron permits."""
+    if len(values) == field.high - field.low + 1:
+        return "*"
+    step = step_of(values, field.low, field.high)
+    if step:
+        return f"*/{step}"
+    return ",".join(spell_runs(values, str))
+
+
+def _spell_weekdays(values: Iterable[int]) -> str:
+    # APScheduler's numbers count from Monday; its names say what they mean.
+    from_monday = sorted((value - 1) % 7 for value in values)
+    if len(from_monday) == 7:
+        return "*"
+    return ",".join(spell_runs(from_monday, lambda value: _WEEKDAYS[(value + 1) % 7]))

@@ -1,0 +1,132 @@
+"""The times and days of a cron trigger in words: "at 03:30 on weekdays"."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, NamedTuple
+
+from apscheduler.triggers.cron.expressions import AllExpression, RangeExpression
+from apscheduler.triggers.cron.fields import MAX_VALUES, MIN_VALUES
+from django.utils.dates import MONTHS, WEEKDAYS
+from django.utils.translation import gettext, ngettext
+
+from django_jobs.triggers.cron import FIELDS
+from django_jobs.triggers.lengths import every
+from django_jobs.triggers.ranges import spell_runs, step_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from apscheduler.triggers.cron import CronTrigger
+    from apscheduler.triggers.cron.fields import BaseField
+
+
+def describe_cron(trigger: CronTrigger) -> str:
+    """Return words for the fields; where none would be honest, the fields."""
+    fields = {field.name: field for field in trigger.fields}
+    if str(fields["second"]) != "0" or str(fields["year"]) != "*" or str(fields["week"]) != "*":
+        return f"cron {str(trigger).removeprefix('cron')}"
+    clock = _describe_times(_values(fields["minute"]), _values(fields["hour"]))
+    days = _describe_days(fields)
+    if clock is None or days is None:
+        return "cron " + " ".join(str(fields[field.name]) for field in FIELDS)
+    if days:
+        return gettext("%(times)s %(days)s") % {"times": clock.words, "days": days}
+    if clock.is_of_a_day:
+        return gettext("%(times)s every day") % {"times": clock.words}
+    return clock.words
+
+
+def _values(field: BaseField) -> list[int] | None:
+    """Return the values that a cron field means; None when that depends on the month."""
+    low, high = MIN_VALUES[field.name], MAX_VALUES[field.name]
+    values: set[int] = set()
+    for part in field.expressions:
+        if isinstance(part, RangeExpression):
+            values.update(range(part.first, (high if part.last is None else part.last) + 1, part.step or 1))
+        elif type(part) is AllExpression:
+            values.update(range(low, high + 1, part.step or 1))
+        else:
+            return None
+    return sorted(values)
+
+
+class _Times(NamedTuple):
+    words: str
+    # Whether "every day" must be said: "every hour" says it already.
+    is_of_a_day: bool
+
+
+def _describe_times(minutes: list[int] | None, hours: list[int] | None) -> _Times | None:
+    if not minutes or not hours:
+        return None
+    minute_step = _even_step(minutes, 60)
+    hour_step = _even_step(hours, 24)
+    if len(hours) == 24:
+        if minute_step:
+            return _Times(every([(minute_step, "minute")]), False)
+        if minutes == [0]:
+            return _Times(every([(1, "hour")]), False)
+        if len(minutes) == 1:
+            return _Times(gettext("at minute %(minute)d of every hour") % {"minute": minutes[0]}, False)
+        return None
+    if len(minutes) == 1 and len(hours) <= 4:
+        times = _join([f"{hour:02}:{minutes[0]:02}" for hour in hours])
+        return _Times(gettext("at %(times)s") % {"times": times}, True)
+    if len(minutes) == 1 and hour_step:
+        words = every([(hour_step, "hour")])
+        if minutes[0]:
+            words = gettext("%(every)s at minute %(minute)d") % {"every": words, "minute": minutes[0]}
+        return _Times(words, False)
+    is_span = hours[-1] - hours[0] == len(hours) - 1
+    if is_span and (minute_step or len(minutes) == 1):
+        span = {
+            "every": every([(minute_step, "minute")]) if minute_step else every([(1, "hour")]),
+            "first": f"{hours[0]:02}:{minutes[0]:02}",
+            "last": f"{hours[-1]:02}:{minutes[-1]:02}",
+        }
+        return _Times(gettext("%(every)s from %(first)s to %(last)s") % span, True)
+    return None
+
+
+def _even_step(values: list[int], size: int) -> int:
+    """Return n if the values are every nth of a clock's round, the last step included; otherwise 0."""
+    step = step_of(values, 0, size - 1)
+    return step if step and size % step == 0 else 0
+
+
+def _describe_days(fields: dict[str, BaseField]) -> str | None:
+    days, months, weekdays = _values(fields["day"]), _values(fields["month"]), _values(fields["day_of_week"])
+    if not days or not months or not weekdays:
+        return None
+    in_months = "" if len(months) == 12 else _join(spell_runs(months, lambda value: str(MONTHS[value]), _to))
+    if len(days) < 31 and len(weekdays) < 7:
+        return None
+    if len(days) < 31:
+        numbers = _join(spell_runs(days, str, _to))
+        if in_months:
+            text = ngettext("on day %(days)s of %(months)s", "on days %(days)s of %(months)s", len(days))
+        else:
+            text = ngettext("on day %(days)s of the month", "on days %(days)s of the month", len(days))
+        return text % {"days": numbers, "months": in_months}
+    words = []
+    if weekdays == [0, 1, 2, 3, 4]:
+        words.append(gettext("on weekdays"))
+    elif len(weekdays) < 7:
+        names = _join(spell_runs(weekdays, lambda day: str(WEEKDAYS[day]), _to))
+        words.append(gettext("on %(weekdays)s") % {"weekdays": names})
+    if in_months:
+        words.append(gettext("in %(months)s") % {"months": in_months})
+    return " ".join(words)
+
+
+def _to(first: str, last: str) -> str:
+    return gettext("%(first)s to %(last)s") % {"first": first, "last": last}
+
+
+def _join(words: Sequence[str]) -> str:
+    if len(words) < 2:
+        return words[0]
+    joint = gettext("%(words)s, %(next)s")
+    listed = functools.reduce(lambda one, other: joint % {"words": one, "next": other}, words[:-1])
+    return gettext("%(words)s and %(last)s") % {"words": listed, "last": words[-1]}

@@ -1,0 +1,87 @@
+"""When a trigger fires, in words: "every 5 minutes, until 2026-11-24 03:30 UTC"."""
+
+from __future__ import annotations
+
+import functools
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
+from apscheduler.triggers.combining import AndTrigger, OrTrigger
+from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from django.utils.dates import MONTHS, WEEKDAYS
+from django.utils.translation import gettext
+
+from django_jobs.triggers.cron_description import describe_cron
+from django_jobs.triggers.lengths import every, units_of
+from django_jobs.triggers.storage import CALENDAR_UNITS
+from django_jobs.zones import zone_key
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
+
+
+def describe(trigger: BaseTrigger) -> str:
+    """Say when a trigger fires, in the active language: "at 03:30 on weekdays (Europe/Berlin)".
+
+    Where no words would be honest it is the fields of the crontab expression.
+    """
+    match trigger:
+        case DateTrigger():
+            return gettext("once at %(moment)s") % {"moment": _describe_moment(trigger.run_date)}
+        case IntervalTrigger():
+            # The zone of an interval changes nothing.
+            return _limited(every(units_of(trigger.interval)), trigger)
+        case CalendarIntervalTrigger():
+            return _limited(_describe_calendar(trigger) + _describe_zone(trigger.timezone), trigger)
+        case CronTrigger():
+            return _limited(describe_cron(trigger) + _describe_zone(trigger.timezone), trigger)
+        case AndTrigger() | OrTrigger():
+            is_and = isinstance(trigger, AndTrigger)
+            joint = gettext("%(one)s and %(other)s") if is_and else gettext("%(one)s or %(other)s")
+            parts = [describe(part) for part in trigger.triggers]
+            return functools.reduce(lambda one, other: joint % {"one": one, "other": other}, parts)
+    return str(trigger)
+
+
+def _describe_moment(moment: datetime) -> str:
+    text = f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second else f"{moment:%Y-%m-%d %H:%M}"
+    return text + (_describe_zone(moment.tzinfo) or " UTC")
+
+
+def _describe_zone(zone: tzinfo | None) -> str:
+    key = zone_key(zone)
+    if key is None and zone is not None:
+        key = datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
+    return "" if key in {"UTC", "Etc/UTC", "+00:00"} else f" ({key})"
+
+
+def _limited(words: str, trigger: Any) -> str:
+    if end := trigger.end_date:
+        until = _describe_moment(end) if isinstance(end, datetime) else end
+        words = gettext("%(words)s, until %(moment)s") % {"words": words, "moment": until}
+    if trigger.jitter:
+        words = gettext("%(words)s, up to %(seconds)s seconds later") % {
+            "words": words,
+            "seconds": trigger.jitter,
+        }
+    return words
+
+
+def _describe_calendar(trigger: CalendarIntervalTrigger) -> str:
+    words = every([(getattr(trigger, unit), unit.removesuffix("s")) for unit in CALENDAR_UNITS])
+    start = trigger.start_date
+    if not trigger.days and not trigger.weeks:
+        day = {"every": words, "day": start.day, "month": MONTHS[start.month]}
+        words = (
+            gettext("%(every)s on day %(day)d")
+            if trigger.months
+            else gettext("%(every)s on %(day)d %(month)s")
+        ) % day
+    elif trigger.weeks and not (trigger.days or trigger.months or trigger.years):
+        words = gettext("%(every)s on %(weekday)s") % {"every": words, "weekday": WEEKDAYS[start.weekday()]}
+    clock = trigger._time
+    time = f"{clock:%H:%M:%S}" if clock.second else f"{clock:%H:%M}"
+    return gettext("%(every)s at %(time)s") % {"every": words, "time": time}

@@ -1,0 +1,84 @@
+"""Moments, days, lengths of time and time zones as JSON has them, and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
+
+from django_jobs.exceptions import UnknownTrigger
+from django_jobs.zones import zone_key
+
+
+def encode_moment(moment: datetime | None) -> str | None:
+    """Write a moment as RFC 9557 does: `2026-11-24T03:30:00+01:00[Europe/Berlin]`."""
+    if moment is None:
+        return None
+    key = zone_key(moment.tzinfo)
+    return moment.isoformat() + (f"[{key}]" if key else "")
+
+
+def decode_moment(text: str) -> datetime:
+    """Return the moment that `encode_moment` wrote."""
+    stamp, _, key = text.removesuffix("]").partition("[")
+    moment = datetime.fromisoformat(stamp)
+    if moment.tzinfo is None:
+        raise UnknownTrigger(f"a stored trigger has a naive datetime, {text}")
+    if not key:
+        return moment
+    wall = moment.replace(tzinfo=ZoneInfo(key))
+    # The second of two equal times when the clocks go back differs by its offset only.
+    return wall if wall.utcoffset() == moment.utcoffset() else wall.replace(fold=1)
+
+
+def decode_optional(text: str | None) -> datetime | None:
+    """Return the moment that `encode_moment` wrote, or None."""
+    return None if text is None else decode_moment(text)
+
+
+def encode_day(day: date | None) -> str | None:
+    """Write a day as ISO 8601 does."""
+    if isinstance(day, datetime):
+        day = day.date()
+    return None if day is None else day.isoformat()
+
+
+def in_seconds(length: timedelta) -> int | float:
+    """Return a length in seconds, as an int where they are whole."""
+    seconds = length.total_seconds()
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+def zone_name(zone: tzinfo) -> str:
+    """Return the name of a zone, or its offset: `Europe/Berlin`, `+01:00`.
+
+    Raises:
+        UnknownTrigger: It has neither.
+    """
+    key = zone_key(zone)
+    if key is not None:
+        return key
+    if isinstance(zone, timezone):
+        # "+00:00" would also be read, but every page shows this one.
+        return "UTC" if zone == UTC else datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
+    raise UnknownTrigger(
+        f"the time zone {zone!r} has no name that can be stored; "
+        "use zoneinfo.ZoneInfo('Area/City') or datetime.timezone.utc"
+    )
+
+
+def named_zone(name: str) -> tzinfo:
+    """Return the zone of a `zone_name`.
+
+    Raises:
+        UnknownTrigger: This host does not know it.
+    """
+    if name == "UTC":
+        return UTC
+    if name[:1] in {"+", "-"}:
+        zone = datetime.fromisoformat(f"2000-01-01T00:00:00{name}").tzinfo
+        if zone is not None:
+            return zone
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:
+        raise UnknownTrigger(f"the time zone {name!r} is not known on this host") from error

@@ -1,0 +1,45 @@
+"""What a trigger that a caller made must be: storable, and due some time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from apscheduler.triggers.combining import AndTrigger, OrTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+from django_jobs.triggers.builders import too_short
+from django_jobs.triggers.description import describe
+from django_jobs.triggers.firing import first
+from django_jobs.triggers.storage import decode, encode
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
+
+
+def check(trigger: BaseTrigger) -> BaseTrigger:
+    """Refuse a trigger that cannot be stored or would never fire.
+
+    Returns:
+        The trigger as the clock will read it.
+
+    Raises:
+        ValueError: The message says which part, and what to use instead.
+    """
+    stored = encode(trigger)
+    _check_parts(trigger)
+    checked = decode(stored)
+    # A moment in the past is late work, which still runs.
+    if first(checked, datetime.now(UTC)) is None:
+        raise ValueError(f"this trigger never fires: {describe(checked)}")
+    return checked
+
+
+def _check_parts(trigger: BaseTrigger) -> None:
+    if isinstance(trigger, IntervalTrigger) and trigger.interval <= timedelta(0):
+        raise ValueError(too_short(str(trigger.interval)))
+    if isinstance(trigger, AndTrigger | OrTrigger):
+        if not trigger.triggers:
+            raise ValueError(f"{type(trigger).__name__} has no triggers")
+        for part in trigger.triggers:
+            _check_parts(part)
