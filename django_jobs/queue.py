@@ -34,6 +34,8 @@ BATCH = 300
 BATCH_SIZE = 3_000_000
 # How far ahead of the database's clock a heartbeat by that same clock cannot be.
 FUTURE = timedelta(seconds=60)
+# No message is under way.
+UNTOLD = {"dispatched_at": None, "redispatch_at": None}
 # Attempts that a run remembers, and how many times MAX_ERROR_BYTES their tracebacks may have:
 # what a job that is tried for ever adds to its row has an end.
 MOST_ERRORS, MOST_TRACEBACKS = 200, 20
@@ -297,6 +299,7 @@ def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
         started_at=database_now(using),
         cancel_requested=False,
         progress=None,
+        **UNTOLD,
     )
     if not is_ours:
         return None
@@ -323,7 +326,7 @@ def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -
         return _claimed(Run.objects.using(using).values_list(*sql.CLAIMED_COLUMNS).get(pk=run_id))
     # If it still waits, no message is under way any more.
     waiting = Run.objects.using(using).ready().filter(pk=run_id, attempt=attempt - 1)
-    waiting.update(dispatched_at=None)
+    waiting.update(**UNTOLD)
     return None
 
 
@@ -562,7 +565,7 @@ def release(where: Q, *, using: str) -> int:
         Run.objects.using(using)
         .ready()
         .filter(where, run_after__isnull=True)
-        .update(run_after=timezone.now(), error="")
+        .update(run_after=timezone.now(), error="", **UNTOLD)
     )
 
 
@@ -593,6 +596,7 @@ def retry(run_id: int, *, using: str) -> bool:
             rescues=0,
             # Its id is in use again, as when it was added.
             unique_key=key,
+            **UNTOLD,
             **changes,
         )
     )
