@@ -18,7 +18,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.utils import timezone
 
 from django_jobs import signals, sql, tallies, wakeup
-from django_jobs.conf import jobs_settings
+from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import DEFAULT_QUEUE_NAME, Kind, Queue, Run, Status, Worker, jobs_database
 
 if TYPE_CHECKING:
@@ -618,6 +618,10 @@ def set_paused(name: str, *, is_paused: bool, using: str) -> bool:
     else:
         paused = Queue.objects.using(using).filter(name=name, paused_at__isnull=False)
         has_changed = bool(paused.update(paused_at=None))
+        if has_changed and name in queues_of("celery"):
+            # Messages may have been refused or lost meanwhile, and long ago.
+            told = Run.objects.using(using).ready().filter(queue_name=name, dispatched_at__isnull=False)
+            told.update(**UNTOLD)
     wakeup.tell(wakeup.QUEUES, using=using)
     return has_changed
 

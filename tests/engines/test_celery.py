@@ -379,6 +379,21 @@ def test_what_has_another_reason_to_be_told_of_is_told_of_at_once_and_as_if_for_
     assert waited_for(run) == FIVE_MINUTES
 
 
+def test_all_that_waits_in_a_queue_is_told_of_again_when_it_is_resumed(make_due, manager, settings):
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}}
+    run = make_due()
+    tell_often(run)
+    age(run, -AN_HOUR)
+
+    assert not manager.resume_queue("fleet")
+    assert taken(lost_after=FIVE_MINUTES) == []
+    manager.pause_queue("fleet")
+    assert manager.resume_queue("fleet")
+
+    assert taken(lost_after=FIVE_MINUTES) == [(run.pk, 1)]
+    assert waited_for(run) == FIVE_MINUTES
+
+
 def test_marks_of_the_version_before_count_as_they_did_there(make_due):
     def minutes_ago(minutes):
         return timezone.now() - timedelta(minutes=minutes)
