@@ -532,7 +532,7 @@ class JobManager:
 
     @from_anywhere
     def resume_queue(self, name: str) -> bool:
-        """Undo `pause_queue`.
+        """Undo `pause_queue`; what waits in a queue of Celery's is told to it again.
 
         Returns:
             False when the queue was not paused.

@@ -281,6 +281,8 @@ class Run(Call):
     worker_id = models.CharField(_("worker"), max_length=64, blank=True, default="")
     # When an engine that is told of its runs was; only in the queues of one, and not once it is claimed.
     dispatched_at = models.DateTimeField(null=True, editable=False)
+    # When that message is taken for lost; says nothing where `dispatched_at` is empty.
+    redispatch_at = models.DateTimeField(null=True, editable=False)
     enqueued_at = models.DateTimeField(_("enqueued at"))
     started_at = models.DateTimeField(_("started at"), null=True)
     finished_at = models.DateTimeField(_("finished at"), null=True)

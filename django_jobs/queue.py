@@ -37,6 +37,8 @@ BATCH = 300
 BATCH_SIZE = 3_000_000
 # How far ahead of the database's clock a heartbeat by that same clock cannot be.
 FUTURE = timedelta(seconds=60)
+# No message is under way.
+UNTOLD = {"dispatched_at": None, "redispatch_at": None}
 
 
 @dataclass(slots=True)
@@ -194,6 +196,7 @@ def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
         started_at=database_now(using),
         cancel_requested=False,
         progress=None,
+        **UNTOLD,
     )
     if not is_ours:
         return None
@@ -220,7 +223,7 @@ def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -
         return _claimed(Run.objects.using(using).values_list(*sql.CLAIMED_COLUMNS).get(pk=run_id))
     # If it still waits, no message is under way any more.
     waiting = Run.objects.using(using).ready().filter(pk=run_id, attempt=attempt - 1)
-    waiting.update(dispatched_at=None)
+    waiting.update(**UNTOLD)
     return None
 
 

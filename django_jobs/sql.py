@@ -166,7 +166,7 @@ class Dialect:
         """Take one run that is due in a certain attempt, unless its queue is paused."""
         ready, params = self.ready(worker_id, (), ())
         return (
-            f"{self._take()}, dispatched_at = NULL WHERE {ready} AND id = %s AND attempt = %s AND NOT EXISTS "  # noqa: S608
+            f"{self._take()} WHERE {ready} AND id = %s AND attempt = %s AND NOT EXISTS "  # noqa: S608
             f"(SELECT 1 FROM {QUEUE_TABLE} q WHERE q.name = queue_name AND q.paused_at IS NOT NULL)",
             [worker_id, *params, run_id, attempt - 1],
         )
@@ -174,7 +174,8 @@ class Dialect:
     def _take(self, table: str = RUN_TABLE) -> str:
         return (
             f"UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_id = %s, "  # noqa: S608
-            f"started_at = {self.now}, cancel_requested = FALSE, progress = NULL"
+            f"started_at = {self.now}, cancel_requested = FALSE, progress = NULL, "
+            "dispatched_at = NULL, redispatch_at = NULL"
         )
 
     def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:

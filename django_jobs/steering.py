@@ -12,8 +12,9 @@ from django.db.models import Case, F, Q, Value, When
 from django.utils import timezone
 
 from django_jobs import signals, tallies, wakeup
+from django_jobs.conf import queues_of
 from django_jobs.models import Kind, Queue, Run, Status
-from django_jobs.queue import BATCH, write_transaction
+from django_jobs.queue import BATCH, UNTOLD, write_transaction
 from django_jobs.runs import immediate_key, renewed
 
 
@@ -69,7 +70,7 @@ def release(where: Q, *, using: str) -> int:
         Run.objects.using(using)
         .ready()
         .filter(where, run_after__isnull=True)
-        .update(run_after=timezone.now(), error="")
+        .update(run_after=timezone.now(), error="", **UNTOLD)
     )
 
 
@@ -100,6 +101,7 @@ def retry(run_id: int, *, using: str) -> bool:
             rescues=0,
             # Its id is in use again, as when it was added.
             unique_key=key,
+            **UNTOLD,
             **changes,
         )
     )
@@ -114,6 +116,10 @@ def set_paused(name: str, *, is_paused: bool, using: str) -> bool:
     else:
         paused = Queue.objects.using(using).filter(name=name, paused_at__isnull=False)
         has_changed = bool(paused.update(paused_at=None))
+        if has_changed and name in queues_of("celery"):
+            # Messages may have been refused or lost meanwhile, and long ago.
+            told = Run.objects.using(using).ready().filter(queue_name=name, dispatched_at__isnull=False)
+            told.update(**UNTOLD)
     wakeup.tell(wakeup.QUEUES, using=using)
     return has_changed
 

@@ -1,8 +1,13 @@
+import re
+from datetime import timedelta
+
 import pytest
+from django.core.management import call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_jobs import queue, sql
+from django_jobs import dispatches, queue, sql
 from django_jobs.models import InStatus, Run, Status
 
 pytestmark = pytest.mark.django_db
@@ -130,3 +135,39 @@ def test_a_selection_by_state_can_be_joined_and_updated(make_run):
 def test_claims_of_a_full_queue_take_what_they_ask_for(many_runs):
     assert len(queue.claim("w", limit=50, using="default")) == 50
     assert len(queue.claim("w", limit=50, queues=["q1"], using="default")) == 50
+
+
+def test_telling_of_due_runs_is_four_statements_by_the_index_of_their_queue(many_runs):
+    five_minutes = timedelta(minutes=5)
+    dispatches.take("q1", lost_after=five_minutes, using="default")
+    # Messages that were waited for, for three different times.
+    told = list(Run.objects.filter(dispatched_at__isnull=False).values_list("pk", flat=True))
+    for n in range(3):
+        told_at = timezone.now() - timedelta(days=1)
+        Run.objects.filter(pk__in=told[n::3]).update(
+            dispatched_at=told_at, redispatch_at=told_at + 2**n * five_minutes
+        )
+
+    with CaptureQueriesContext(connection) as queries:
+        taken = dispatches.take("q1", lost_after=five_minutes, using="default")
+
+    assert len(taken.dispatches) == dispatches.BATCH
+    statements = [query["sql"] for query in queries if sql.RUN_TABLE in query["sql"]]
+    assert [statement.split()[0] for statement in statements] == ["SELECT", "SELECT", "SELECT", "UPDATE"]
+    for statement in statements[:3]:
+        text = plan(statement, None)
+        assert "django_jobs_run_queue" in text or "django_jobs_run_due" in text, text
+
+
+# SQLite's schema editor refuses to work within a transaction.
+@pytest.mark.django_db(transaction=True)
+def test_columns_of_runs_are_added_without_writing_the_table_anew(capsys):
+    call_command("sqlmigrate", "django_jobs", "0003")
+
+    lines = [line.strip("; ") for line in capsys.readouterr().out.splitlines()]
+    statements = [line for line in lines if line not in {"", "BEGIN", "COMMIT"} and not line.startswith("--")]
+    assert len(statements) == 1, statements
+    added = re.fullmatch(r"ALTER TABLE .django_jobs_run. ADD COLUMN .redispatch_at. (.+)", statements[0])
+    assert added[1].endswith("NULL"), statements
+    assert "NOT NULL" not in added[1], statements
+    assert "DEFAULT" not in added[1], statements

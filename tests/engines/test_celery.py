@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from django_jobs import dispatches, processes, queue
@@ -19,7 +20,7 @@ from tests.engines.conftest import QUICK
 from tests.probes.models import Mark
 
 FUNCTIONS = "tests.probes.conformance"
-AN_HOUR = timedelta(hours=1)
+AN_HOUR, FIVE_MINUTES = timedelta(hours=1), timedelta(minutes=5)
 
 on_each_broker = pytest.mark.parametrize("broker", ["rabbitmq", "redis"])
 
@@ -232,6 +233,186 @@ def test_no_more_messages_are_under_way_than_a_queue_may_have(make_due, monkeypa
     assert taken() == [(runs[3].pk, 1)]
 
 
+def age(run, by):
+    """Put back when a run was told of."""
+    run.refresh_from_db()
+    told_at, redispatch_at = run.dispatched_at - by, run.redispatch_at and run.redispatch_at - by
+    Run.objects.filter(pk=run.pk).update(dispatched_at=told_at, redispatch_at=redispatch_at)
+
+
+def waited_for(run):
+    run.refresh_from_db()
+    return run.redispatch_at - run.dispatched_at
+
+
+def tell_often(run):
+    """Tell of a run until its next message is waited for twenty minutes."""
+    for _ in range(3):
+        taken(lost_after=FIVE_MINUTES)
+        age(run, AN_HOUR)
+    assert waited_for(run) == timedelta(minutes=20)
+
+
+def test_each_message_of_an_attempt_is_waited_for_twice_as_long_as_the_one_before_up_to_a_day(make_due):
+    run = make_due()
+    waits = []
+
+    for _ in range(11):
+        assert taken(lost_after=FIVE_MINUTES) == [(run.pk, 1)]
+        waits.append(waited_for(run).total_seconds())
+        age(run, waited_for(run) - timedelta(seconds=30))
+        assert taken(lost_after=FIVE_MINUTES) == []
+        assert not dispatches.is_any_due(["fleet"], lost_after=FIVE_MINUTES, using="default")
+        age(run, timedelta(seconds=31))
+        assert dispatches.is_any_due(["fleet"], lost_after=FIVE_MINUTES, using="default")
+
+    assert waits == [300 * 2**n for n in range(9)] + [86400, 86400]
+
+
+def test_a_wait_that_is_set_to_more_than_a_day_stays_as_long(make_due):
+    run, two_days = make_due(), timedelta(days=2)
+
+    for _ in range(3):
+        assert taken(lost_after=two_days) == [(run.pk, 1)]
+        assert waited_for(run) == two_days
+        age(run, timedelta(days=2, seconds=1))
+
+
+def test_runs_of_one_batch_are_waited_for_each_by_its_own_messages(make_due):
+    an_hour_ago = timezone.now() - AN_HOUR
+    often = make_due(dispatched_at=an_hour_ago, redispatch_at=an_hour_ago + 8 * FIVE_MINUTES)
+    once = make_due(dispatched_at=an_hour_ago, redispatch_at=an_hour_ago + FIVE_MINUTES)
+    never = make_due()
+
+    told = taken(lost_after=FIVE_MINUTES)
+
+    assert told == [(run.pk, 1) for run in (often, once, never)]
+    assert [waited_for(run) for run in (often, once, never)] == [
+        16 * FIVE_MINUTES, 2 * FIVE_MINUTES, FIVE_MINUTES,
+    ]  # fmt: skip
+
+
+def test_a_message_that_is_waited_for_longer_is_still_under_way(make_due, monkeypatch):
+    monkeypatch.setattr(dispatches, "MOST_UNDER_WAY", 1)
+    run = make_due()
+    for _ in range(2):
+        taken(lost_after=FIVE_MINUTES)
+        age(run, timedelta(minutes=6))
+    make_due()
+
+    found = dispatches.take("fleet", lost_after=FIVE_MINUTES, using="default")
+
+    assert found == dispatches.Taken([], is_full=True)
+
+
+def not_sent(run, worker):
+    dispatches.forget([run.pk], using="default")
+
+
+def refused(run, worker):
+    Run.objects.filter(pk=run.pk).update(run_after=None)
+    queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
+    Run.objects.filter(pk=run.pk).update(run_after=timezone.now())
+
+
+def held_and_released(run, worker):
+    queue.hold(Q(pk=run.pk), using="default")
+    queue.release(Q(pk=run.pk), using="default")
+
+
+def cancelled_and_retried(run, worker):
+    queue.cancel(Q(pk=run.pk), using="default")
+    queue.retry(run.pk, using="default")
+
+
+def claimed_and_handed_back(run, worker):
+    queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
+    queue.hand_back(worker.pk, [(run.pk, 1)], using="default")
+
+
+def claimed_by_a_thread_and_handed_back(run, worker):
+    queue.claim(worker.pk, limit=10, using="default")
+    queue.hand_back(worker.pk, [(run.pk, 1)], using="default")
+
+
+def claimed_by_the_caller_and_handed_back(run, worker):
+    queue.claim_one(run.pk, worker.pk, using="default")
+    queue.hand_back(worker.pk, [(run.pk, 1)], using="default")
+
+
+def failed_and_tried_again(run, worker):
+    claimed = queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
+    now = timezone.now()
+    queue.finish([(claimed, queue.Outcome("READY", now, now, error="E: x", retry_in=0))], using="default")
+
+
+def rescued(run, worker):
+    queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
+    queue.rescue(max_rescues=3, gone=[worker.pk], using="default")
+
+
+@pytest.mark.parametrize(
+    ("event", "attempt"),
+    [
+        (not_sent, 1),
+        (refused, 1),
+        (held_and_released, 1),
+        (cancelled_and_retried, 1),
+        (claimed_and_handed_back, 1),
+        (claimed_by_a_thread_and_handed_back, 1),
+        (claimed_by_the_caller_and_handed_back, 1),
+        (failed_and_tried_again, 2),
+        (rescued, 2),
+    ],
+)
+def test_what_has_another_reason_to_be_told_of_is_told_of_at_once_and_as_if_for_the_first_time(
+    make_due, make_worker, event, attempt
+):
+    worker, run = make_worker(), make_due()
+    tell_often(run)
+    age(run, -AN_HOUR)
+    assert taken(lost_after=FIVE_MINUTES) == []
+
+    event(run, worker)
+
+    assert taken(lost_after=FIVE_MINUTES) == [(run.pk, attempt)]
+    assert waited_for(run) == FIVE_MINUTES
+
+
+def test_all_that_waits_in_a_queue_is_told_of_again_when_it_is_resumed(make_due, manager, settings):
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}}
+    run = make_due()
+    tell_often(run)
+    age(run, -AN_HOUR)
+
+    assert not manager.resume_queue("fleet")
+    assert taken(lost_after=FIVE_MINUTES) == []
+    manager.pause_queue("fleet")
+    assert manager.resume_queue("fleet")
+
+    assert taken(lost_after=FIVE_MINUTES) == [(run.pk, 1)]
+    assert waited_for(run) == FIVE_MINUTES
+
+
+def test_marks_of_the_version_before_count_as_they_did_there(make_due):
+    def minutes_ago(minutes):
+        return timezone.now() - timedelta(minutes=minutes)
+
+    lost = make_due(dispatched_at=minutes_ago(6))
+    make_due(dispatched_at=minutes_ago(4))
+    # It went on with marks of ours: sent again, and forgot.
+    make_due(dispatched_at=minutes_ago(4), redispatch_at=minutes_ago(5))
+    lost_again = make_due(dispatched_at=minutes_ago(6), redispatch_at=minutes_ago(7))
+    forgotten = make_due(dispatched_at=None, redispatch_at=timezone.now() + AN_HOUR)
+
+    told = taken(lost_after=FIVE_MINUTES)
+
+    assert told == [(run.pk, 1) for run in (lost, lost_again, forgotten)]
+    assert [waited_for(run) for run in (lost, lost_again, forgotten)] == [
+        2 * FIVE_MINUTES, FIVE_MINUTES, FIVE_MINUTES,
+    ]  # fmt: skip
+
+
 @pytest.mark.django_db(transaction=True)
 def test_several_dispatchers_tell_of_a_run_once(make_due):
     runs = [make_due() for _ in range(200)]
@@ -275,7 +456,7 @@ def test_a_claim_is_for_the_attempt_that_the_message_says(make_due, make_worker,
     assert (claimed.id, claimed.attempt, claimed.worker_id) == (run.pk, 2, worker.pk)
     assert queue.claim_dispatched(run.pk, 2, worker.pk, using="default") is None
     run.refresh_from_db()
-    assert (run.status, run.dispatched_at) == ("RUNNING", None)
+    assert (run.status, run.dispatched_at, run.redispatch_at) == ("RUNNING", None, None)
 
 
 def test_a_claim_that_comes_to_nothing_lets_the_run_be_told_of_again(make_due, make_worker, manager):
