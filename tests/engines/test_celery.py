@@ -11,10 +11,11 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import dispatches, processes, queue
+from django_jobs import dispatches, processes, queue, steering
 from django_jobs.celery_engine import messages
 from django_jobs.celery_engine.dispatcher import Dispatcher
 from django_jobs.models import Run, Worker
+from django_jobs.runs import Outcome
 from tests.engines import celery_apps
 from tests.engines.conftest import QUICK
 from tests.probes.models import Mark
@@ -316,13 +317,13 @@ def refused(run, worker):
 
 
 def held_and_released(run, worker):
-    queue.hold(Q(pk=run.pk), using="default")
-    queue.release(Q(pk=run.pk), using="default")
+    steering.hold(Q(pk=run.pk), using="default")
+    steering.release(Q(pk=run.pk), using="default")
 
 
 def cancelled_and_retried(run, worker):
-    queue.cancel(Q(pk=run.pk), using="default")
-    queue.retry(run.pk, using="default")
+    steering.cancel(Q(pk=run.pk), using="default")
+    steering.retry(run.pk, using="default")
 
 
 def claimed_and_handed_back(run, worker):
@@ -343,7 +344,7 @@ def claimed_by_the_caller_and_handed_back(run, worker):
 def failed_and_tried_again(run, worker):
     claimed = queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
     now = timezone.now()
-    queue.finish([(claimed, queue.Outcome("READY", now, now, error="E: x", retry_in=0))], using="default")
+    queue.finish([(claimed, Outcome("READY", now, now, error="E: x", retry_in=0))], using="default")
 
 
 def rescued(run, worker):
