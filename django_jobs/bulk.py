@@ -107,7 +107,7 @@ def retry(ids: Sequence[int], using: str) -> list[Change]:
     for pk, name, status, _ in _rows(ids, using):
         if get_job_manager().retry_run(pk):
             changes.append((pk, name, CHANGE, said(RETRIED, status, Status.READY)))
-        elif steering.release(Q(pk=pk), using=using):
+        elif steering.release(Q(pk=pk, status=Status.READY), using=using):
             # Held, as a run that is paused or broken is: a broken immediate job has no other page.
             wakeup.tell(wakeup.RUNS, using=using)
             changes.append((pk, name, CHANGE, said(RELEASED, gettext("held"), Status.READY)))

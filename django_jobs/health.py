@@ -9,7 +9,7 @@ from django.db.models import Count, Min, Q
 
 from django_jobs import queue, steering
 from django_jobs.conf import jobs_settings
-from django_jobs.models import Job, Run, Worker, jobs_database
+from django_jobs.models import PAUSED, Job, Run, Worker, jobs_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -165,7 +165,7 @@ def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
             due=Count("pk", filter=is_due),
             later=Count("pk", filter=Q(run_after__gt=now)),
             held=Count("pk", filter=Q(run_after__isnull=True)),
-            unreadable=Count("pk", filter=Q(run_after__isnull=True) & ~Q(error="")),
+            unreadable=Count("pk", filter=Q(run_after__isnull=True) & ~PAUSED),
             oldest=Min("run_after", filter=is_due),
         )
     )

@@ -405,6 +405,8 @@ class JobManager:
     def pause_job(self, job_id: str, *, by: str = "") -> bool:
         """Keep a job from firing, and its waiting runs from starting, until `resume_job`.
 
+        What runs goes on; if it is to be tried again, that waits as well.
+
         Args:
             job_id: Of the job.
             by: Who pauses it, for pages to show; at most 255 characters are kept.
@@ -421,9 +423,9 @@ class JobManager:
 
     @from_anywhere
     def resume_job(self, job_id: str) -> bool:
-        """Undo `pause_job`: a recurring job goes on with its next time from now, what waited runs now.
+        """Undo `pause_job`: a recurring job goes on with its next time from now, waiting runs with theirs.
 
-        A broken job or run is looked at anew.
+        What was due meanwhile runs now. A broken job or run is looked at anew.
 
         Returns:
             False when there is no such job, or nothing of it waits.

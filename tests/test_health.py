@@ -116,6 +116,7 @@ def test_a_job_that_did_not_fire_in_time_is_a_problem(well, make_job):
 def test_broken_jobs_and_runs_are_problems_and_paused_ones_are_not(well, make_job, make_run):
     make_job(next_run_time=None)
     make_run(run_after=None)
+    make_run(run_after=None, held_run_after=ago(minutes=6), error="ValueError: it is tried again")
     assert codes() == []
 
     make_job(broken_reason="cannot be read")

@@ -494,6 +494,35 @@ def test_a_waiting_immediate_job_can_be_paused(manager, probes):
     assert manager.get_job(job_id)["status"] == "queued"
 
 
+def test_a_deferred_run_is_not_early_when_it_was_paused_and_resumed(manager, probes, make_run):
+    at = timezone.now() + timedelta(days=7)
+    make_run(job_id="x", run_after=at)
+
+    assert manager.pause_job("x") is True
+    assert manager.get_job("x")["status"] == "paused"
+    assert manager.resume_job("x") is True
+    assert manager.get_job("x")["next_run_time"] == at.isoformat()
+
+
+def test_a_job_that_is_paused_while_its_run_waits_for_a_retry_is_not_broken(manager, make_run):
+    make_run(job_id="x", attempt=1, error="ValueError: no", run_after=timezone.now() + timedelta(hours=1))
+
+    manager.pause_job("x")
+
+    job = manager.get_job("x")
+    assert (job["status"], job["reason"], job["error"]) == ("paused", "", "ValueError: no")
+
+
+def test_a_running_job_can_be_paused_and_resumed(manager, make_run):
+    run = make_run(job_id="x", status="RUNNING", attempt=1)
+
+    assert manager.pause_job("x") is True
+    assert manager.get_job("x")["status"] == "running"
+    assert Run.objects.get(pk=run.pk).held_run_after is not None
+    assert manager.resume_job("x") is True
+    assert Run.objects.get(pk=run.pk).held_run_after is None
+
+
 def test_run_job_runs_besides_the_schedule(manager, probes):
     manager.add_recurring_job(probes.mark, 60, "now", job_id="r")
     before = Job.objects.get().next_run_time

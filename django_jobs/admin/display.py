@@ -87,14 +87,9 @@ def label(state: str) -> SafeString:
 
 
 def run_state(run: Run) -> str:
-    """Return a run's status, or the word for what a READY or RUNNING one waits for."""
-    if run.status == Status.RUNNING and run.cancel_requested:
-        return "stopping"
-    if run.status != Status.READY:
-        return run.status
-    if run.run_after is None:
-        return "broken" if run.error else "paused"
-    return "deferred" if run.run_after > timezone.now() else run.status
+    """Return a run's state, as `STATES` has it."""
+    state = run.state
+    return state if state in STATES else state.upper()
 
 
 def run_duration(run: Run) -> str:

@@ -17,7 +17,7 @@ from django_jobs.admin import display, run_bulk, run_export, run_page, run_steer
 from django_jobs.admin.run_list import BIG, ERROR_LENGTH, FILTERS, POSITION, RunList
 from django_jobs.admin.steering import SteeredAdmin
 from django_jobs.live import views as live_views
-from django_jobs.models import FINISHED, UNFINISHED, Run, Status
+from django_jobs.models import FINISHED, UNFINISHED, Run
 from django_jobs.selection import UNSUCCESSFUL
 
 if TYPE_CHECKING:
@@ -163,9 +163,8 @@ class RunAdmin(SteeredAdmin):
 
     def fitting(self, obj: Run) -> Sequence[str]:
         """Offer to end what is unfinished, and to retry what failed or is held."""
-        is_held = obj.status == Status.READY and obj.run_after is None
         can_end = obj.status in UNFINISHED and not obj.cancel_requested
-        can_retry = obj.status in UNSUCCESSFUL or is_held
+        can_retry = obj.status in UNSUCCESSFUL or obj.is_held
         return [name for name, fits in (("cancel", can_end), ("retry", can_retry)) if fits]
 
     # Columns and fields

@@ -48,6 +48,7 @@ def test_the_list_shows_newest_runs_first_with_their_state(root, list_url, make_
     [
         ({"status": Status.RUNNING, "cancel_requested": True}, "Stopping"),
         ({"run_after": None, "error": "BadPayload: signed with another key"}, "Broken"),
+        ({"run_after": None, "held_run_after": timezone.now(), "error": "ValueError: no"}, "Paused"),
         ({"run_after": timezone.now() + timedelta(days=1)}, "Deferred"),
     ],
 )
