@@ -368,8 +368,11 @@ class JobManager:
     def wait(self, job_id: str, timeout: float | None = None) -> Any:
         """Wait for a job's newest run to end, and return what its function returned.
 
+        A scheduled job is waited for until it has fired, also where an earlier job had its id. A firing
+        that was skipped beside a run that goes on is not the job's end: that run's is.
+
         Args:
-            job_id: Of a job that is queued, running or finished; a scheduled one is waited for too.
+            job_id: Of a job that is queued, scheduled, running or finished.
             timeout: Seconds; None waits for ever.
 
         Raises:

@@ -26,6 +26,7 @@ from django_jobs import (
     get_job_manager,
     signals,
     triggers,
+    waiting,
     wakeup,
 )
 from django_jobs.exceptions import FunctionNotAllowed
@@ -724,6 +725,79 @@ def test_wait_gives_up_in_time(manager, probes):
 
     with pytest.raises(TimeoutError, match="it goes on"):
         manager.wait(job_id, 0.05)
+
+
+def test_wait_does_not_take_the_result_of_an_earlier_job_of_the_same_id(manager, probes, make_run):
+    make_run(job_id="report", status="SUCCESSFUL", result="1")
+    manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(hours=1), job_id="report")
+
+    with pytest.raises(TimeoutError):
+        manager.wait("report", 0.05)
+
+    manager.run_job("report")
+    with pytest.raises(TimeoutError):
+        manager.wait("report", 0.05)
+    Run.objects.filter(status="READY").update(status="SUCCESSFUL", attempt=1, result="2")
+    assert manager.wait("report", 0) == 2
+
+
+def test_wait_takes_the_firing_of_a_scheduled_job(manager, probes, make_run):
+    make_run(job_id="report", status="SUCCESSFUL", result="1")
+    manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(hours=1), job_id="report")
+    watch = waiting._Watch("report", "default")
+    assert watch.ended_run() is None
+
+    Job.objects.get().delete()
+    fired = make_run(job_id="report", status="SUCCESSFUL", result="2")
+
+    assert watch.ended_run() == fired
+
+
+def test_wait_ends_when_the_scheduled_job_is_removed(manager, probes, make_run):
+    make_run(job_id="report", status="SUCCESSFUL", result="1")
+    manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(hours=1), job_id="report")
+    watch = waiting._Watch("report", "default")
+    assert watch.ended_run() is None
+
+    manager.remove_job("report")
+
+    with pytest.raises(JobLookupError):
+        watch.ended_run()
+
+
+def test_wait_is_for_the_run_beside_which_a_firing_was_skipped(manager, make_job, make_run):
+    make_job(id="r")
+    run = make_run(job_id="r", kind="recurring", status="RUNNING")
+    skipped = {
+        "job_id": "r", "kind": "recurring", "status": "SKIPPED", "scheduled_at": timezone.now(),
+        "error": "MaxInstances: 1 unfinished, and max_instances is 1",
+    }  # fmt: skip
+    make_run(**skipped)
+    with pytest.raises(TimeoutError):
+        manager.wait("r", 0.05)
+    watch = waiting._Watch("r", "default")
+    assert watch.ended_run() is None
+
+    Run.objects.filter(pk=run.pk).update(status="SUCCESSFUL", result="1")
+
+    assert watch.ended_run() == run
+    # Also for those who come late.
+    assert manager.wait("r", 0) == 1
+
+
+def test_wait_says_that_a_firing_was_let_pass_or_had_expired(manager, make_job, make_run):
+    make_job(id="r")
+    make_run(job_id="r", kind="recurring", status="SUCCESSFUL", result="1")
+    make_run(
+        job_id="r", kind="recurring", status="SKIPPED", scheduled_at=timezone.now(), error="Misfire: late"
+    )
+    with pytest.raises(JobFailed, match="Misfire"):
+        manager.wait("r", 0)
+
+    make_run(job_id="x", status="RUNNING")
+    make_run(job_id="x", status="SKIPPED", attempt=1, error="Expired: not begun in time")
+    with pytest.raises(JobFailed, match="Expired"):
+        manager.wait("x", 0)
 
 
 @pytest.mark.django_db(transaction=True)
