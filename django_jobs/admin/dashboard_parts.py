@@ -101,6 +101,7 @@ def _problem(page: Page, problem: Problem) -> dict[str, str]:
     match problem["code"]:
         case "no_worker":
             text = _("No worker is alive: nothing is executed.")
+            text += " " + _("Start `manage.py runjobs`, or the web server.")
             url = link(Worker)
         case "no_clock":
             text = _("No live worker has a clock: nothing fires.")
@@ -109,6 +110,8 @@ def _problem(page: Page, problem: Problem) -> dict[str, str]:
             text = ngettext(
                 "%(count)s run in queue %(queue)s is late.", "%(count)s runs in queue %(queue)s, the oldest late.", count
             )  # fmt: skip
+            reasons = {"unserved": _("No live worker serves it."), "busy": _("All threads may be busy.")}
+            text += f" {reasons[problem['reason']]}"
             url = link(Run, status="due", queue=problem["queue_name"])
         case "overdue_jobs":
             text = ngettext("%(count)s job is late.", "%(count)s jobs are late.", count)

@@ -445,6 +445,19 @@ def test_a_runs_page_shows_what_became_of_it(root, page_url, list_url, make_run,
     assert "<details open" not in text
 
 
+def test_a_runs_page_says_which_attempt_it_is_and_why_it_does_not_begin(root, page_url, make_run, manager):
+    policy = {"retry": {"max_attempts": 5}}
+    waiting = make_run(attempt=1, run_after=timezone.now() + timedelta(hours=1), options=policy)
+    text = text_of(root.get(page_url(waiting)))
+    assert "<dt>Attempt</dt><dd>1 of 5</dd>" in text
+    assert "Waits for attempt 2 of 5, until" in text
+
+    due = make_run(queue_name="mail")
+    assert "no live worker serves its queue" in text_of(root.get(page_url(due)))
+    manager.pause_queue("mail")
+    assert "its queue is paused" in text_of(root.get(page_url(due)))
+
+
 def test_a_runs_page_shows_no_payload_without_the_permission_and_says_so(client_of, page_url, make_run):
     run = make_run(
         status=Status.FAILED,
