@@ -1,4 +1,4 @@
-"""A job of our own: retry, cancel or delete all runs that match some filters, in small batches."""
+"""A job of our own: run now, retry, cancel or delete all runs that match some filters, in small batches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 
 from django_jobs import selection, steering, wakeup
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 BATCH = 100
 # Whose permissions allow what; any of them is enough, besides the one to view runs.
 PERMISSIONS = {
+    "hurry": ("django_jobs.change_run", "django_jobs.manage_job"),
     "cancel": ("django_jobs.change_run", "django_jobs.manage_job"),
     "retry": ("django_jobs.change_run", "django_jobs.manage_job"),
     "delete": ("django_jobs.delete_run",),
@@ -35,6 +37,7 @@ PERMISSIONS = {
 CHANGE, DELETION = 2, 3
 CANCELLED, ASKED = gettext_noop("Cancelled"), gettext_noop("Asked to stop")
 RETRIED, RELEASED = gettext_noop("Retried"), gettext_noop("Released")
+HURRIED = gettext_noop("Told to run now")
 DELETED = gettext_noop("Deleted")
 
 # What changed of one run: its id and name, whether it was deleted, and the words for the log.
@@ -50,12 +53,12 @@ def may(user: Any, action: str) -> bool:
 
 @job(name="bulk action on runs")
 def act_on_matching(action: str, criteria: Mapping[str, Any], up_to: int, user_id: Any) -> dict[str, Any]:
-    """Retry, cancel or delete the runs that match, those that were there when it was asked for.
+    """Run now, retry, cancel or delete the runs that match, those that were there when it was asked for.
 
     It may be cancelled, and run again: it then does what is left.
 
     Args:
-        action: "retry", "cancel" or "delete".
+        action: "hurry", "retry", "cancel" or "delete".
         criteria: As `Selection.plain` has them.
         up_to: The highest id of a run that is meant.
         user_id: Who asked for it; must still have the permission.
@@ -107,11 +110,21 @@ def retry(ids: Sequence[int], using: str) -> list[Change]:
     for pk, name, status, _ in _rows(ids, using):
         if get_job_manager().retry_run(pk):
             changes.append((pk, name, CHANGE, said(RETRIED, status, Status.READY)))
-        elif steering.release(Q(pk=pk), using=using):
+        elif steering.release(Q(pk=pk, status=Status.READY), using=using):
             # Held, as a run that is paused or broken is: a broken immediate job has no other page.
             wakeup.tell(wakeup.RUNS, using=using)
             changes.append((pk, name, CHANGE, said(RELEASED, gettext("held"), Status.READY)))
     return changes
+
+
+def hurry(ids: Sequence[int], using: str) -> list[Change]:
+    """Let runs begin now that wait for their time; return what changed."""
+    rows = Run.objects.using(using).ready().filter(pk__in=ids, run_after__gt=timezone.now())
+    found = list(rows.select_for_update().order_by("pk").values_list("pk", "job_id"))
+    if steering.hurry(Q(pk__in=[pk for pk, _ in found]), using=using):
+        wakeup.tell(wakeup.RUNS, using=using)
+    words = said(HURRIED, gettext("deferred"), Status.READY)
+    return [(pk, f"{job_id} ({pk})", CHANGE, words) for pk, job_id in found]
 
 
 def cancel(ids: Sequence[int], using: str) -> list[Change]:
@@ -179,6 +192,8 @@ def write_down(user_id: Any, changes: Iterable[Change], *, note: str = "") -> No
 
 # By its name: which runs it can be done to, and what does it to some.
 _ACTS: dict[str, tuple[Q, Callable[[Sequence[int], str], list[Change]]]] = {
+    # `hurry` knows which of them wait for their time.
+    "hurry": (Q(status=Status.READY, run_after__isnull=False), hurry),
     "retry": (
         Q(status__in=UNSUCCESSFUL) | Q(status=Status.READY, run_after__isnull=True),
         retry,

@@ -28,7 +28,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.connections import Outage, give_back
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
-from django_jobs.runs import NewRun, firing_key, renewed
+from django_jobs.runs import TOO_MANY, NewRun, firing_key, renewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -259,7 +259,7 @@ class RunExecutor(BaseExecutor):  # type: ignore[misc]
                     f"is {job.misfire_grace_time} s"
                 )
             elif unfinished >= job.max_instances:
-                skipped = f"MaxInstances: {unfinished} unfinished, and max_instances is {job.max_instances}"
+                skipped = f"{TOO_MANY}: {unfinished} unfinished, and max_instances is {job.max_instances}"
             else:
                 unfinished += 1
             self.runs.append(firing(row, scheduled_at, skipped))

@@ -9,10 +9,10 @@ from django.db.models import Count, Min, Q
 
 from django_jobs import queue, steering
 from django_jobs.conf import jobs_settings
-from django_jobs.models import Job, Run, Worker, jobs_database
+from django_jobs.models import PAUSED, Job, Run, Worker, jobs_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 # Workers that a report names.
 MOST_WORKERS = 200
@@ -29,6 +29,7 @@ class Problem(TypedDict):
     text: str
     count: int  # of the workers, runs or jobs that it is about
     queue_name: str  # of overdue runs; else empty
+    reason: str  # of overdue runs: "unserved" (no live worker serves their queue) or "busy"; else empty
 
 
 class WorkerReport(TypedDict):
@@ -165,7 +166,7 @@ def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
             due=Count("pk", filter=is_due),
             later=Count("pk", filter=Q(run_after__gt=now)),
             held=Count("pk", filter=Q(run_after__isnull=True)),
-            unreadable=Count("pk", filter=Q(run_after__isnull=True) & ~Q(error="")),
+            unreadable=Count("pk", filter=Q(run_after__isnull=True) & ~PAUSED),
             oldest=Min("run_after", filter=is_due),
         )
     )
@@ -214,7 +215,7 @@ def _of_queues(
         # What waits in a paused queue does so because somebody wanted it to.
         if one["is_paused"] or oldest is None or oldest <= overdue.total_seconds():
             continue
-        is_served = any(not worker["queues"] or one["name"] in worker["queues"] for worker in live)
+        is_served = _is_served(one["name"], (worker["queues"] for worker in live))
         why = "all threads may be busy" if is_served else "no live worker serves it"
         yield _problem(
             "overdue_runs",
@@ -222,7 +223,27 @@ def _of_queues(
             f"{timedelta(seconds=int(oldest))}: {why}",
             one["due"],
             one["name"],
+            "busy" if is_served else "unserved",
         )
+
+
+def _is_served(name: str, queues: Iterable[Sequence[str]]) -> bool:
+    return any(not served or name in served for served in queues)
+
+
+def obstacle(queue_name: str, *, using: str) -> str:
+    """Return why what is due in a queue does not begin, with two or three queries.
+
+    Returns:
+        "paused", "unserved" (no live worker serves it), or "busy": its turn comes.
+    """
+    if queue_name in steering.paused_queues(using=using):
+        return "paused"
+    live = Worker.objects.using(using).filter(
+        stopped_at__isnull=True, lease_expires_at__gte=queue.database_now(using)
+    )
+    is_served = _is_served(queue_name, live.values_list("queues", flat=True)[:MOST_WORKERS])
+    return "busy" if is_served else "unserved"
 
 
 def _of_rows(late: int, broken: int, unreadable: int, overdue: timedelta) -> Iterable[Problem]:
@@ -267,8 +288,8 @@ def _of_lost(
         )
 
 
-def _problem(code: str, text: str, count: int = 0, queue_name: str = "") -> Problem:
-    return Problem(code=code, text=text, count=count, queue_name=queue_name)
+def _problem(code: str, text: str, count: int = 0, queue_name: str = "", reason: str = "") -> Problem:
+    return Problem(code=code, text=text, count=count, queue_name=queue_name, reason=reason)
 
 
 def _many(count: int, one: str, more: str) -> str:

@@ -188,9 +188,9 @@ class _Execution(Execution):
 
     raised: BaseException | None = None
 
-    def _failed(self, error: BaseException) -> Outcome:
+    def _failed(self, error: BaseException, *, is_final: bool = False) -> Outcome:
         self.raised = error
-        return super()._failed(error)
+        return super()._failed(error, is_final=is_final)
 
     def _leave_connections(self) -> None:
         return

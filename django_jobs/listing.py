@@ -85,11 +85,11 @@ _PARTS: dict[str, tuple[_Part, ...]] = {
     "scheduled": (_Part("scheduled", lambda using: _jobs(using).active(), ("next_run_time", "id")),),
     "paused": (
         _Part("paused", lambda using: _jobs(using).paused(), ("id",)),
-        _Part("held", lambda using: _runs(using).held().filter(error=""), ("-priority", "id")),
+        _Part("held", lambda using: _runs(using).paused(), ("-priority", "id")),
     ),
     "broken": (
         _Part("broken", lambda using: _jobs(using).broken(), ("id",)),
-        _Part("unreadable", lambda using: _runs(using).held().exclude(error=""), ("-priority", "id")),
+        _Part("unreadable", lambda using: _runs(using).broken(), ("-priority", "id")),
     ),
     "successful": (
         _Part(

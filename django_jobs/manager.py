@@ -368,8 +368,11 @@ class JobManager:
     def wait(self, job_id: str, timeout: float | None = None) -> Any:
         """Wait for a job's newest run to end, and return what its function returned.
 
+        A scheduled job is waited for until it has fired, also where an earlier job had its id. A firing
+        that was skipped beside a run that goes on is not the job's end: that run's is.
+
         Args:
-            job_id: Of a job that is queued, running or finished; a scheduled one is waited for too.
+            job_id: Of a job that is queued, scheduled, running or finished.
             timeout: Seconds; None waits for ever.
 
         Raises:
@@ -405,6 +408,8 @@ class JobManager:
     def pause_job(self, job_id: str, *, by: str = "") -> bool:
         """Keep a job from firing, and its waiting runs from starting, until `resume_job`.
 
+        What runs goes on; if it is to be tried again, that waits as well.
+
         Args:
             job_id: Of the job.
             by: Who pauses it, for pages to show; at most 255 characters are kept.
@@ -421,9 +426,9 @@ class JobManager:
 
     @from_anywhere
     def resume_job(self, job_id: str) -> bool:
-        """Undo `pause_job`: a recurring job goes on with its next time from now, what waited runs now.
+        """Undo `pause_job`: a recurring job goes on with its next time from now, waiting runs with theirs.
 
-        A broken job or run is looked at anew.
+        What was due meanwhile runs now. A broken job or run is looked at anew.
 
         Returns:
             False when there is no such job, or nothing of it waits.

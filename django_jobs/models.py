@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, router
 from django.db.models.lookups import Lookup
+from django.utils import timezone
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django_apscheduler.models import DjangoJob
@@ -233,6 +234,11 @@ class InStatus(_Lookup):
         return f"{column} {states}", tuple(params)
 
 
+# Which of the held runs are paused. Versions without `held_run_after` left it empty, and of theirs those are
+# that had not failed yet.
+PAUSED = models.Q(held_run_after__isnull=False) | models.Q(error="")
+
+
 class RunQuerySet(models.QuerySet["Run"]):
     """Selections of runs."""
 
@@ -253,8 +259,16 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(status__in=FINISHED)
 
     def held(self) -> RunQuerySet:
-        """Runs that wait for a person: paused, or broken when they have an error."""
+        """Runs that wait for a person; which of them are `paused()`, which `broken()`."""
         return self.ready().filter(run_after__isnull=True)
+
+    def paused(self) -> RunQuerySet:
+        """Runs that wait for `resume_job`; one that waited for its retry has an error, too."""
+        return self.held().filter(PAUSED)
+
+    def broken(self) -> RunQuerySet:
+        """Runs that cannot be called as they are stored."""
+        return self.held().exclude(PAUSED)
 
 
 class Run(Call):
@@ -267,6 +281,9 @@ class Run(Call):
     run_after = models.DateTimeField(
         _("run after"), null=True, help_text=_("Not before this time; empty while held.")
     )
+    # Of a paused run, when it was due. Of one that runs: its job was paused meanwhile, and if it comes
+    # back it is held. Of others it says nothing.
+    held_run_after = models.DateTimeField(null=True, editable=False)
     attempt = models.PositiveIntegerField(_("attempt"), default=0, help_text=_("How often it was claimed."))
     rescues = models.PositiveIntegerField(
         _("rescues"), default=0, help_text=_("How often its worker died and it was given to another.")
@@ -327,6 +344,26 @@ class Run(Call):
 
     def __str__(self) -> str:
         return f"{self.job_id} ({self.pk})"
+
+    @property
+    def state(self) -> str:
+        """Where it stands: its status in lower case, or what a READY or RUNNING one waits for.
+
+        One of ready, deferred (not before its time), paused, broken (it waits for a person, who says that
+        it may be called again), running, stopping (it was asked to), successful, failed, cancelled, skipped.
+        """
+        if self.status == Status.RUNNING:
+            return "stopping" if self.cancel_requested else "running"
+        if self.status != Status.READY:
+            return str(self.status).lower()
+        if self.run_after is not None:
+            return "deferred" if self.run_after > timezone.now() else "ready"
+        return "paused" if self.held_run_after is not None or not self.error else "broken"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for a person."""
+        return self.status == Status.READY and self.run_after is None
 
 
 class Dashboard(Run):

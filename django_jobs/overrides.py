@@ -12,7 +12,9 @@ from django.db import transaction
 from django.db.models import Q
 
 from django_jobs import queue, signals, steering, triggers, wakeup
+from django_jobs.clock import read_trigger
 from django_jobs.declarations import POLICY, follow, retry_of, with_retry
+from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Kind, jobs_database
 from django_jobs.options import JobOptions
 from django_jobs.retry import Retry
@@ -49,7 +51,8 @@ def edit(
 
     Args:
         job_id: Of the job.
-        trigger: As for `JobManager.add_job`; the next run follows from it.
+        trigger: As for `JobManager.add_job`; the next run follows from it, and a broken job is looked at
+            anew.
         next_run_time: When it fires next, aware; its trigger decides again after that.
         queue_name: 1 to 100 characters.
         priority: -100 to 100.
@@ -96,6 +99,7 @@ def edit(
                     once = triggers.is_once(trigger)
                     row.kind = Kind.SCHEDULED.value if once else Kind.RECURRING.value
                 follow(row, trigger, queue.database_now(using))
+                _look_anew(row)
         if next_run_time is not None:
             row.next_run_time = next_run_time
             _note(row, "next_run_time", next_run_time.isoformat())
@@ -134,6 +138,17 @@ def reset(job_id: str, *, using: str | None = None) -> bool:
             wakeup.tell(wakeup.RUNS, using=using)
         _save(row, using)
     return True
+
+
+def _look_anew(row: Job) -> None:
+    """Let a broken job fire again, if its other trigger was what it needed."""
+    if not row.broken_reason:
+        return
+    try:
+        read_trigger(row)
+        row.broken_reason = ""
+    except (UnknownTrigger, BadPayload) as error:
+        row.broken_reason = str(error)
 
 
 def _locked(job_id: str, using: str) -> Job | None:

@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Case, Exists, F, OuterRef, Q, When
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from django_jobs import signals, sql, tallies, wakeup
@@ -37,6 +38,8 @@ BATCH = 300
 BATCH_SIZE = 3_000_000
 # How far ahead of the database's clock a heartbeat by that same clock cannot be.
 FUTURE = timedelta(seconds=60)
+# Its job was paused while it ran.
+PAUSE_ASKED = Q(held_run_after__isnull=False)
 # No message is under way.
 UNTOLD = {"dispatched_at": None, "redispatch_at": None}
 
@@ -195,6 +198,7 @@ def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
         worker_id=worker_id,
         started_at=database_now(using),
         cancel_requested=False,
+        held_run_after=None,
         progress=None,
         **UNTOLD,
     )
@@ -362,7 +366,15 @@ def hand_back(worker_id: str, runs: Collection[tuple[int, int]], *, using: str) 
             Run.objects.using(using)
             .running()
             .filter(id__in=[pk for pk, of in runs if of == attempt], worker_id=worker_id, attempt=attempt)
-            .update(status=Status.READY, attempt=attempt - 1, worker_id="", started_at=None)
+            .update(
+                status=Status.READY,
+                attempt=attempt - 1,
+                worker_id="",
+                started_at=None,
+                # In this order: MariaDB computes the second from what the first has set.
+                held_run_after=Case(When(PAUSE_ASKED, then=Coalesce("run_after", "held_run_after"))),
+                run_after=Case(When(PAUSE_ASKED, then=None), default=F("run_after")),
+            )
         )
     return count
 
@@ -527,9 +539,13 @@ def _rescue(
     run.errors = with_error(run.errors or [], error_entry(run.attempt, run.worker_id, outcome))
     run.status, run.error, run.rescues = status, outcome.error, rescues
     run.finished_at = now if is_over else None
-    run.run_after = run.run_after if is_over else now
+    if not is_over:
+        is_paused = run.held_run_after is not None
+        run.run_after, run.held_run_after = (None, now) if is_paused else (now, None)
     if is_over and run.scheduled_at is None:
         run.unique_key = None
-    fields = ["errors", "status", "error", "rescues", "finished_at", "run_after", "unique_key"]
+    fields = [
+        "errors", "status", "error", "rescues", "finished_at", "run_after", "held_run_after", "unique_key"
+    ]  # fmt: skip
     run.save(using=using, update_fields=fields)
     return Rescued(run.pk, run.job_id, run.worker_id, str(status), reason, run.func, run.queue_name)

@@ -41,8 +41,8 @@ def sign(jobs: Sequence[Job], runs: Sequence[Run]) -> None:
                 model.objects.using(using).filter(pk=call.pk, payload=call.payload, func=call.func).update(
                     signature=codec.sign(call.func, call.payload)
                 )
-        # Those that nobody tried yet are not held; those that were, wait with the reason.
-        held = [run.pk for run in runs if run.error]
+        # Those that nobody tried yet are not held, and those that are paused stay so.
+        held = [run.pk for run in runs if run.state == "broken"]
         for start in range(0, len(held), queue.BATCH):
             steering.release(Q(pk__in=held[start : start + queue.BATCH]), using=using)
         mend_broken(using)

@@ -234,11 +234,23 @@ class Execution:
         expires_at = self.run.options.get("expires_at")
         if expires_at is None or self.started_at is None or self.started_at.timestamp() < expires_at:
             return ""
+        if self._was_begun(expires_at - self.run.options.get("expires", 0)):
+            return ""
         late = timedelta(seconds=round(self.started_at.timestamp() - expires_at))
         return f"Expired: not begun in time, {late} too late"
 
+    def _was_begun(self, since: float) -> bool:
+        """Return whether an attempt began since a time, as seconds since the epoch."""
+        # Not whether there was one: who retries a run by hand has its time counted anew.
+        times = (entry.get("started_at") for entry in self.run.errors)
+        return any(datetime.fromisoformat(at).timestamp() >= since for at in times if at)
+
     def _succeeded(self, result: object) -> Outcome:
-        text = None if result is None else _stored(result)
+        try:
+            text = None if result is None else _stored(result)
+        except Exception as error:  # noqa: BLE001 - what a function returns may raise anything when it is looked at
+            # The function has done its work: to call it again would do that twice, and mend nothing.
+            return self._failed(error, is_final=True)
         if self.context.was_told:
             # It heard that it should end, and ended: its work is not what was asked for.
             return self._stopped(f"stopped when told ({self.context.stop_reason})", "", result=text)
@@ -260,13 +272,15 @@ class Execution:
                 self.is_interrupted = True
                 return self._outcome(Status.READY, error=error, traceback=trace)
 
-    def _failed(self, error: BaseException) -> Outcome:
+    def _failed(self, error: BaseException, *, is_final: bool = False) -> Outcome:
         if observers.installed:
             self._raised = error
         text = _one_line(error)
         trace = _cut("".join(traceback_module.format_exception(error)), jobs_settings().MAX_ERROR_BYTES)
-        if self.context.must_stop:
+        if self.context.was_told if is_final else self.context.must_stop:
             return self._stopped(text, trace)
+        if is_final:
+            return self._outcome(Status.FAILED, error=text, traceback=trace, exception=_class_of(error))
         return self._retried(error, text, trace)
 
     def _retried(self, error: BaseException, text: str, trace: str) -> Outcome:

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 from django.utils import timezone
 
-from django_jobs.models import UNFINISHED, InStatus, Kind, Run, Status
+from django_jobs.models import PAUSED, UNFINISHED, InStatus, Kind, Run, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 UNSUCCESSFUL = (Status.FAILED, Status.CANCELLED, Status.SKIPPED)
 # Row ids are given when a row is inserted, its time when its transaction begins: so far apart.
 SLACK = timedelta(minutes=10)
+# What READY runs wait for, as choices beside the statuses.
+WAITING = ("due", "deferred", "retrying", "held", "broken")
 # Ids whose times are asked for with one query, and the uncertainty that is left to the query that follows.
 PROBES, NEAR = 1000, 5000
 # Ids that one statement of a walk through the history looks at.
@@ -33,7 +35,8 @@ class Selection:
     """Filters of runs; all of them must hold, and an empty one holds for every run.
 
     Args:
-        status: One status.
+        status: One status, or one of `WAITING`: due (a worker), deferred (their time), retrying (of those,
+            the ones that were tried), held (a person), broken (of those, the ones that are not only paused).
         kind: One kind.
         queue: Name of a queue.
         func: A function, as module:qualname.
@@ -89,9 +92,14 @@ class Selection:
         return named if is_there else replace(self, func_start=term)
 
     @property
+    def row_status(self) -> str:
+        """The status that rows have; empty for any."""
+        return Status.READY.value if self.status in WAITING else self.status
+
+    @property
     def is_searched(self) -> bool:
         """Whether rows must be looked at one by one, for want of an index that narrows them."""
-        if self.job_id or self.named or self.status in UNFINISHED:
+        if self.job_id or self.named or self.row_status in UNFINISHED:
             return False
         return self.status == Status.SUCCESSFUL or bool(
             self.kind or self.queue or self.func or self.func_start or self.worker_id or self.error
@@ -107,14 +115,16 @@ class Selection:
             by_id: They are walked through in the order of their ids, some at a time: the index of those
                 that wait would have all of them sorted each time.
         """
-        if by_id and self.status in UNFINISHED:
+        if by_id and self.row_status in UNFINISHED:
             # Wrapped, so that no index of it is thought of.
-            runs = runs.filter(Exact(Coalesce("status", Value("")), self.status))
+            runs = runs.filter(Exact(Coalesce("status", Value("")), self.row_status))
         elif self.status:
-            status = Status(self.status)
+            status = Status(self.row_status)
             if status in UNSUCCESSFUL:
                 runs = runs.filter(InStatus(*UNSUCCESSFUL))
             runs = runs.filter(InStatus(status))
+        if self.status in WAITING:
+            runs = runs.filter(_waits_for(self.status))
         if self.named:
             runs = runs.filter(_is_named(self.named))
         exact = {
@@ -146,6 +156,22 @@ class Bounds:
         return runs if self.high is None else runs.filter(pk__lt=self.high)
 
 
+def _waits_for(what: str) -> Q:
+    # Each is a range of the index by status and `run_after`.
+    now = timezone.now()
+    match what:
+        case "due":
+            return Q(run_after__lte=now)
+        case "deferred":
+            return Q(run_after__gt=now)
+        case "retrying":
+            return Q(run_after__gt=now, attempt__gt=0)
+        case "held":
+            return Q(run_after__isnull=True)
+        case _:
+            return Q(run_after__isnull=True) & ~PAUSED
+
+
 def _is_named(term: str) -> Q:
     # Nineteen digits are more than a row's number can have on some databases.
     is_number = term.isascii() and term.isdecimal() and len(term) < 19
@@ -160,7 +186,7 @@ def of_query(query: Mapping[str, str]) -> Selection:
     """
     status, kind = query.get("status", ""), query.get("kind", "")
     return Selection(
-        status=status if status in Status.values else "",
+        status=status if status in {*Status.values, *WAITING} else "",
         kind=kind if kind in Kind.values else "",
         queue=query.get("queue", ""),
         func=query.get("func", ""),

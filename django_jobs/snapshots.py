@@ -164,10 +164,8 @@ def of_job(job: Job, last: Run | None) -> JobSnapshot:
 
 def of_lone_run(run: Run) -> JobSnapshot:
     """Return a run as the job that it is of, whatever row that has."""
-    status = _STATUS_WORDS.get(Status(run.status), str(run.status).lower())
-    is_held = run.status == Status.READY and run.run_after is None
-    if is_held:
-        status = "broken" if run.error else "paused"
+    state = run.state
+    status = state if run.is_held else _STATUS_WORDS.get(Status(run.status), str(run.status).lower())
     args, kwargs = _arguments(run)
     is_waiting = run.status == Status.READY
     return JobSnapshot(
@@ -176,7 +174,7 @@ def of_lone_run(run: Run) -> JobSnapshot:
         func=run.func,
         kind=str(run.kind),
         status=status,
-        reason=run.error if is_held else "",
+        reason=run.error if state == "broken" else "",
         trigger="once, as soon as a worker is free",
         next_run_time=_iso(run.run_after) if is_waiting else None,
         queue_name=run.queue_name,

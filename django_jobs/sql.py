@@ -174,7 +174,7 @@ class Dialect:
     def _take(self, table: str = RUN_TABLE) -> str:
         return (
             f"UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_id = %s, "  # noqa: S608
-            f"started_at = {self.now}, cancel_requested = FALSE, progress = NULL, "
+            f"started_at = {self.now}, cancel_requested = FALSE, progress = NULL, held_run_after = NULL, "
             "dispatched_at = NULL, redispatch_at = NULL"
         )
 
@@ -237,8 +237,12 @@ class Dialect:
         if any(row[progress] for row in rows):
             changes.append(("progress", f"COALESCE(v.progress, {run}.progress)"))
         if any(row[status] == "READY" for row in rows):
-            after = f"CASE WHEN v.status = 'READY' THEN {self.after_delay()} ELSE {run}.run_after END"
+            # Held, if its job was paused while it ran. What neither is tried again is broken: both are NULL.
+            delayed = f"CASE WHEN {run}.held_run_after IS NULL THEN {self.after_delay()} END"
+            after = f"CASE WHEN v.status = 'READY' THEN {delayed} ELSE {run}.run_after END"
+            held = f"{run}.held_run_after IS NOT NULL AND v.status = 'READY'"
             changes.append(("run_after", after))
+            changes.append(("held_run_after", f"CASE WHEN {held} THEN {self.after_delay()} END"))
         if has_keys:
             # An id is free for the next job once this one has ended; a firing is taken for ever.
             key = (

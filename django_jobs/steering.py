@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Q, TextField, Value, When
 from django.utils import timezone
 
 from django_jobs import signals, tallies, wakeup
 from django_jobs.conf import queues_of
-from django_jobs.models import Kind, Queue, Run, Status
+from django_jobs.models import PAUSED, Kind, Queue, Run, Status
 from django_jobs.queue import BATCH, UNTOLD, write_transaction
 from django_jobs.runs import immediate_key, renewed
 
@@ -60,18 +60,42 @@ def free_key(job_id: str, *, using: str) -> None:
 
 
 def hold(where: Q, *, using: str) -> int:
-    """Keep waiting runs from being claimed until they are released; return how many."""
-    return Run.objects.using(using).ready().filter(where, run_after__isnull=False).update(run_after=None)
+    """Keep waiting runs from being claimed until they are released; return how many.
+
+    Runs that execute go on, and are held if they come back: to be tried again, or from a worker that
+    stopped or died.
+    """
+    is_waiting = Q(status=Status.READY)
+    # One statement, so that none slips through by being claimed, or coming back, between two. In this
+    # order: MariaDB computes each value from what those before it have set.
+    runs = Run.objects.using(using).unfinished().filter(where, ~is_waiting | Q(run_after__isnull=False))
+    return runs.update(
+        held_run_after=Case(When(is_waiting, then=F("run_after")), default=Value(timezone.now())),
+        run_after=Case(When(is_waiting, then=None), default=F("run_after")),
+    )
 
 
 def release(where: Q, *, using: str) -> int:
-    """Let held runs be claimed now; return how many."""
-    return (
-        Run.objects.using(using)
-        .ready()
-        .filter(where, run_after__isnull=True)
-        .update(run_after=timezone.now(), error="", **UNTOLD)
+    """Let held runs be claimed: paused ones when they were due, at the earliest now; return how many."""
+    is_held = Q(status=Status.READY, run_after__isnull=True)
+    now = timezone.now()
+    due = Case(When(held_run_after__gt=now, then=F("held_run_after")), default=Value(now))
+    # What went wrong with a run that waited for its retry is still its last error.
+    error = Case(When(PAUSED, then=F("error")), default=Value("", output_field=TextField()))
+    # One statement, and in this order, as in `hold`.
+    runs = Run.objects.using(using).unfinished().filter(where, is_held | Q(held_run_after__isnull=False))
+    return runs.update(
+        error=error,
+        run_after=Case(When(is_held, then=due), default=F("run_after")),
+        held_run_after=None,
+        **UNTOLD,
     )
+
+
+def hurry(where: Q, *, using: str) -> int:
+    """Let runs be claimed now that wait for their time; return how many."""
+    now = timezone.now()
+    return Run.objects.using(using).ready().filter(where, run_after__gt=now).update(run_after=now, **UNTOLD)
 
 
 def retry(run_id: int, *, using: str) -> bool:
@@ -96,6 +120,7 @@ def retry(run_id: int, *, using: str) -> bool:
         ended.update(
             status=Status.READY,
             run_after=timezone.now(),
+            held_run_after=None,
             finished_at=None,
             cancel_requested=False,
             rescues=0,

@@ -11,7 +11,8 @@ from asgiref.sync import sync_to_async
 
 from django_jobs import codec, wakeup
 from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError
-from django_jobs.models import FINISHED, Job, Run, Status
+from django_jobs.models import FINISHED, Job, Kind, Run, Status
+from django_jobs.runs import TOO_MANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,11 +36,11 @@ def wait(job_id: str, timeout: float | None, *, using: str) -> Any:
 
     # Runs of this process are heard of at once, those of others at the next look.
     wakeup.subscribe(hear)
+    watch = _Watch(job_id, using)
     try:
         for pause in _pauses(timeout):
             heard.clear()
-            run = _newest_run(job_id, using)
-            if run is not None and run.status in FINISHED:
+            if (run := watch.ended_run()) is not None:
                 return _outcome(run)
             heard.wait(pause)
     finally:
@@ -49,24 +50,76 @@ def wait(job_id: str, timeout: float | None, *, using: str) -> Any:
 
 async def await_end(job_id: str, timeout: float | None, *, using: str) -> Any:
     """Await `wait`, without holding a thread meanwhile."""
+    watch = _Watch(job_id, using)
     for pause in _pauses(timeout):
-        run = await sync_to_async(_newest_run)(job_id, using)
-        if run is not None and run.status in FINISHED:
+        run = await sync_to_async(watch.ended_run)()
+        if run is not None:
             return _outcome(run)
         await asyncio.sleep(pause)
     raise _too_late(job_id, timeout)
 
 
-def _newest_run(job_id: str, using: str) -> Run | None:
-    """Return a job's newest run; None when the job has not run yet.
+class _Watch:
+    """Looks at a job again and again, until the run that the caller means has ended.
 
-    Raises:
-        JobLookupError: There is no such job.
+    Args:
+        job_id: Of the job.
+        using: Alias of the database.
     """
-    last = last_run(job_id, using=using)
-    if last is None and not Job.objects.using(using).filter(pk=job_id).exists():
-        raise JobLookupError(job_id)
-    return last
+
+    def __init__(self, job_id: str, using: str) -> None:
+        self._job_id = job_id
+        self._using = using
+        # The newest run that was seen unfinished.
+        self._seen: int | None = None
+        # The newest run while the job is still to come, 0 for none: of another job that had its id.
+        self._past: int | None = None
+
+    def ended_run(self) -> Run | None:
+        """Return the run whose end is the job's; None while that is to come.
+
+        Raises:
+            JobLookupError: There is no such job.
+        """
+        newest = last_run(self._job_id, using=self._using)
+        if newest is not None and newest.status not in FINISHED:
+            self._seen = newest.pk
+            return None
+        job = Job.objects.using(self._using).filter(pk=self._job_id).first()
+        if job is None:
+            # It may have fired since the run was looked for, which takes a scheduled job's row away.
+            newest = last_run(self._job_id, using=self._using)
+        elif job.kind == Kind.SCHEDULED and newest is not None and newest.pk != job.last_run_id:
+            self._past = newest.pk
+            return None
+        if newest is None or (job is None and newest.pk == self._past):
+            if job is None:
+                raise JobLookupError(self._job_id)
+            return None
+        # One that was claimed had expired, and is the one that is meant.
+        is_let_pass = newest.status == Status.SKIPPED and not newest.attempt
+        return self._beside(newest) if is_let_pass else self._if_ended(newest)
+
+    def _if_ended(self, run: Run) -> Run | None:
+        if run.status in FINISHED:
+            return run
+        self._seen = run.pk
+        return None
+
+    def _beside(self, skipped: Run) -> Run | None:
+        """Return the run that goes on, or went on, while a firing was skipped beside it."""
+        runs = Run.objects.using(self._using).filter(job_id=self._job_id)
+        unfinished = runs.unfinished().order_by("-id").first()
+        if unfinished is not None:
+            return self._if_ended(unfinished)
+        if self._seen is not None:
+            return runs.filter(pk=self._seen).first() or skipped
+        if not skipped.error.startswith(TOO_MANY):
+            return skipped
+        # It has ended before the first look.
+        return (
+            runs.filter(pk__lt=skipped.pk).exclude(status=Status.SKIPPED).order_by("-id").first() or skipped
+        )
 
 
 def _outcome(run: Run) -> Any:

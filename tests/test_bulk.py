@@ -1,6 +1,9 @@
+from datetime import timedelta
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.utils import timezone
 
 from django_jobs import bulk, selection
 from django_jobs.conf import jobs_settings
@@ -55,6 +58,18 @@ def test_held_runs_are_released_and_waiting_ones_left(do, make_run):
     assert held.run_after is not None
     assert words_about(held) == ["Released: held → READY"]
     assert words_about(waiting) == []
+
+
+def test_all_that_wait_for_a_retry_are_run_now(do, make_run):
+    later = timezone.now() + timedelta(hours=1)
+    retrying = [make_run(run_after=later, attempt=1, queue_name="mail") for _ in range(3)]
+    others = [make_run(run_after=later, queue_name="mail"), make_run(run_after=later, attempt=1)]
+
+    assert do("hurry", status="retrying", queue="mail") == {"changed": 3, "left": 0}
+
+    states = dict.fromkeys((run.pk for run in retrying), "ready")
+    states |= dict.fromkeys((run.pk for run in others), "deferred")
+    assert {run.pk: run.state for run in Run.objects.filter(pk__in=states)} == states
 
 
 def test_all_that_is_unfinished_is_cancelled(do, make_run):

@@ -113,9 +113,32 @@ def test_a_job_that_did_not_fire_in_time_is_a_problem(well, make_job):
     assert text("overdue_jobs").startswith("1 job has been due for more than 0:05:00")
 
 
+def test_a_queue_says_why_its_runs_do_not_begin(make_worker, manager):
+    assert health.obstacle("mail", using="default") == "unserved"
+    make_worker(queues=["slow"])
+    make_worker(lease_expires_at=ago(minutes=1))
+    assert health.obstacle("mail", using="default") == "unserved"
+
+    make_worker(queues=["slow", "mail"])
+    assert health.obstacle("mail", using="default") == "busy"
+
+    manager.pause_queue("mail")
+    assert health.obstacle("mail", using="default") == "paused"
+
+
+def test_late_runs_have_the_reason_as_a_word(well, make_run, make_worker):
+    make_run(run_after=ago(minutes=6), queue_name="mail")
+    assert [problem["reason"] for problem in health.report()["problems"]] == ["busy"]
+
+    well.queues = ["slow"]
+    well.save()
+    assert [problem["reason"] for problem in health.report()["problems"]] == ["unserved"]
+
+
 def test_broken_jobs_and_runs_are_problems_and_paused_ones_are_not(well, make_job, make_run):
     make_job(next_run_time=None)
     make_run(run_after=None)
+    make_run(run_after=None, held_run_after=ago(minutes=6), error="ValueError: it is tried again")
     assert codes() == []
 
     make_job(broken_reason="cannot be read")

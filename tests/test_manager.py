@@ -26,6 +26,7 @@ from django_jobs import (
     get_job_manager,
     signals,
     triggers,
+    waiting,
     wakeup,
 )
 from django_jobs.exceptions import FunctionNotAllowed
@@ -494,6 +495,35 @@ def test_a_waiting_immediate_job_can_be_paused(manager, probes):
     assert manager.get_job(job_id)["status"] == "queued"
 
 
+def test_a_deferred_run_is_not_early_when_it_was_paused_and_resumed(manager, probes, make_run):
+    at = timezone.now() + timedelta(days=7)
+    make_run(job_id="x", run_after=at)
+
+    assert manager.pause_job("x") is True
+    assert manager.get_job("x")["status"] == "paused"
+    assert manager.resume_job("x") is True
+    assert manager.get_job("x")["next_run_time"] == at.isoformat()
+
+
+def test_a_job_that_is_paused_while_its_run_waits_for_a_retry_is_not_broken(manager, make_run):
+    make_run(job_id="x", attempt=1, error="ValueError: no", run_after=timezone.now() + timedelta(hours=1))
+
+    manager.pause_job("x")
+
+    job = manager.get_job("x")
+    assert (job["status"], job["reason"], job["error"]) == ("paused", "", "ValueError: no")
+
+
+def test_a_running_job_can_be_paused_and_resumed(manager, make_run):
+    run = make_run(job_id="x", status="RUNNING", attempt=1)
+
+    assert manager.pause_job("x") is True
+    assert manager.get_job("x")["status"] == "running"
+    assert Run.objects.get(pk=run.pk).held_run_after is not None
+    assert manager.resume_job("x") is True
+    assert Run.objects.get(pk=run.pk).held_run_after is None
+
+
 def test_run_job_runs_besides_the_schedule(manager, probes):
     manager.add_recurring_job(probes.mark, 60, "now", job_id="r")
     before = Job.objects.get().next_run_time
@@ -695,6 +725,79 @@ def test_wait_gives_up_in_time(manager, probes):
 
     with pytest.raises(TimeoutError, match="it goes on"):
         manager.wait(job_id, 0.05)
+
+
+def test_wait_does_not_take_the_result_of_an_earlier_job_of_the_same_id(manager, probes, make_run):
+    make_run(job_id="report", status="SUCCESSFUL", result="1")
+    manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(hours=1), job_id="report")
+
+    with pytest.raises(TimeoutError):
+        manager.wait("report", 0.05)
+
+    manager.run_job("report")
+    with pytest.raises(TimeoutError):
+        manager.wait("report", 0.05)
+    Run.objects.filter(status="READY").update(status="SUCCESSFUL", attempt=1, result="2")
+    assert manager.wait("report", 0) == 2
+
+
+def test_wait_takes_the_firing_of_a_scheduled_job(manager, probes, make_run):
+    make_run(job_id="report", status="SUCCESSFUL", result="1")
+    manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(hours=1), job_id="report")
+    watch = waiting._Watch("report", "default")
+    assert watch.ended_run() is None
+
+    Job.objects.get().delete()
+    fired = make_run(job_id="report", status="SUCCESSFUL", result="2")
+
+    assert watch.ended_run() == fired
+
+
+def test_wait_ends_when_the_scheduled_job_is_removed(manager, probes, make_run):
+    make_run(job_id="report", status="SUCCESSFUL", result="1")
+    manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(hours=1), job_id="report")
+    watch = waiting._Watch("report", "default")
+    assert watch.ended_run() is None
+
+    manager.remove_job("report")
+
+    with pytest.raises(JobLookupError):
+        watch.ended_run()
+
+
+def test_wait_is_for_the_run_beside_which_a_firing_was_skipped(manager, make_job, make_run):
+    make_job(id="r")
+    run = make_run(job_id="r", kind="recurring", status="RUNNING")
+    skipped = {
+        "job_id": "r", "kind": "recurring", "status": "SKIPPED", "scheduled_at": timezone.now(),
+        "error": "MaxInstances: 1 unfinished, and max_instances is 1",
+    }  # fmt: skip
+    make_run(**skipped)
+    with pytest.raises(TimeoutError):
+        manager.wait("r", 0.05)
+    watch = waiting._Watch("r", "default")
+    assert watch.ended_run() is None
+
+    Run.objects.filter(pk=run.pk).update(status="SUCCESSFUL", result="1")
+
+    assert watch.ended_run() == run
+    # Also for those who come late.
+    assert manager.wait("r", 0) == 1
+
+
+def test_wait_says_that_a_firing_was_let_pass_or_had_expired(manager, make_job, make_run):
+    make_job(id="r")
+    make_run(job_id="r", kind="recurring", status="SUCCESSFUL", result="1")
+    make_run(
+        job_id="r", kind="recurring", status="SKIPPED", scheduled_at=timezone.now(), error="Misfire: late"
+    )
+    with pytest.raises(JobFailed, match="Misfire"):
+        manager.wait("r", 0)
+
+    make_run(job_id="x", status="RUNNING")
+    make_run(job_id="x", status="SKIPPED", attempt=1, error="Expired: not begun in time")
+    with pytest.raises(JobFailed, match="Expired"):
+        manager.wait("x", 0)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -161,13 +161,14 @@ def test_telling_of_due_runs_is_four_statements_by_the_index_of_their_queue(many
 
 # SQLite's schema editor refuses to work within a transaction.
 @pytest.mark.django_db(transaction=True)
-def test_columns_of_runs_are_added_without_writing_the_table_anew(capsys):
-    call_command("sqlmigrate", "django_jobs", "0003")
+@pytest.mark.parametrize(("migration", "column"), [("0003", "redispatch_at"), ("0004", "held_run_after")])
+def test_columns_of_runs_are_added_without_writing_the_table_anew(migration, column, capsys):
+    call_command("sqlmigrate", "django_jobs", migration)
 
     lines = [line.strip("; ") for line in capsys.readouterr().out.splitlines()]
     statements = [line for line in lines if line not in {"", "BEGIN", "COMMIT"} and not line.startswith("--")]
     assert len(statements) == 1, statements
-    added = re.fullmatch(r"ALTER TABLE .django_jobs_run. ADD COLUMN .redispatch_at. (.+)", statements[0])
+    added = re.fullmatch(rf"ALTER TABLE .django_jobs_run. ADD COLUMN .{column}. (.+)", statements[0])
     assert added[1].endswith("NULL"), statements
     assert "NOT NULL" not in added[1], statements
     assert "DEFAULT" not in added[1], statements

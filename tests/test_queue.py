@@ -491,3 +491,72 @@ def test_a_write_transaction_waits_for_another_writer_instead_of_failing(make_ru
     holder.join(10)
 
     assert order == ["first", "second"]
+
+
+def test_what_is_paused_while_it_runs_is_held_when_it_is_to_be_tried_again():
+    queue.enqueue([new_run("retried"), new_run("broken"), new_run("done"), new_run("other")])
+    runs = {run.job_id: run for run in claim()}
+    steering.hold(~Q(job_id="other"), using="default")
+
+    queue.finish(
+        [
+            (runs["retried"], outcome("READY", error="ValueError: no", retry_in=60.0)),
+            (runs["broken"], outcome("READY", error="BadPayload: damaged")),
+            (runs["done"], outcome()),
+            (runs["other"], outcome("READY", error="ValueError: no", retry_in=60.0)),
+        ],
+        using="default",
+    )
+
+    found = {run.job_id: run for run in Run.objects.all()}
+    states = {job_id: run.state for job_id, run in found.items()}
+    assert states == {"retried": "paused", "broken": "broken", "done": "successful", "other": "deferred"}
+    in_a_minute = timezone.now() + timedelta(seconds=60)
+    assert abs(found["retried"].held_run_after - in_a_minute) < timedelta(seconds=5)
+    steering.release(Q(), using="default")
+    assert Run.objects.get(job_id="retried").state == "deferred"
+
+
+def test_what_is_paused_while_it_runs_is_held_when_it_is_handed_back():
+    queue.enqueue([new_run("paused"), new_run("other")])
+    runs = claim()
+    steering.hold(Q(job_id="paused"), using="default")
+
+    assert queue.hand_back("w", [(run.id, 1) for run in runs], using="default") == 2
+
+    states = {run.job_id: run.state for run in Run.objects.all()}
+    assert states == {"paused": "paused", "other": "ready"}
+    assert Run.objects.get(job_id="paused").held_run_after <= timezone.now()
+
+
+def test_what_is_paused_while_it_runs_is_held_when_it_is_rescued():
+    queue.enqueue([new_run("paused"), new_run("other")])
+    claim("dead")
+    steering.hold(Q(job_id="paused"), using="default")
+    end_lease("dead")
+
+    assert len(queue.rescue(max_rescues=3, using="default")) == 2
+
+    states = {run.job_id: run.state for run in Run.objects.all()}
+    assert states == {"paused": "paused", "other": "ready"}
+
+
+def test_what_is_resumed_while_it_runs_is_tried_again_without_being_asked():
+    queue.enqueue([new_run()])
+    (run,) = claim()
+    steering.hold(Q(), using="default")
+    assert steering.release(Q(), using="default") == 1
+
+    queue.finish([(run, outcome("READY", error="ValueError: no", retry_in=0.0))], using="default")
+
+    assert Run.objects.get().state == "ready"
+
+
+def test_a_pause_is_over_for_a_run_that_is_claimed_all_the_same(make_run):
+    # A test's worker takes what it is told to; and a version before released it without knowing of this.
+    held = make_run(run_after=None, held_run_after=timezone.now())
+    released = make_run(held_run_after=timezone.now())
+
+    assert queue.claim_one(held.pk, "w", using="default")
+    assert [run.id for run in claim()] == [released.pk]
+    assert list(Run.objects.values_list("held_run_after", flat=True)) == [None, None]

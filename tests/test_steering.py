@@ -1,4 +1,5 @@
 import ast
+from datetime import timedelta
 
 import pytest
 from django.db.models import Q
@@ -31,6 +32,47 @@ def test_held_runs_wait_until_they_are_released(make_run, make_worker):
     assert queue.claim("w", limit=1, using="default") == []
     assert steering.release(Q(job_id="x"), using="default") == 1
     assert len(queue.claim("w", limit=1, using="default")) == 1
+
+
+def test_what_is_paused_has_its_own_time_again_when_it_is_released(make_run):
+    now = timezone.now()
+    later = make_run(job_id="x", run_after=now + timedelta(days=7))
+    retrying = make_run(job_id="x", run_after=now + timedelta(hours=1), attempt=1, error="ValueError: no")
+    missed = make_run(job_id="x", run_after=now - timedelta(hours=1))
+    broken = make_run(job_id="x", run_after=None, error="BadPayload: damaged")
+
+    assert steering.hold(Q(job_id="x"), using="default") == 3
+    assert [run.state for run in Run.objects.order_by("pk")] == ["paused", "paused", "paused", "broken"]
+    assert [run.pk for run in Run.objects.paused().order_by("pk")] == [later.pk, retrying.pk, missed.pk]
+    assert [run.pk for run in Run.objects.broken()] == [broken.pk]
+    assert steering.release(Q(job_id="x"), using="default") == 4
+
+    found = {run.pk: run for run in Run.objects.all()}
+    assert found[later.pk].run_after == later.run_after
+    assert (found[retrying.pk].run_after, found[retrying.pk].error) == (retrying.run_after, "ValueError: no")
+    assert found[missed.pk].run_after >= now
+    assert now <= found[broken.pk].run_after <= timezone.now()
+    assert found[broken.pk].error == ""
+    assert {run.held_run_after for run in found.values()} == {None}
+
+
+def test_what_a_version_before_paused_is_released_now(make_run):
+    # It kept no time.
+    make_run(job_id="x", run_after=None)
+
+    assert [run.state for run in Run.objects.all()] == ["paused"]
+    assert steering.release(Q(job_id="x"), using="default") == 1
+    assert Run.objects.get().state == "ready"
+
+
+def test_a_run_that_waits_for_its_time_is_hurried(make_run):
+    later = make_run(run_after=timezone.now() + timedelta(days=1))
+    held = make_run(run_after=None)
+
+    assert steering.hurry(Q(pk__in=[later.pk, held.pk]), using="default") == 1
+
+    states = {run.pk: run.state for run in Run.objects.all()}
+    assert states == {later.pk: "ready", held.pk: "paused"}
 
 
 def test_retry_takes_only_runs_that_ended_without_success(make_run):

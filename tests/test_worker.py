@@ -146,6 +146,20 @@ def test_a_result_that_cannot_be_stored_fails_its_run_and_nothing_else(serve, ma
     assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
 
 
+@pytest.mark.parametrize("function", ["unstorable", "make_text"])
+def test_work_whose_result_cannot_be_stored_is_not_done_again(function, serve, manager, probes, settings):
+    settings.DJANGO_JOBS = {"MAX_RESULT_BYTES": 1000}
+    serve()
+    args = [2000] if function == "make_text" else []
+
+    retrying = manager.using(retry=Retry(max_attempts=3, delay=0))
+    with pytest.raises(JobFailed, match="result"):
+        manager.wait(retrying.add_immediate_job(f"tests.probes.jobs:{function}", *args), 10)
+
+    run = Run.objects.get()
+    assert (run.status, run.attempt) == ("FAILED", 1)
+
+
 def test_a_result_over_the_limit_fails_its_run(serve, manager, probes, settings):
     settings.DJANGO_JOBS = {"MAX_RESULT_BYTES": 1000}
     serve()
@@ -345,6 +359,30 @@ def test_work_that_expired_is_skipped(serve, manager, probes):
         manager.wait(job_id, 10)
     assert Run.objects.get().status == "SKIPPED"
     assert not Mark.objects.exists()
+
+
+def test_work_that_began_in_time_is_tried_again_after_it(serve, manager, probes):
+    serve()
+    retrying = manager.using(expires=0.3, retry=Retry(max_attempts=2, delay=0.5, jitter=0))
+
+    job_id = retrying.add_immediate_job(probes.fail_until, 2)
+
+    manager.wait(job_id, 10)
+    run = Run.objects.get()
+    assert (run.status, run.attempt) == ("SUCCESSFUL", 2)
+
+
+def test_work_that_is_retried_by_hand_may_expire_anew(serve, manager, probes, make_run):
+    began = (timezone.now() - timedelta(hours=1)).isoformat()
+    errors = [{"attempt": 1, "started_at": began, "error": "ValueError: no", "traceback": ""}]
+    run = make_run(job_id="x", status="FAILED", errors=errors, options={"expires": 0.01, "expires_at": 0})
+    manager.retry_run(run.pk)
+    time.sleep(0.05)
+
+    serve()
+
+    with pytest.raises(JobFailed, match="Expired"):
+        manager.wait("x", 10)
 
 
 def test_a_function_that_was_renamed_fails_its_run_with_the_way_out(serve, manager, make_run):

@@ -101,6 +101,7 @@ def _problem(page: Page, problem: Problem) -> dict[str, str]:
     match problem["code"]:
         case "no_worker":
             text = _("No worker is alive: nothing is executed.")
+            text += " " + _("Start `manage.py runjobs`, or the web server.")
             url = link(Worker)
         case "no_clock":
             text = _("No live worker has a clock: nothing fires.")
@@ -109,7 +110,9 @@ def _problem(page: Page, problem: Problem) -> dict[str, str]:
             text = ngettext(
                 "%(count)s run in queue %(queue)s is late.", "%(count)s runs in queue %(queue)s, the oldest late.", count
             )  # fmt: skip
-            url = link(Run, status="READY", queue=problem["queue_name"])
+            reasons = {"unserved": _("No live worker serves it."), "busy": _("All threads may be busy.")}
+            text += f" {reasons[problem['reason']]}"
+            url = link(Run, status="due", queue=problem["queue_name"])
         case "overdue_jobs":
             text = ngettext("%(count)s job is late.", "%(count)s jobs are late.", count)
             url = link(Job, status="scheduled")
@@ -118,7 +121,7 @@ def _problem(page: Page, problem: Problem) -> dict[str, str]:
             url = link(Job, status="broken")
         case "broken_runs":
             text = ngettext("%(count)s run cannot be read.", "%(count)s runs cannot be read.", count)
-            url = link(Run, status="READY")
+            url = link(Run, status="broken")
         case "lost_runs":
             text = ngettext(
                 "%(count)s run belongs to a worker that is gone.",
@@ -139,10 +142,10 @@ def counts(page: Page) -> dict[str, Any]:
     waiting = [one["oldest_seconds"] for one in queues if one["oldest_seconds"] is not None]
     now = [
         _tile("running", _("Running"), report["running"], link(Run, status="RUNNING")),
-        _tile("ready", _("Waiting"), sum(one["due"] for one in queues), link(Run, status="READY"),
+        _tile("ready", _("Waiting"), sum(one["due"] for one in queues), link(Run, status="due"),
               _("oldest %s") % display.duration(max(waiting)) if waiting else ""),
-        _tile("deferred", _("Deferred"), sum(one["later"] for one in queues), link(Run, status="READY")),
-        _tile("paused", _("Held"), sum(one["held"] for one in queues), link(Run, status="READY")),
+        _tile("deferred", _("Deferred"), sum(one["later"] for one in queues), link(Run, status="deferred")),
+        _tile("paused", _("Held"), sum(one["held"] for one in queues), link(Run, status="held")),
     ]  # fmt: skip
     ended = [
         _tile(status.lower(), display.STATES[status], total.get(status, 0), link(Run, status=status))

@@ -36,6 +36,9 @@ STATES: dict[str, _StrOrPromise] = {
     "paused": gettext_lazy("Paused"),
     "broken": gettext_lazy("Broken"),
     "deferred": gettext_lazy("Deferred"),
+    "due": gettext_lazy("Due"),
+    "retrying": gettext_lazy("Waiting for a retry"),
+    "held": gettext_lazy("Held"),
     "stopping": gettext_lazy("Stopping"),
     "alive": gettext_lazy("Alive"),
     "late": gettext_lazy("Late"),
@@ -87,14 +90,9 @@ def label(state: str) -> SafeString:
 
 
 def run_state(run: Run) -> str:
-    """Return a run's status, or the word for what a READY or RUNNING one waits for."""
-    if run.status == Status.RUNNING and run.cancel_requested:
-        return "stopping"
-    if run.status != Status.READY:
-        return run.status
-    if run.run_after is None:
-        return "broken" if run.error else "paused"
-    return "deferred" if run.run_after > timezone.now() else run.status
+    """Return a run's state, as `STATES` has it."""
+    state = run.state
+    return state if state in STATES else state.upper()
 
 
 def run_duration(run: Run) -> str:

@@ -94,6 +94,9 @@ class EditableAdmin(_ModelAdmin):
             return True
         self.log_change(request, after, gettext("Rescheduled: %s.") % difference)
         self.message_user(request, gettext("Changed: %s.") % difference, messages.SUCCESS)
+        if after.broken_reason:
+            reason = gettext("The job is still broken: %s") % after.broken_reason
+            self.message_user(request, reason, messages.WARNING)
         return True
 
     def form_page(

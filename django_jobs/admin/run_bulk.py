@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs import bulk, selection
-from django_jobs.admin import paging, times
+from django_jobs.admin import display, paging, times
 from django_jobs.manager import get_job_manager
 from django_jobs.models import FINISHED, UNFINISHED, Run, Status, jobs_database
 from django_jobs.selection import UNSUCCESSFUL, Selection
@@ -34,12 +34,14 @@ MAX_AGE_SECONDS = 3600
 COUNTED = 1000
 
 WORDS: dict[str, tuple[_StrOrPromise, _StrOrPromise]] = {
+    "hurry": (_("Run now"), _("Let those begin now that wait for their time or for a retry.")),
     "retry": (_("Retry"), _("Make those READY that ended without success, or that are held.")),
     "cancel": (_("Cancel"), _("Cancel those that wait, and ask those that run to stop.")),
     "delete": (_("Delete"), _("Delete those that have finished, with their logs. This cannot be undone.")),
 }
 # The name of the job that does it, and what the admin's log says of it.
 TITLES: dict[str, tuple[_StrOrPromise, _StrOrPromise]] = {
+    "hurry": (_("run now all runs that match"), _("Asked to run now all runs that match: %s")),
     "retry": (_("retry all runs that match"), _("Asked to retry all runs that match: %s")),
     "cancel": (_("cancel all runs that match"), _("Asked to cancel all runs that match: %s")),
     "delete": (_("delete all runs that match"), _("Asked to delete all runs that match: %s")),
@@ -59,6 +61,7 @@ NAMES: dict[str, _StrOrPromise] = {
 }
 # What each can be done to.
 FITTING: dict[str, tuple[str, ...]] = {
+    "hurry": (Status.READY,),
     "retry": (*UNSUCCESSFUL, Status.READY),
     "cancel": UNFINISHED,
     "delete": FINISHED,
@@ -83,7 +86,7 @@ def view(admin: RunAdmin, request: HttpRequest) -> HttpResponse:
     found = paging.page(
         wanted, Run.objects.using(using).only("pk"), size=COUNTED, before=None, after=None, using=using
     )
-    fitting = [name for name in allowed if not wanted.status or wanted.status in FITTING[name]]
+    fitting = [name for name in allowed if not wanted.status or wanted.row_status in FITTING[name]]
     context = {
         **admin.admin_site.each_context(request),
         "title": gettext("All runs that match"),
@@ -130,8 +133,8 @@ def _start(admin: RunAdmin, request: HttpRequest, allowed: list[str]) -> HttpRes
 
 
 def _shown(name: str, value: Any) -> str:
-    if name == "status" and value in Status.values:
-        return str(Status(value).label)
+    if name == "status":
+        return str(display.STATES.get(value, value))
     try:
         return times.exact(datetime.fromisoformat(value))
     except ValueError:

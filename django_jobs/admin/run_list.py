@@ -10,7 +10,7 @@ from django.db.models.functions import Left
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs import selection
-from django_jobs.admin import paging
+from django_jobs.admin import display, paging
 from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Queue, Run, Status, Worker, jobs_database
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ class StatusFilter(ChoiceFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer every status."""
-        return Status.choices
+        """Offer every status, and after the first one what those runs wait for."""
+        ready, *others = Status.choices
+        return [ready, *((name, display.STATES[name]) for name in selection.WAITING), *others]
 
 
 class AgeFilter(ChoiceFilter):

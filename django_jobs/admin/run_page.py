@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 
-from django_jobs import codec, rerun
+from django_jobs import codec, health, rerun
 from django_jobs.admin import display, timeline
-from django_jobs.models import Job, Run, Worker
+from django_jobs.models import Job, Run, Worker, jobs_database
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -34,7 +34,8 @@ def facts(site: AdminSite, run: Run, *, with_payload: bool) -> dict[str, Any]:
         "runs_of_queue": display.list_link(site, run.queue_name, queue=run.queue_name),
         "worker": workers.get(run.worker_id, run.worker_id),
         "error": display.cut(run.error),
-        "steps": list(timeline.steps(run, workers, with_payload=with_payload)),
+        "attempt": _attempt(run),
+        "steps": list(timeline.steps(run, workers, with_payload=with_payload, obstacle=_obstacle(run))),
         "picture": timeline.picture(run),
         "width": timeline.WIDTH,
         "progress": _progress(run.progress),
@@ -50,6 +51,20 @@ def facts(site: AdminSite, run: Run, *, with_payload: bool) -> dict[str, Any]:
 def _job(site: AdminSite, job_id: str) -> str:
     is_there = Job.objects.filter(pk=job_id).exists()
     return display.link(site, Job, job_id, job_id) if is_there else job_id
+
+
+def _attempt(run: Run) -> str:
+    """Return which attempt was the last one to begin, and of how many."""
+    number, most = timeline.tried(run)
+    if not number or most is None:
+        return str(run.attempt or "")
+    return _("%(number)d of %(most)d") % {"number": number, "most": most}
+
+
+def _obstacle(run: Run) -> str:
+    if run.state != "ready":
+        return ""
+    return health.obstacle(run.queue_name, using=jobs_database())
 
 
 def _workers(site: AdminSite, ids: set[str]) -> dict[str, str]:

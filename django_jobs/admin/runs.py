@@ -17,7 +17,7 @@ from django_jobs.admin import display, run_bulk, run_export, run_page, run_steer
 from django_jobs.admin.run_list import BIG, ERROR_LENGTH, FILTERS, POSITION, RunList
 from django_jobs.admin.steering import SteeredAdmin
 from django_jobs.live import views as live_views
-from django_jobs.models import FINISHED, UNFINISHED, Run, Status
+from django_jobs.models import FINISHED, UNFINISHED, Run
 from django_jobs.selection import UNSUCCESSFUL
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class RunAdmin(SteeredAdmin):
     # What is done with it is `RunList`'s; stock admin shows the field only for some.
     search_fields = ["=job_id", "^func"]
     search_help_text = _("By a job's id or a run's number, or by the beginning of a function's name.")
-    actions = ["cancel", "retry", "delete_selected"]
-    buttons = {"cancel": _("Cancel"), "retry": _("Retry")}
+    actions = ["hurry", "cancel", "retry", "delete_selected"]
+    buttons = {"hurry": _("Run now"), "cancel": _("Cancel"), "retry": _("Retry")}
     readonly_fields = ["number", "arguments", "policy"]
 
     class Media:
@@ -162,11 +162,12 @@ class RunAdmin(SteeredAdmin):
         return [(_("Call"), {"fields": [*call, *how]})]
 
     def fitting(self, obj: Run) -> Sequence[str]:
-        """Offer to end what is unfinished, and to retry what failed or is held."""
-        is_held = obj.status == Status.READY and obj.run_after is None
+        """Offer to run what is deferred, to end what is unfinished, and to retry what failed or is held."""
+        is_deferred = obj.state == "deferred"
         can_end = obj.status in UNFINISHED and not obj.cancel_requested
-        can_retry = obj.status in UNSUCCESSFUL or is_held
-        return [name for name, fits in (("cancel", can_end), ("retry", can_retry)) if fits]
+        can_retry = obj.status in UNSUCCESSFUL or obj.is_held
+        offers = (("hurry", is_deferred), ("cancel", can_end), ("retry", can_retry))
+        return [name for name, fits in offers if fits]
 
     # Columns and fields
 
@@ -227,6 +228,18 @@ class RunAdmin(SteeredAdmin):
         return display.policy(run)
 
     # Actions
+
+    @admin.action(permissions=["change"], description=_("Run selected runs now"))
+    def hurry(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        """Let runs begin now that wait for their time, or for a retry."""
+        run_steering.steer(
+            self,
+            request,
+            self.chosen(request, queryset),
+            bulk.hurry,
+            done=lambda n: ngettext("%d run begins now.", "%d runs begin now.", n) % n,
+            refusal=gettext("does not wait for its time"),
+        )
 
     @admin.action(permissions=["change"], description=_("Cancel selected runs"))
     def cancel(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:

@@ -101,13 +101,14 @@ def _time(text: Any) -> datetime | None:
     return at if at is not None and timezone.is_aware(at) else None
 
 
-def steps(run: Run, workers: Mapping[str, str], *, with_payload: bool) -> Iterator[Step]:
+def steps(run: Run, workers: Mapping[str, str], *, with_payload: bool, obstacle: str = "") -> Iterator[Step]:
     """Yield the entries of a run's timeline.
 
     Args:
         run: The run.
         workers: What to show for the workers that it names, by their ids.
         with_payload: Whether tracebacks are shown.
+        obstacle: Why it does not begin, if it is due; as `health.obstacle` says.
     """
     if run.scheduled_at is not None:
         yield Step(kind="moment", title=_("Scheduled for"), at=times.both(run.scheduled_at))
@@ -128,7 +129,7 @@ def steps(run: Run, workers: Mapping[str, str], *, with_payload: bool) -> Iterat
             )
         yield _step(attempt, workers, with_payload=with_payload, is_last=attempt is tried[-1])
         before = attempt.finished
-    yield from _end(run)
+    yield from _end(run, obstacle)
 
 
 def _step(attempt: Attempt, workers: Mapping[str, str], *, with_payload: bool, is_last: bool) -> Step:
@@ -147,7 +148,22 @@ def _step(attempt: Attempt, workers: Mapping[str, str], *, with_payload: bool, i
     )
 
 
-def _end(run: Run) -> Iterator[Step]:
+def tried(run: Run) -> tuple[int, int | None]:
+    """Return how often a run's function was called as its retry policy counts, and how often it may be."""
+    options = run.options if isinstance(run.options, dict) else {}
+    policy = options.get("retry")
+    most = policy.get("max_attempts") if isinstance(policy, dict) else None
+    return max(0, run.attempt - run.rescues), most if isinstance(most, int) else None
+
+
+def _waits_until(run: Run) -> str:
+    number, most = tried(run)
+    if not number or most is None or number >= most:
+        return _("Waits until")
+    return _("Waits for attempt %(number)d of %(most)d, until") % {"number": number + 1, "most": most}
+
+
+def _end(run: Run, obstacle: str) -> Iterator[Step]:
     state = display.run_state(run)
     if run.status in FINISHED:
         total = display.between(run.enqueued_at, run.finished_at)
@@ -157,11 +173,14 @@ def _end(run: Run) -> Iterator[Step]:
         title = _("Held until its job is resumed, or this run is retried.")
         yield Step(kind="end", title=title, state=state)
     elif state == "deferred":
-        yield Step(kind="end", title=_("Waits until"), state=state, at=times.both(run.run_after))
+        yield Step(kind="end", title=_waits_until(run), state=state, at=times.both(run.run_after))
     elif run.status == Status.READY:
         yield Step(
             kind="end",
-            title=_("Waits for a worker"),
+            title={
+                "paused": _("Waits: its queue is paused"),
+                "unserved": _("Waits: no live worker serves its queue"),
+            }.get(obstacle, _("Waits for a worker")),
             state="ready",
             took=display.between(run.run_after, timezone.now()),
         )

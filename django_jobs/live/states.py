@@ -28,7 +28,7 @@ _MOST_DIGITS = 18
 
 _COLUMNS = (
     "id", "job_id", "kind", "status", "attempt", "rescues", "cancel_requested", "run_after", "started_at",
-    "finished_at", "progress",
+    "finished_at", "progress", "held_run_after",
 )  # fmt: skip
 
 
@@ -84,12 +84,8 @@ class State:
         """One of queued, running, stopping, successful, failed, cancelled, skipped, scheduled, paused, broken."""
         if self.run is None:
             return self.job.status if self.job else ""
-        if self.run.status == Status.READY:
-            # Not `error`: a run that waits for its retry has one too, and it may be long.
-            return "queued" if self.run.run_after else "paused"
-        if self.run.status == Status.RUNNING and self.run.cancel_requested:
-            return "stopping"
-        return str(self.run.status).lower()
+        state = self.run.state
+        return "queued" if state in {"ready", "deferred"} else state
 
     @property
     def is_finished(self) -> bool:
@@ -154,7 +150,8 @@ def _singles(topics: Sequence[str], using: str, columns: Sequence[str] = _COLUMN
     newest = f"SELECT MAX(id) AS id FROM {sql.RUN_TABLE} WHERE job_id = %s"  # noqa: S608 - names of ours
     sources = [newest] * len(job_ids) + [f"SELECT {run_id} AS id" for run_id in run_ids]
     statement = (
-        f"SELECT {', '.join(f'r.{column}' for column in columns)} "  # noqa: S608 - names of ours, and numbers
+        # Of the error, only whether there is one: it may be long.
+        f"SELECT {', '.join(f'r.{column}' for column in columns)}, SUBSTR(r.error, 1, 1) AS error "  # noqa: S608 - names of ours, and numbers
         f"FROM ({' UNION ALL '.join(sources)}) w JOIN {sql.RUN_TABLE} r ON r.id = w.id"
     )
     found = list(Run.objects.using(using).raw(statement, job_ids))

@@ -131,6 +131,17 @@ def test_the_chart_counts_all_that_ended_within_the_range_and_nothing_before(roo
     assert html_of(root, "chart", range=chosen).count('class="jobs-column"') == steps
 
 
+def test_counts_lead_to_what_they_count(root, make_run):
+    later = timezone.now() + timedelta(hours=1)
+    runs = {"due": make_run(), "deferred": make_run(run_after=later), "held": make_run(run_after=None)}
+
+    links = re.findall(r'href="([^"]+status=[a-z]+)"', html_of(root, "counts"))
+
+    for name, run in runs.items():
+        (link,) = [link for link in links if "/run/" in link and link.endswith(f"status={name}")]
+        assert [found.pk for found in root.get(link).context["cl"].result_list] == [run.pk]
+
+
 def test_problems_are_said_first_and_lead_to_what_they_are_about(root, make_job, make_run, make_worker):
     make_job(next_run_time=timezone.now() - timedelta(minutes=5))
     make_job(broken_reason="cannot be read")
@@ -140,7 +151,7 @@ def test_problems_are_said_first_and_lead_to_what_they_are_about(root, make_job,
     html = html_of(root, "problems").partition("</section>")[0]
 
     for said in (
-        "No worker is alive", "No live worker has a clock", "1 run in queue mail is late", "1 job is late",
+        "No worker is alive", "Start `manage.py runjobs`", "late. No live worker serves it.", "No live worker has a clock", "1 run in queue mail is late", "1 job is late",
         "1 job is broken", "1 run belongs to a worker that is gone",
     ):  # fmt: skip
         assert said in html

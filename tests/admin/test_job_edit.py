@@ -333,15 +333,35 @@ def test_a_job_that_goes_at_the_last_moment_is_said_to_be_gone(submit, make_job,
     assert said(submit(make_job(), priority="3")) == "The job is gone: nothing was changed."
 
 
-def test_a_job_whose_trigger_cannot_be_read_is_given_another(submit, root, make_job, page_url):
+def test_a_job_whose_trigger_cannot_be_read_is_given_another(submit, make_job, page_url):
     job = make_job(job_state=b"garbage", broken_reason="unreadable", next_run_time=None)
 
     response = submit(job, kind="interval", every="5", unit="minutes")
 
     assert response.url == page_url(job)
-    root.post(page_url(job, "steer", "resume"))
     job.refresh_from_db()
     assert (job.status, trigger_of(job)) == ("scheduled", "every 5 minutes")
+
+
+def test_a_paused_job_whose_trigger_is_mended_stays_paused(submit, make_job):
+    job = make_job(
+        job_state=b"garbage", broken_reason="unreadable", next_run_time=None, paused_at=timezone.now()
+    )
+
+    submit(job, kind="interval", every="5", unit="minutes")
+
+    job.refresh_from_db()
+    assert job.status == "paused"
+
+
+def test_a_job_that_another_trigger_does_not_mend_says_so(submit, make_job, said):
+    job = make_job(signature="of another key", broken_reason="signed with another key")
+
+    text = said(submit(job, kind="interval", every="5", unit="minutes"))
+
+    assert "The job is still broken: " in text
+    job.refresh_from_db()
+    assert (job.status, trigger_of(job)) == ("broken", "every 5 minutes")
 
 
 def test_a_declared_job_is_overridden_and_goes_back(submit, root, page_url, make_job):

@@ -123,10 +123,10 @@ def test_nothing_is_done_without_a_choice_or_by_get(root, make_run, said):
         ((), []),
         (("view_run",), []),
         (("delete_run",), []),
-        (("change_run",), ["retry", "cancel"]),
+        (("change_run",), ["hurry", "retry", "cancel"]),
         (("view_run", "delete_run"), ["delete"]),
         (("manage_job",), []),
-        (("view_run", "manage_job"), ["retry", "cancel"]),
+        (("view_run", "manage_job"), ["hurry", "retry", "cancel"]),
     ],
 )
 def test_each_may_do_what_their_permissions_say(client_of, make_run, permissions, allowed):

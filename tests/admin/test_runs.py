@@ -5,7 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_jobs import codec
+from django_jobs import codec, selection
 from django_jobs.admin import RunAdmin, paging
 from django_jobs.models import Run, Status
 
@@ -48,6 +48,7 @@ def test_the_list_shows_newest_runs_first_with_their_state(root, list_url, make_
     [
         ({"status": Status.RUNNING, "cancel_requested": True}, "Stopping"),
         ({"run_after": None, "error": "BadPayload: signed with another key"}, "Broken"),
+        ({"run_after": None, "held_run_after": timezone.now(), "error": "ValueError: no"}, "Paused"),
         ({"run_after": timezone.now() + timedelta(days=1)}, "Deferred"),
     ],
 )
@@ -62,6 +63,25 @@ def test_the_list_can_be_filtered_by_each_status(root, list_url, make_run, statu
     runs = {each: make_run(status=each) for each in Status.values}
 
     assert ids_of(root.get(list_url("run", status=status))) == [runs[status].pk]
+
+
+def test_the_list_can_be_filtered_by_what_runs_wait_for(root, list_url, make_run):
+    later = timezone.now() + timedelta(hours=1)
+    due, deferred = make_run(), make_run(run_after=later)
+    retrying = make_run(run_after=later, attempt=1, error="ValueError: no")
+    paused = make_run(run_after=None, held_run_after=later, error="ValueError: no")
+    broken = make_run(run_after=None, error="BadPayload: damaged")
+    make_run(status=Status.FAILED)
+
+    found = {name: ids_of(root.get(list_url("run", status=name))) for name in selection.WAITING}
+
+    assert found == {
+        "due": [due.pk],
+        "deferred": [retrying.pk, deferred.pk],
+        "retrying": [retrying.pk],
+        "held": [broken.pk, paused.pk],
+        "broken": [broken.pk],
+    }
 
 
 def test_a_status_that_does_not_exist_filters_nothing(root, list_url, make_run):
@@ -319,11 +339,11 @@ def test_a_position_that_is_none_is_ignored(root, list_url, make_run, query):
     assert ids_of(root.get(list_url("run", **query))) == [run.pk]
 
 
-@pytest.mark.parametrize("status", ["READY", "RUNNING", "FAILED", "CANCELLED", "SKIPPED"])
+@pytest.mark.parametrize("status", ["READY", *selection.WAITING, "RUNNING", "FAILED", "CANCELLED", "SKIPPED"])
 def test_the_database_reads_a_status_through_its_index(root, list_url, make_run, status):
     if connection.vendor != "sqlite":
         pytest.skip("other databases decide by their statistics")
-    make_run(status=status)
+    make_run(status="READY" if status in selection.WAITING else status)
 
     with CaptureQueriesContext(connection) as queries:
         root.get(list_url("run", status=status))
@@ -423,6 +443,19 @@ def test_a_runs_page_shows_what_became_of_it(root, page_url, list_url, make_run,
     ):
         assert part in text
     assert "<details open" not in text
+
+
+def test_a_runs_page_says_which_attempt_it_is_and_why_it_does_not_begin(root, page_url, make_run, manager):
+    policy = {"retry": {"max_attempts": 5}}
+    waiting = make_run(attempt=1, run_after=timezone.now() + timedelta(hours=1), options=policy)
+    text = text_of(root.get(page_url(waiting)))
+    assert "<dt>Attempt</dt><dd>1 of 5</dd>" in text
+    assert "Waits for attempt 2 of 5, until" in text
+
+    due = make_run(queue_name="mail")
+    assert "no live worker serves its queue" in text_of(root.get(page_url(due)))
+    manager.pause_queue("mail")
+    assert "its queue is paused" in text_of(root.get(page_url(due)))
 
 
 def test_a_runs_page_shows_no_payload_without_the_permission_and_says_so(client_of, page_url, make_run):
@@ -570,6 +603,19 @@ def test_retrying_makes_the_chosen_run_ready_and_not_another_of_its_job(root, ac
     assert logged(chosen) == ["Retried: FAILED → READY"]
 
 
+def test_deferred_runs_are_run_now(root, act, make_run, said, logged):
+    later = make_run(run_after=timezone.now() + timedelta(hours=1), attempt=1, error="ValueError: no")
+    held = make_run(run_after=None)
+
+    words = said(act(root, "hurry", later, held))
+
+    assert "1 run begins now." in words
+    assert "does not wait for its time" in words
+    assert {run.pk: run.state for run in Run.objects.all()} == {later.pk: "ready", held.pk: "paused"}
+    assert logged(later) == ["Told to run now: deferred → READY"]
+    assert logged(held) == []
+
+
 def test_retrying_a_held_run_releases_it(root, act, make_run):
     held = make_run(run_after=None, error="BadPayload: signed with another key")
 
@@ -618,6 +664,7 @@ def test_a_finished_run_is_deleted_on_its_own_page(root, page_url, make_run, log
     ("fields", "offered"),
     [
         ({"status": Status.READY}, ["cancel"]),
+        ({"status": Status.READY, "run_after": timezone.now() + timedelta(days=1)}, ["hurry", "cancel"]),
         ({"status": Status.READY, "run_after": None}, ["cancel", "retry"]),
         ({"status": Status.RUNNING}, ["cancel"]),
         ({"status": Status.RUNNING, "cancel_requested": True}, []),

@@ -101,6 +101,33 @@ def test_it_ends_with_what_the_run_waits_for_or_came_to(fields, title):
         assert told(make(**fields))[-1][1] == title
 
 
+def test_it_says_which_attempt_it_waits_for():
+    policy = {"retry": {"max_attempts": 5}}
+    waiting = {"status": Status.READY, "run_after": at(3600)}
+
+    # The one whose worker died is none of the policy's.
+    run = make(**waiting, attempt=2, rescues=1, errors=[entry(1, 0, 1), entry(2, 2, 3)], options=policy)
+
+    with time_machine.travel(at(60), tick=False):
+        assert told(run)[-1][1] == "Waits for attempt 2 of 5, until"
+        assert told(make(**waiting, options=policy))[-1][1] == "Waits until"
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "title"),
+    [
+        ("paused", "Waits: its queue is paused"),
+        ("unserved", "Waits: no live worker serves its queue"),
+        ("busy", "Waits for a worker"),
+    ],
+)
+def test_what_is_due_says_why_it_does_not_begin(obstacle, title):
+    run = make(status=Status.READY, run_after=NOON)
+
+    with time_machine.travel(at(60), tick=False):
+        assert [*timeline.steps(run, {}, with_payload=True, obstacle=obstacle)][-1].title == title
+
+
 def test_a_deferred_run_says_until_when():
 
     with time_machine.travel(at(0), tick=False):

@@ -84,6 +84,8 @@ def test_a_job_is_as_its_newest_run(moves, make_run):
     [
         ({}, "queued"),
         ({"run_after": None}, "paused"),
+        ({"run_after": None, "error": "BadPayload: damaged"}, "broken"),
+        ({"run_after": None, "held_run_after": timezone.now(), "error": "ValueError: no"}, "paused"),
         ({"status": "RUNNING"}, "running"),
         ({"status": "RUNNING", "cancel_requested": True}, "stopping"),
         ({"status": "SUCCESSFUL"}, "successful"),
@@ -98,6 +100,15 @@ def test_every_status_of_a_run_has_its_word(make_run, fields, status):
     for topic in (f"run:{run.pk}", f"job:{run.job_id}"):
         found = states.read([topic], using="default")[topic]
         assert (found.status, found.exists) == (status, True)
+
+
+def test_an_error_is_not_read_only_to_tell_a_broken_run(make_run, django_assert_num_queries):
+    run = make_run(run_after=None, error="BadPayload: damaged")
+
+    with django_assert_num_queries(1):
+        found = states.read([f"run:{run.pk}"], using="default")[f"run:{run.pk}"]
+        assert found.status == "broken"
+    assert found.run.error == "B"
 
 
 def test_a_job_that_has_not_run_is_as_its_row_says(make_job):
