@@ -237,6 +237,45 @@ def test_the_buttons_of_a_job_follow_its_state(page, state, make_job, manager):
     expect(page.locator(".messagelist")).to_contain_text("1 job was resumed.")
 
 
+def test_a_button_that_is_held_down_while_it_becomes_another_does_nothing(page, state, make_run):
+    run = make_run(status="RUNNING", attempt=1)
+    page.goto(f"/admin/django_jobs/run/{run.pk}/change/")
+    expect(state(page)).to_have_text("Live, every few seconds")
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    cancel.hover()
+    page.mouse.down()
+
+    run.status = "FAILED"
+    run.save()
+
+    retry = page.get_by_role("button", name="Retry", exact=True)
+    expect(retry).to_be_visible(timeout=15_000)
+    page.mouse.up()
+    # One that pressed at this moment meant the other one.
+    page.mouse.down()
+    page.mouse.up()
+    retry.click(trial=True)
+    run.refresh_from_db()
+    assert (run.status, run.cancel_requested) == ("FAILED", False)
+    expect(page.locator(".messagelist")).to_have_count(0)
+
+
+def test_the_switch_of_a_queue_is_replaced_when_it_is_paused_elsewhere(page, state, manager, make_run):
+    make_run(queue_name="mail")
+    manager.pause_queue("other")
+    for url in ("/admin/django_jobs/dashboard/", "/admin/django_jobs/queue/"):
+        manager.resume_queue("other")
+        make_run(queue_name="other")
+        page.goto(url)
+        expect(state(page)).to_have_text("Live, every few seconds")
+        switch = page.get_by_role("button", name="Pause queue other").element_handle()
+
+        manager.pause_queue("other")
+
+        expect(page.get_by_role("button", name="Resume queue other")).to_be_visible(timeout=15_000)
+        assert not switch.evaluate("each => each.isConnected")
+
+
 def test_a_run_that_ends_is_said_to_those_who_hear_the_page(page, make_run, state):
     run = make_run(status="RUNNING")
     page.goto(f"/admin/django_jobs/run/{run.pk}/change/")

@@ -22,6 +22,8 @@
     const SECOND_REFRESH = 250;
     const BUSY_REFRESH = 5000;
     const IDLE_REFRESH = 30000;
+    // How long a button that appears cannot be pressed: it may have come under the pointer.
+    const APPEARING = 1000;
     const PAUSED = "django-jobs-live-paused";
 
     // Browsers that lost a server together do not come back together.
@@ -222,6 +224,18 @@
         return key && `${node.nodeName} ${key}`;
     }
 
+    /* Keep a person from pressing what was something else a moment ago. */
+    function hold(node) {
+        if (node.nodeType !== Node.ELEMENT_NODE) {
+            return;
+        }
+        const isHeld = { opacity: 0.4, pointerEvents: "none" };
+        for (const button of node.matches("button") ? [node] : node.querySelectorAll("button")) {
+            // No attribute or class: the next refresh would take it away.
+            button.animate([isHeld, isHeld], APPEARING);
+        }
+    }
+
     function morphChildren(old, fresh) {
         const wanted = Array.from(fresh.childNodes);
         const wantedKeys = new Set(wanted.map(keyOf));
@@ -249,7 +263,7 @@
                 }
             }
             if (!same) {
-                old.insertBefore(document.importNode(next, true), cursor);
+                hold(old.insertBefore(document.importNode(next, true), cursor));
                 continue;
             }
             if (same === cursor) {
