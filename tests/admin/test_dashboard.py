@@ -7,8 +7,7 @@ from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from django_jobs import queue as store
-from django_jobs import tallies
+from django_jobs import steering, tallies
 from django_jobs.admin import DashboardAdmin
 from django_jobs.admin.dashboard_parts import PARTS
 from django_jobs.admin.overview import RANGES, Overview
@@ -255,9 +254,9 @@ def test_the_switch_pauses_and_resumes_a_queue_and_is_written_to_the_log(root, s
 
     assert paused.url == f"{URL}?range=day"
     assert "Queue mail is paused" in said(paused)
-    assert store.paused_queues(using="default") == ["mail"]
+    assert steering.paused_queues(using="default") == ["mail"]
     root.post(url, {"name": "mail", "action": "resume", "range": "//elsewhere"})
-    assert store.paused_queues(using="default") == []
+    assert steering.paused_queues(using="default") == []
     assert list(LogEntry.objects.order_by("pk").values_list("object_id", "change_message")) == [
         ("mail", "Paused."),
         ("mail", "Resumed."),
