@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected as delete_after_confirmation
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -105,6 +106,23 @@ class SteeredAdmin(_ModelAdmin):
         """Give the list a title that promises no editing."""
         title = {"title": capfirst(self.opts.verbose_name_plural)}
         return super().changelist_view(request, {**title, **(extra_context or {})})
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Look what was chosen up without the list's filters, and say when it is gone.
+
+        A row that no longer is what the list was asked for would be left out without a word.
+        """
+        if request.POST.get("select_across", "0") != "0":
+            return super().response_action(request, queryset, *args, **kwargs)
+        rows: QuerySet[Any] = self.get_queryset(request)
+        chosen = set(request.POST.getlist(ACTION_CHECKBOX_NAME))
+        # Too many are refused by the action.
+        if 0 < len(chosen) <= AT_ONCE and (gone := len(chosen) - rows.filter(pk__in=chosen).count()):
+            text = ngettext("%d that was chosen is gone.", "%d that were chosen are gone.", gone)
+            self.message_user(request, text % gone, messages.WARNING)
+        return super().response_action(request, rows, *args, **kwargs)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

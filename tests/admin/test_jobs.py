@@ -240,6 +240,17 @@ def test_an_action_says_what_it_did_and_what_it_left(root, act, make_job, said, 
     assert logged(paused) == []
 
 
+def test_a_job_that_was_paused_since_the_list_was_made_is_not_left_out_silently(
+    root, list_url, make_job, said
+):
+    job = make_job(next_run_time=None, paused_at=timezone.now())
+    data = {"action": "pause", "index": "0", "_selected_action": [job.pk]}
+
+    response = root.post(list_url("job", status="scheduled"), data)
+
+    assert "is paused already" in said(response)
+
+
 def test_resuming_a_broken_job_that_stays_broken_says_so(root, act, make_job, said):
     job = make_job(job_state=b"garbage", next_run_time=None, broken_reason="unreadable")
 
