@@ -1,14 +1,16 @@
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from django.contrib.admin import AdminSite, site
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 from django.utils import timezone, translation
 
 from django_jobs import steering, tallies
-from django_jobs.admin import DashboardAdmin
+from django_jobs.admin import DashboardAdmin, firings
 from django_jobs.admin.dashboard_parts import PARTS
 from django_jobs.admin.overview import RANGES, Overview
 from django_jobs.models import BIN_ENDS, Dashboard, Queue, Tally
@@ -206,6 +208,22 @@ def test_errors_show_the_exception_the_count_and_the_newest_run(root, make_run):
     page = part(root, "errors")
 
     assert re.search(rf"ValueError tests\.probes\.jobs:nothing ValueError: no again 2 .* {run.pk} ", page)
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("Pacific/Auckland", 8), ("America/New_York", 20)])
+def test_firings_of_a_calendars_days_are_all_on_the_line(make_job, zone, hour):
+    first = datetime(2030, 1, 10, hour, tzinfo=ZoneInfo(zone))
+    trigger = CalendarIntervalTrigger(days=1, hour=hour, timezone=zone, start_date=first.date())
+    make_job(id="daily", trigger=trigger, next_run_time=first.astimezone(UTC))
+    # The first one alone would be shown on a line of a day.
+    make_job(id="later", next_run_time=(first + timedelta(days=5)).astimezone(UTC))
+    make_job(id="last", next_run_time=(first + timedelta(days=5)).astimezone(UTC))
+
+    timeline = firings.upcoming(first - timedelta(hours=1))
+
+    (line,) = [one for one in timeline.lines if one.job.pk == "daily"]
+    assert timeline.ends_at - timeline.begins_at == timedelta(days=7)
+    assert len(line.marks) == 7
 
 
 def test_firings_are_in_order_with_what_is_late_marked(root, make_job):

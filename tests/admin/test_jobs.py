@@ -1,6 +1,8 @@
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from django.contrib.admin.sites import site
 from django.utils import timezone
 
@@ -130,6 +132,19 @@ def test_a_jobs_page_shows_the_next_five_firings(root, page_url, make_job):
     for hour in range(3, 8):
         assert f"2030-01-01 0{hour}:00:00" in text
     assert "2030-01-01 08:00:00" not in text
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("Pacific/Auckland", 8), ("America/New_York", 20)])
+def test_firings_of_a_calendars_days_follow_its_own_zone(root, page_url, make_job, zone, hour):
+    trigger = CalendarIntervalTrigger(days=1, hour=hour, timezone=zone, start_date=date(2030, 1, 10))
+    first = trigger.get_next_fire_time(None, timezone.now())
+    job = make_job(trigger=trigger, next_run_time=first.astimezone(UTC))
+    days = [first + timedelta(days=n) for n in range(5)]
+
+    (shown,) = re.findall(r'<ol class="jobs-firings">(.*?)</ol>', root.get(page_url(job)).content.decode())
+
+    times = [datetime.fromisoformat(text) for text in re.findall(r'datetime="([^"]+)"', shown)]
+    assert times == [day.astimezone(UTC) for day in days]
 
 
 def test_a_paused_jobs_page_shows_no_firings(root, page_url, make_job):
