@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from django_jobs.admin import charts, display
+from django_jobs.admin import charts, display, failures
 from django_jobs.models import BIN_ENDS, Job, Queue, Run, Status, Worker
 
 if TYPE_CHECKING:
@@ -347,7 +347,7 @@ def errors(page: Page) -> dict[str, Any]:
         ],
         "more": max(0, len(found.groups) - ERRORS),
         "is_cut": found.is_cut,
-        "count": number(found.count),
+        "count": number(failures.NEWEST),
         "url": page.viewer.list_url(Run, status=Status.FAILED),
     }
 

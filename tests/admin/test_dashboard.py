@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 
 from django_jobs import steering, tallies
-from django_jobs.admin import DashboardAdmin, firings
+from django_jobs.admin import DashboardAdmin, failures, firings
 from django_jobs.admin.dashboard_parts import PARTS
 from django_jobs.admin.overview import RANGES, Overview
 from django_jobs.models import BIN_ENDS, Dashboard, Queue, Tally
@@ -208,6 +208,16 @@ def test_errors_show_the_exception_the_count_and_the_newest_run(root, make_run):
     page = part(root, "errors")
 
     assert re.search(rf"ValueError tests\.probes\.jobs:nothing ValueError: no again 2 .* {run.pk} ", page)
+
+
+def test_errors_say_among_how_many_runs_they_were_counted(root, make_run, monkeypatch):
+    monkeypatch.setattr(failures, "NEWEST", 2)
+    old = timezone.now() - timedelta(hours=2)
+    make_run(status="FAILED", error="ValueError: no", started_at=old, finished_at=old)
+    make_run(status="FAILED", error="ValueError: no"), make_run(status="FAILED", error="ValueError: no")
+
+    assert "there are more" not in part(root, "errors")
+    assert "newest 2 failed runs; there are more" in part(root, "errors", range="day")
 
 
 @pytest.mark.parametrize(("zone", "hour"), [("Pacific/Auckland", 8), ("America/New_York", 20)])
