@@ -317,8 +317,8 @@ def _function(page: Page, name: str, summary: Summary, longest: float) -> dict[s
     slow = summary.ran.percentile(95)
     return {
         "name": name,
-        "url": page.viewer.list_url(Run, q=name),
-        "failed_url": page.viewer.list_url(Run, q=name, status=Status.FAILED),
+        "url": page.viewer.list_url(Run, func=name),
+        "failed_url": page.viewer.list_url(Run, func=name, status=Status.FAILED),
         "runs": number(ended),
         "failed": number(failed),
         "failed_percent": formats.number_format(round(100 * failed / ended, 1) if ended else 0, 1),

@@ -210,6 +210,19 @@ def test_errors_show_the_exception_the_count_and_the_newest_run(root, make_run):
     assert re.search(rf"ValueError tests\.probes\.jobs:nothing ValueError: no again 2 .* {run.pk} ", page)
 
 
+def test_functions_lead_to_their_own_runs(root, tally, make_run):
+    run = make_run(func="shop.jobs:give", status="FAILED")
+    make_run(func="shop.jobs:give_up", status="FAILED")
+    tally(func="shop.jobs:give", outcome="FAILED")
+
+    links = re.findall(r'href="([^"]+)">shop\.jobs:give<', html_of(root, "functions"))
+
+    assert len(links) == 2
+    for link in links:
+        rows = root.get(link.replace("&amp;", "&")).context["cl"].result_list
+        assert [row.pk for row in rows] == [run.pk]
+
+
 def test_errors_say_among_how_many_runs_they_were_counted(root, make_run, monkeypatch):
     monkeypatch.setattr(failures, "NEWEST", 2)
     old = timezone.now() - timedelta(hours=2)

@@ -93,10 +93,11 @@ def test_runs_are_found_by_job_id_number_and_beginning_of_function(root, list_ur
     run = make_run(job_id="monthly", func="reports.jobs:build")
     make_run(job_id="other")
 
-    for term in ("monthly", str(run.pk), "reports.jobs", " monthly "):
+    for term in ("monthly", str(run.pk), "reports.jobs", " monthly ", "build", "reports.jobs:bui"):
         assert ids_of(root.get(list_url("run", q=term))) == [run.pk]
     assert ids_of(root.get(list_url("run", q="9" * 30))) == []
-    assert ids_of(root.get(list_url("run", q="month"))) == []
+    for term in ("month", "uild", "jobs:build"):
+        assert ids_of(root.get(list_url("run", q=term))) == []
 
 
 def test_the_list_can_be_filtered_by_function_error_and_time(root, list_url, make_run):
