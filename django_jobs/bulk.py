@@ -12,11 +12,20 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 
-from django_jobs import selection, steering, wakeup
+from django_jobs import health, inline, queue, selection, steering, wakeup
+from django_jobs.conf import queues_of
 from django_jobs.context import current_run
 from django_jobs.decorators import job
 from django_jobs.manager import get_job_manager
-from django_jobs.models import FINISHED, UNFINISHED, Run, Status, jobs_database
+from django_jobs.models import (
+    DEFAULT_QUEUE_NAME,
+    FINISHED,
+    UNFINISHED,
+    Run,
+    Status,
+    Worker,
+    jobs_database,
+)
 from django_jobs.selection import UNSUCCESSFUL, Selection
 
 if TYPE_CHECKING:
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
 
 # Runs of one transaction: it is over in some tens of milliseconds.
 BATCH = 100
+# Where it waits while "default" is paused: workers that serve all queues serve this one.
+OWN_QUEUE = "django_jobs"
 # Whose permissions allow what; any of them is enough, besides the one to view runs.
 PERMISSIONS = {
     "hurry": ("django_jobs.change_run", "django_jobs.manage_job"),
@@ -49,6 +60,27 @@ def may(user: Any, action: str) -> bool:
     return bool(user.has_perm("django_jobs.view_run") or user.has_perm("django_jobs.change_run")) and any(
         user.has_perm(name) for name in PERMISSIONS[action]
     )
+
+
+def place(*, using: str) -> tuple[str, bool]:
+    """Return the queue for an action on all that match, and whether somebody takes it from there by now.
+
+    Of those that are not paused and that a live worker serves, "default" comes first.
+    """
+    now = queue.database_now(using)
+    rows = Worker.objects.using(using).filter(stopped_at__isnull=True)
+    live = [worker for worker in rows if health.worker_state(worker, now) != "gone"]
+    named = sorted({str(name) for worker in live for name in worker.queues or ()})
+    paused = set(steering.paused_queues(using=using))
+    for name in dict.fromkeys([DEFAULT_QUEUE_NAME, OWN_QUEUE, *named]):
+        if name not in paused and (inline.is_inline(name) or any(_serves(worker, name) for worker in live)):
+            return name, True
+    return DEFAULT_QUEUE_NAME, False
+
+
+def _serves(worker: Worker, name: str) -> bool:
+    # Celery's own workers name their queues, and no others take from those.
+    return name in worker.queues if worker.queues else name not in queues_of("celery")
 
 
 @job(name="bulk action on runs")

@@ -40,7 +40,7 @@ class Selection:
         kind: One kind.
         queue: Name of a queue.
         func: A function, as module:qualname.
-        func_start: What the function begins with.
+        func_start: What the function begins with, as module:qualname or without its module.
         worker_id: Of the worker that has or had it.
         job_id: Of its job.
         named: Id of its job, or its own number.
@@ -127,11 +127,13 @@ class Selection:
             runs = runs.filter(_waits_for(self.status))
         if self.named:
             runs = runs.filter(_is_named(self.named))
+        if self.func_start:
+            is_name = Q(func__contains=f":{self.func_start}")
+            runs = runs.filter(Q(func__startswith=self.func_start) | is_name)
         exact = {
             "kind": self.kind,
             "queue_name": self.queue,
             "func": self.func,
-            "func__startswith": self.func_start,
             "worker_id": self.worker_id,
             "job_id": self.job_id,
             "error__icontains": self.error,

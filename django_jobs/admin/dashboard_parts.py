@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from django_jobs.admin import charts, display
+from django_jobs.admin import charts, display, failures
 from django_jobs.models import BIN_ENDS, Job, Queue, Run, Status, Worker
 
 if TYPE_CHECKING:
@@ -320,8 +320,8 @@ def _function(page: Page, name: str, summary: Summary, longest: float) -> dict[s
     slow = summary.ran.percentile(95)
     return {
         "name": name,
-        "url": page.viewer.list_url(Run, q=name),
-        "failed_url": page.viewer.list_url(Run, q=name, status=Status.FAILED),
+        "url": page.viewer.list_url(Run, func=name),
+        "failed_url": page.viewer.list_url(Run, func=name, status=Status.FAILED),
         "runs": number(ended),
         "failed": number(failed),
         "failed_percent": formats.number_format(round(100 * failed / ended, 1) if ended else 0, 1),
@@ -350,7 +350,7 @@ def errors(page: Page) -> dict[str, Any]:
         ],
         "more": max(0, len(found.groups) - ERRORS),
         "is_cut": found.is_cut,
-        "count": number(found.count),
+        "count": number(failures.NEWEST),
         "url": page.viewer.list_url(Run, status=Status.FAILED),
     }
 

@@ -51,7 +51,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """What was found, the most frequent first, and whether older ones were not looked at."""
+    """What was found, the most frequent first, and whether there are older ones that were not looked at."""
 
     groups: list[Failure]
     count: int
@@ -68,14 +68,16 @@ def since(moment: datetime) -> Failures:
     rows = (
         runs.order_by("-pk")
         .annotate(message=Left("error", MESSAGE), tail=Right(Cast("errors", TextField()), TAIL))
-        .values_list("pk", "func", "message", "tail", "finished_at")[:NEWEST]
+        .values_list("pk", "func", "message", "tail", "finished_at")[: NEWEST + 1]
     )
     groups: dict[tuple[str, str], Failure] = {}
-    looked_at = count = 0
-    for pk, func, message, tail, finished_at in rows:
-        looked_at += 1
+    count, is_cut = 0, False
+    for looked_at, (pk, func, message, tail, finished_at) in enumerate(rows):
         if finished_at is not None and finished_at < moment:
             continue
+        if looked_at == NEWEST:
+            is_cut = True
+            break
         count += 1
         key = exception_of(message), place_of(tail) or func
         found = groups.get(key)
@@ -86,7 +88,7 @@ def since(moment: datetime) -> Failures:
             if finished_at and found.last_at and finished_at > found.last_at:
                 found.last_at, found.run_id, found.message = finished_at, pk, message
     ordered = sorted(groups.values(), key=lambda one: (-one.count, -one.run_id))
-    return Failures(ordered, count, looked_at == NEWEST and count > 0)
+    return Failures(ordered, count, is_cut)
 
 
 def exception_of(message: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django_jobs import triggers
@@ -70,10 +70,11 @@ def _line(job: Job, now: datetime, ends_at: datetime) -> Line:
         schedule = triggers.describe(trigger)
         while len(moments) < MARKS and moments[-1] <= ends_at:
             # APScheduler's own question: what comes after a firing, asked at that time.
-            following = trigger.get_next_fire_time(moments[-1], max(now, moments[-1]))
-            if following is None or following <= moments[-1]:
+            last = triggers.local(trigger, moments[-1])
+            following = trigger.get_next_fire_time(last, max(now, last))
+            if following is None or following.astimezone(UTC) <= moments[-1]:
                 break
-            moments.append(following)
+            moments.append(following.astimezone(UTC))
     except UnknownTrigger:
         # Its page says so once a clock has looked at it; until then it fires next.
         pass

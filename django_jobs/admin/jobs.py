@@ -16,7 +16,7 @@ from django.utils.translation import gettext, gettext_noop, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs import overrides, triggers
-from django_jobs.admin import display, job_changes, job_history, permissions, times
+from django_jobs.admin import display, job_changes, job_history, permissions, schedule_form, times
 from django_jobs.admin.job_add import AddableAdmin
 from django_jobs.admin.job_edit import EditableAdmin
 from django_jobs.admin.job_history import BIG
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
 
-FIRINGS = 5
 # django-apscheduler's words on a job's page: it has no catalogues, so ours translate them.
 gettext_noop("Unique id for this job.")
 # What a person may change of a declared job.
@@ -446,10 +445,5 @@ def _resume(job: Job) -> str:
 
 
 def _firings(job: Job) -> list[datetime]:
-    times: list[datetime] = []
-    following = None if job.broken_reason else job.next_run_time
     trigger = triggers.loads(job.job_state)
-    while following is not None and len(times) < FIRINGS:
-        times.append(following)
-        following = trigger.get_next_fire_time(following, following)
-    return times
+    return schedule_form.following(trigger, None if job.broken_reason else job.next_run_time)

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from django_jobs import bulk, selection
 from django_jobs.admin import display, paging, times
 from django_jobs.manager import get_job_manager
-from django_jobs.models import FINISHED, UNFINISHED, Run, Status, jobs_database
+from django_jobs.models import FINISHED, MAX_PRIORITY, UNFINISHED, Run, Status, jobs_database
 from django_jobs.selection import UNSUCCESSFUL, Selection
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ NAMES: dict[str, _StrOrPromise] = {
     "since": _("enqueued from"),
     "until": _("enqueued before"),
 }
+# Said where it would only wait.
+NOBODY = _("No live worker serves a queue that is not paused: it is done as soon as one does.")
 # What each can be done to.
 FITTING: dict[str, tuple[str, ...]] = {
     "hurry": (Status.READY,),
@@ -96,6 +98,7 @@ def view(admin: RunAdmin, request: HttpRequest) -> HttpResponse:
         "count": len(found.runs),
         "has_more": found.older is not None and found.searched_to is None,
         "searched_to": found.searched_to,
+        "problem": "" if bulk.place(using=using)[1] else NOBODY,
         "choices": [{"name": name, "label": WORDS[name][0], "help": WORDS[name][1]} for name in fitting],
         "confirmed": signing.dumps([wanted.plain(), end - 1], salt=SALT),
         "list_url": _list_url(admin) + _query(request),
@@ -118,7 +121,9 @@ def _start(admin: RunAdmin, request: HttpRequest, allowed: list[str]) -> HttpRes
         admin.message_user(request, text, messages.ERROR)
         return HttpResponseRedirect(request.get_full_path())
     name, words = map(str, TITLES[action])
-    manager = get_job_manager().using(name=name)
+    queue_name, has_worker = bulk.place(using=jobs_database())
+    # Before all that waits: that may be what it is to cancel.
+    manager = get_job_manager().using(name=name, queue_name=queue_name, priority=MAX_PRIORITY)
     job_id = manager.add_immediate_job(bulk.act_on_matching, action, criteria, up_to, request.user.pk)
     run = Run.objects.using(jobs_database()).filter(job_id=job_id).latest("pk")
     filters = ", ".join(
@@ -127,6 +132,8 @@ def _start(admin: RunAdmin, request: HttpRequest, allowed: list[str]) -> HttpRes
     admin.log_change(request, run, words % (filters or gettext("all")))
     text = gettext("It is being done in the background: this run shows how far it is, and can be cancelled.")
     admin.message_user(request, text, messages.SUCCESS)
+    if not has_worker:
+        admin.message_user(request, NOBODY, messages.WARNING)
     return HttpResponseRedirect(
         reverse(f"{admin.admin_site.name}:django_jobs_run_change", args=[quote(run.pk)])
     )

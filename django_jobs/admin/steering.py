@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected as delete_after_confirmation
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -67,6 +68,16 @@ class SteeredAdmin(_ModelAdmin):
         """
         return obj is None and super().has_change_permission(request)
 
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        """Allow no filters from the address but those that the page offers.
+
+        Stock admin allows one on any column: whether a row is listed would tell, letter by letter, what
+        is in those that are not shown.
+        """
+        return any(_sets(one, lookup) for one in self.get_list_filter(request)) and super().lookup_allowed(
+            lookup, value, request
+        )
+
     def fitting(self, obj: Any) -> Sequence[str]:
         """Return the names of the buttons that make sense for an object."""
         return tuple(self.buttons)
@@ -95,6 +106,23 @@ class SteeredAdmin(_ModelAdmin):
         """Give the list a title that promises no editing."""
         title = {"title": capfirst(self.opts.verbose_name_plural)}
         return super().changelist_view(request, {**title, **(extra_context or {})})
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """Look what was chosen up without the list's filters, and say when it is gone.
+
+        A row that no longer is what the list was asked for would be left out without a word.
+        """
+        if request.POST.get("select_across", "0") != "0":
+            return super().response_action(request, queryset, *args, **kwargs)
+        rows: QuerySet[Any] = self.get_queryset(request)
+        chosen = set(request.POST.getlist(ACTION_CHECKBOX_NAME))
+        # Too many are refused by the action.
+        if 0 < len(chosen) <= AT_ONCE and (gone := len(chosen) - rows.filter(pk__in=chosen).count()):
+            text = ngettext("%d that was chosen is gone.", "%d that were chosen are gone.", gone)
+            self.message_user(request, text % gone, messages.WARNING)
+        return super().response_action(request, rows, *args, **kwargs)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -257,3 +285,14 @@ class SteeredAdmin(_ModelAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Delete some objects."""
         self.remove(list(queryset))
+
+
+def _sets(one: Any, lookup: str) -> bool:
+    """Return whether a word of the address is one that a filter of a list is set with."""
+    column = one[0] if isinstance(one, tuple | list) else one
+    if isinstance(column, str):
+        # Stock filters of a column have several: `kind__exact`, `kind__isnull`.
+        return lookup == column or lookup.startswith(f"{column}__")
+    if hasattr(one, "parameter_name"):
+        return bool(lookup == one.parameter_name)
+    return any(name == lookup for name, _label, _kind in getattr(one, "inputs", ()))

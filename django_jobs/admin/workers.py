@@ -235,8 +235,9 @@ class QueueAdmin(SteeredAdmin):
         (name,) = self.fitting(row)
         words = gettext("Pause queue %s") if name == "pause" else gettext("Resume queue %s")
         return format_html(
-            '<button type="submit" class="jobs-switch" name="{}" value="1" formaction="{}" aria-label="{}">{}</button>',
-            FROM_LIST, self.steer_url(row, name), words % row.pk, self.buttons[name],
+            '<button type="submit" class="jobs-switch" data-live-key="{}" name="{}" value="1" formaction="{}"'
+            ' aria-label="{}">{}</button>',
+            name, FROM_LIST, self.steer_url(row, name), words % row.pk, self.buttons[name],
         )  # fmt: skip
 
     @admin.display(description=_("paused since"))

@@ -26,6 +26,8 @@ SHORTEST_SECONDS = 0.1
 SHARE = 10
 # How long the thread waits for somebody to watch before it ends.
 LINGER_SECONDS = 2.0
+# Before the next look when one failed for another reason than the database's.
+FAILED_SECONDS = 5.0
 MOST_WATCHES = 5000
 
 Tell = Callable[[dict[str, State]], None]
@@ -63,6 +65,7 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._attention = threading.Event()
         self._stopping = False
+        self._has_complained = False
         #: Looks at the database so far.
         self.looks = 0
 
@@ -113,6 +116,19 @@ class Feed:
         self._attention.set()
 
     def _serve(self) -> None:
+        try:
+            self._follow()
+        finally:
+            # However it ended: who watches from now on starts another.
+            with self._lock:
+                if self._thread is threading.current_thread():
+                    self._end()
+
+    def _end(self) -> None:
+        self._thread = None
+        wakeup.unsubscribe(self._heard)
+
+    def _follow(self) -> None:
         using = self._using or jobs_database()
         outage = Outage("live pages", using)
         idle_since: float | None = None
@@ -128,8 +144,7 @@ class Feed:
                     idle_since is not None and time.monotonic() - idle_since >= LINGER_SECONDS
                 ):
                     # Under the lock: who watches from now on starts another.
-                    self._thread = None
-                    wakeup.unsubscribe(self._heard)
+                    self._end()
                     break
             if watches:
                 self._rest(self._look(watches, using, outage))
@@ -154,7 +169,13 @@ class Feed:
             found = states.read(set().union(*(watch.topics for watch in watches)), using=using)
         except (DatabaseError, InterfaceError) as error:
             return outage.failed(error)
+        except Exception:  # a mistake of ours must not end the thread that all who watch hang on
+            if not self._has_complained:
+                logger.exception("live pages cannot be followed")
+            self._has_complained = True
+            return FAILED_SECONDS
         outage.worked()
+        self._has_complained = False
         took = time.monotonic() - began
         for watch in watches:
             self._tell(watch, found)

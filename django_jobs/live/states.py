@@ -105,7 +105,13 @@ def is_topic(topic: object) -> bool:
     if topic.startswith(RUN):
         number = topic.removeprefix(RUN)
         return number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
-    return topic == CHANGES or (topic.startswith(JOB) and len(topic) > len(JOB))
+    # No id has what a database cannot take, and all who watch are asked for together.
+    return topic == CHANGES or (
+        topic.startswith(JOB)
+        and len(topic) > len(JOB)
+        and "\0" not in topic
+        and not any("\ud800" <= character <= "\udfff" for character in topic)
+    )
 
 
 def read(topics: Iterable[str], *, using: str) -> dict[str, State]:

@@ -1,14 +1,16 @@
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from django.contrib.admin import AdminSite, site
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 from django.utils import timezone, translation
 
 from django_jobs import steering, tallies
-from django_jobs.admin import DashboardAdmin
+from django_jobs.admin import DashboardAdmin, failures, firings
 from django_jobs.admin.dashboard_parts import PARTS
 from django_jobs.admin.overview import RANGES, Overview
 from django_jobs.models import BIN_ENDS, Dashboard, Queue, Tally
@@ -217,6 +219,45 @@ def test_errors_show_the_exception_the_count_and_the_newest_run(root, make_run):
     page = part(root, "errors")
 
     assert re.search(rf"ValueError tests\.probes\.jobs:nothing ValueError: no again 2 .* {run.pk} ", page)
+
+
+def test_functions_lead_to_their_own_runs(root, tally, make_run):
+    run = make_run(func="shop.jobs:give", status="FAILED")
+    make_run(func="shop.jobs:give_up", status="FAILED")
+    tally(func="shop.jobs:give", outcome="FAILED")
+
+    links = re.findall(r'href="([^"]+)">shop\.jobs:give<', html_of(root, "functions"))
+
+    assert len(links) == 2
+    for link in links:
+        rows = root.get(link.replace("&amp;", "&")).context["cl"].result_list
+        assert [row.pk for row in rows] == [run.pk]
+
+
+def test_errors_say_among_how_many_runs_they_were_counted(root, make_run, monkeypatch):
+    monkeypatch.setattr(failures, "NEWEST", 2)
+    old = timezone.now() - timedelta(hours=2)
+    make_run(status="FAILED", error="ValueError: no", started_at=old, finished_at=old)
+    make_run(status="FAILED", error="ValueError: no"), make_run(status="FAILED", error="ValueError: no")
+
+    assert "there are more" not in part(root, "errors")
+    assert "newest 2 failed runs; there are more" in part(root, "errors", range="day")
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("Pacific/Auckland", 8), ("America/New_York", 20)])
+def test_firings_of_a_calendars_days_are_all_on_the_line(make_job, zone, hour):
+    first = datetime(2030, 1, 10, hour, tzinfo=ZoneInfo(zone))
+    trigger = CalendarIntervalTrigger(days=1, hour=hour, timezone=zone, start_date=first.date())
+    make_job(id="daily", trigger=trigger, next_run_time=first.astimezone(UTC))
+    # The first one alone would be shown on a line of a day.
+    make_job(id="later", next_run_time=(first + timedelta(days=5)).astimezone(UTC))
+    make_job(id="last", next_run_time=(first + timedelta(days=5)).astimezone(UTC))
+
+    timeline = firings.upcoming(first - timedelta(hours=1))
+
+    (line,) = [one for one in timeline.lines if one.job.pk == "daily"]
+    assert timeline.ends_at - timeline.begins_at == timedelta(days=7)
+    assert len(line.marks) == 7
 
 
 def test_firings_are_in_order_with_what_is_late_marked(root, make_job):

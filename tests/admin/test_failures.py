@@ -94,6 +94,19 @@ def test_only_the_newest_are_looked_at_and_that_is_said(make_failure, monkeypatc
     assert (found.count, found.is_cut) == (2, True)
 
 
+def test_failures_before_the_time_are_no_more_of_them(make_failure, monkeypatch):
+    monkeypatch.setattr(failures, "NEWEST", 2)
+    make_failure(finished_at=ago(hours=2))
+    make_failure(finished_at=ago(hours=2))
+    make_failure()
+
+    found = failures.since(ago(hours=1))
+    assert (found.count, found.is_cut) == (1, False)
+    make_failure()
+    found = failures.since(ago(hours=1))
+    assert (found.count, found.is_cut) == (2, False)
+
+
 def test_a_windows_path_keeps_its_last_parts():
     tail = json.dumps('File "C:\\app\\shop\\jobs.py", line 7, in send\n')
 

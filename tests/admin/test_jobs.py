@@ -1,6 +1,8 @@
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from django.contrib.admin.sites import site
 from django.utils import timezone
 
@@ -132,6 +134,19 @@ def test_a_jobs_page_shows_the_next_five_firings(root, page_url, make_job):
     assert "2030-01-01 08:00:00" not in text
 
 
+@pytest.mark.parametrize(("zone", "hour"), [("Pacific/Auckland", 8), ("America/New_York", 20)])
+def test_firings_of_a_calendars_days_follow_its_own_zone(root, page_url, make_job, zone, hour):
+    trigger = CalendarIntervalTrigger(days=1, hour=hour, timezone=zone, start_date=date(2030, 1, 10))
+    first = trigger.get_next_fire_time(None, timezone.now())
+    job = make_job(trigger=trigger, next_run_time=first.astimezone(UTC))
+    days = [first + timedelta(days=n) for n in range(5)]
+
+    (shown,) = re.findall(r'<ol class="jobs-firings">(.*?)</ol>', root.get(page_url(job)).content.decode())
+
+    times = [datetime.fromisoformat(text) for text in re.findall(r'datetime="([^"]+)"', shown)]
+    assert times == [day.astimezone(UTC) for day in days]
+
+
 def test_a_paused_jobs_page_shows_no_firings(root, page_url, make_job):
     job = make_job(next_run_time=None, paused_at=timezone.now())
 
@@ -238,6 +253,17 @@ def test_an_action_says_what_it_did_and_what_it_left(root, act, make_job, said, 
     assert "1 job was paused." in words
     assert "1 was left as it is: two is paused already" in words
     assert logged(paused) == []
+
+
+def test_a_job_that_was_paused_since_the_list_was_made_is_not_left_out_silently(
+    root, list_url, make_job, said
+):
+    job = make_job(next_run_time=None, paused_at=timezone.now())
+    data = {"action": "pause", "index": "0", "_selected_action": [job.pk]}
+
+    response = root.post(list_url("job", status="scheduled"), data)
+
+    assert "is paused already" in said(response)
 
 
 def test_resuming_a_broken_job_that_stays_broken_says_so(root, act, make_job, said):

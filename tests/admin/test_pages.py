@@ -2,11 +2,11 @@ import subprocess
 import sys
 
 import pytest
-from django.contrib.admin import AdminSite, ModelAdmin, site
+from django.contrib.admin import AdminSite, AllValuesFieldListFilter, ModelAdmin, site
 from django_apscheduler.admin import DjangoJobAdmin, DjangoJobExecutionAdmin
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
-from django_jobs.admin import hide_apscheduler_pages
+from django_jobs.admin import JobAdmin, hide_apscheduler_pages
 from django_jobs.models import Dashboard, Job, Queue, Run, Worker
 
 SCRIPT = """
@@ -67,3 +67,53 @@ def test_hiding_twice_does_nothing():
 def test_our_pages_are_in_the_stock_admin(root):
     assert all(site.is_registered(model) for model in (Dashboard, Job, Run, Worker, Queue))
     assert root.get("/admin/django_jobs/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("model", "lookup"),
+    [
+        *(
+            (model, f"payload__{how}")
+            for model in ("job", "run")
+            for how in ("contains", "regex", "startswith")
+        ),
+        ("job", "signature__startswith"),
+        ("job", "last_run__payload__contains"),
+        ("job", "last_run__result__contains"),
+        ("job", "status__regex"),
+        ("run", "result__contains"),
+        ("run", "log__contains"),
+        ("run", "error__regex"),
+        ("worker", "host__regex"),
+        ("queue", "name__regex"),
+    ],
+)
+def test_a_list_tells_nothing_about_columns_that_it_does_not_show(client_of, list_url, model, lookup):
+    client = client_of(f"view_{model}")
+
+    assert client.get(list_url(model)).status_code == 200
+    assert client.get(list_url(model, **{lookup: "hunter2"})).status_code == 400
+
+
+def test_filters_that_a_list_offers_are_allowed(root, list_url, make_job):
+    make_job(id="hourly", kind="recurring")
+
+    for query in ({"status": "scheduled"}, {"queue": "default"}, {"kind__exact": "recurring"}):
+        response = root.get(list_url("job", **query))
+        assert [job.pk for job in response.context["cl"].result_list] == ["hourly"]
+    assert root.get(list_url("job", kind__isnull="True")).status_code == 200
+    assert root.get(list_url("worker", state="working")).status_code == 200
+
+
+def test_filters_that_a_project_adds_are_allowed(rf):
+    class Own(JobAdmin):
+        list_filter = ["func", ("max_instances", AllValuesFieldListFilter)]
+
+    page = Own(Job, AdminSite())
+
+    assert all(
+        page.lookup_allowed(name, "x", rf.get("/"))
+        for name in ("func", "func__exact", "max_instances", "max_instances__isnull")
+    )
+    assert not page.lookup_allowed("payload__contains", "x", rf.get("/"))
+    assert not page.lookup_allowed("func_x", "x", rf.get("/"))

@@ -83,6 +83,73 @@ def test_what_is_confirmed_is_done_by_a_run_that_shows_how_far_it_is(root, confi
     assert '<progress value="100" max="100"' in page
 
 
+def test_it_is_done_before_what_it_cancels(root, confirmed, make_run):
+    waiting = [make_run(priority=50) for _ in range(3)]
+
+    confirmed(root, "cancel", status="READY")
+    drain_jobs()
+
+    assert [Run.objects.get(pk=run.pk).status for run in waiting] == [Status.CANCELLED] * 3
+
+
+@pytest.mark.parametrize(
+    ("served", "paused", "expected"),
+    [
+        ([()], (), "default"),
+        ([()], ("default",), "django_jobs"),
+        ([("mail",)], (), "mail"),
+        ([("mail", "reports")], ("mail",), "reports"),
+        ([("mail", "default")], (), "default"),
+    ],
+)
+def test_it_waits_where_somebody_takes_it(
+    root, confirmed, make_run, make_worker, manager, said, served, paused, expected
+):
+    make_run()
+    for queues in served:
+        make_worker(queues=list(queues))
+    for name in paused:
+        manager.pause_queue(name)
+
+    response = confirmed(root, "cancel", status="READY")
+
+    assert Run.objects.latest("pk").queue_name == expected
+    assert "No live worker" not in said(response)
+
+
+@pytest.mark.parametrize(
+    ("queues", "paused", "engines"),
+    [
+        (None, (), {}),
+        (["mail"], ("mail",), {}),
+        # A worker that serves all takes nothing from Celery.
+        ([], ("django_jobs",), {"default": "celery"}),
+    ],
+)
+def test_it_says_when_nobody_takes_it(
+    root, confirmed, make_run, make_worker, manager, settings, said, queues, paused, engines
+):
+    make_run()
+    if queues is not None:
+        make_worker(queues=queues)
+    for name in paused:
+        manager.pause_queue(name)
+    settings.DJANGO_JOBS = {"ENGINES": engines}
+
+    assert "No live worker serves" in root.get(URL).content.decode()
+    response = confirmed(root, "cancel", status="READY")
+
+    assert Run.objects.latest("pk").queue_name == "default"
+    assert "No live worker serves" in said(response)
+
+
+def test_what_executes_where_it_is_added_needs_no_worker(root, settings, make_run):
+    make_run()
+    settings.DJANGO_JOBS = {"ENGINES": {"default": "inline"}}
+
+    assert "No live worker" not in root.get(URL).content.decode()
+
+
 def test_a_search_is_what_it_was_when_it_was_confirmed(root, confirmed, make_run):
     runs = [make_run(status=Status.FAILED, job_id="tests.probes") for _ in range(2)]
     other = make_run(status=Status.FAILED)

@@ -113,10 +113,11 @@ def test_runs_are_found_by_job_id_number_and_beginning_of_function(root, list_ur
     run = make_run(job_id="monthly", func="reports.jobs:build")
     make_run(job_id="other")
 
-    for term in ("monthly", str(run.pk), "reports.jobs", " monthly "):
+    for term in ("monthly", str(run.pk), "reports.jobs", " monthly ", "build", "reports.jobs:bui"):
         assert ids_of(root.get(list_url("run", q=term))) == [run.pk]
     assert ids_of(root.get(list_url("run", q="9" * 30))) == []
-    assert ids_of(root.get(list_url("run", q="month"))) == []
+    for term in ("month", "uild", "jobs:build"):
+        assert ids_of(root.get(list_url("run", q=term))) == []
 
 
 def test_the_list_can_be_filtered_by_function_error_and_time(root, list_url, make_run):
@@ -584,6 +585,27 @@ def test_cancelling_ends_what_waits_and_asks_what_runs(root, act, make_run, said
     assert logged(waiting) == ["Cancelled: READY → CANCELLED"]
     assert logged(running) == ["Asked to stop: RUNNING → CANCELLED"]
     assert logged(finished) == []
+
+
+def test_a_run_that_began_since_the_list_was_made_is_acted_upon(root, list_url, make_run, said):
+    run, other = make_run(status=Status.RUNNING), make_run()
+    data = {"action": "cancel", "index": "0", "_selected_action": [str(run.pk)]}
+
+    response = root.post(list_url("run", status="READY", queue="elsewhere"), data)
+
+    assert "1 run was cancelled" in said(response)
+    run.refresh_from_db(), other.refresh_from_db()
+    assert (run.cancel_requested, other.status) == (True, Status.READY)
+
+
+def test_what_is_gone_since_the_list_was_made_is_said(root, act, make_run, said):
+    runs = [make_run(status=Status.FAILED) for _ in range(3)]
+    Run.objects.filter(pk__in=[run.pk for run in runs[:2]]).delete()
+
+    response = act(root, "retry", *runs)
+
+    assert "2 that were chosen are gone. | 1 run is tried again." in said(response)
+    assert "1 that was chosen is gone." in said(act(root, "delete_selected", runs[0]))
 
 
 def test_retrying_makes_the_chosen_run_ready_and_not_another_of_its_job(root, act, make_run, said, logged):

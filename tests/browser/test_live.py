@@ -168,24 +168,78 @@ def test_a_page_is_paused_and_resumed_with_the_keyboard_and_remembers_it(page, s
     assert_accessible(page, within="#content")
 
 
-def test_what_a_person_has_chosen_opened_and_focused_stays(page, make_run, state):
-    chosen = make_run(job_id="chosen")
+def test_what_a_person_has_focused_stays(page, make_run, state):
+    old = make_run(job_id="old")
     page.goto("/admin/django_jobs/run/")
     expect(state(page)).to_have_text("Live, every few seconds")
-    box = page.locator(f"input.action-select[value='{chosen.pk}']")
-    box.check()
+    box = page.locator(f"input.action-select[value='{old.pk}']")
     box.focus()
     page.evaluate("window.scrollTo(0, 50)")
     page.evaluate("document.querySelector('#result_list tbody tr').firstVisit = true")
 
     make_run(job_id="newer")
 
-    row = page.locator("#result_list tbody tr", has_text="chosen")
+    row = page.locator("#result_list tbody tr", has_text="old")
     expect(page.locator("#result_list tbody tr").first).to_contain_text("newer", timeout=15_000)
-    expect(box).to_be_checked()
     expect(box).to_be_focused()
+    assert row.evaluate("row => row.firstVisit")
+
+
+@pytest.mark.parametrize("way", ["box", "all"])
+def test_a_list_waits_while_rows_are_chosen(page, make_run, state, until, way):
+    chosen = make_run(job_id="chosen", status="FAILED")
+    page.goto("/admin/django_jobs/run/?status=FAILED")
+    expect(state(page)).to_have_text("Live, every few seconds")
+    box = page.locator(f"input.action-select[value='{chosen.pk}']" if way == "box" else "#action-toggle")
+    box.check()
+    expect(state(page)).to_have_text("Waits while rows are chosen")
+    asked = "performance.getEntriesByType('resource').filter(e => e.name.includes('/changes/')).length"
+    before = page.evaluate(asked)
+
+    chosen.status = "SUCCESSFUL"
+    chosen.save()
+    make_run(job_id="newer", status="FAILED")
+    until(lambda: page.evaluate(asked) > before + 1)
+
+    rows = page.locator("#result_list tbody tr")
+    expect(rows).to_have_count(1)
     expect(page.locator("input.action-select:checked")).to_have_count(1)
-    assert row.evaluate("row => row.firstVisit && row.classList.contains('selected')")
+    expect(page.locator(".action-counter")).to_have_text("1 of 1 selected")
+
+    box.uncheck()
+
+    expect(rows).to_contain_text("newer", timeout=15_000)
+    expect(state(page)).to_have_text("Live, every few seconds")
+    expect(page.locator(".action-counter")).to_have_text("0 of 1 selected")
+
+
+@pytest.mark.parametrize("model", ["run", "job"])
+def test_rows_that_came_later_are_chosen_and_counted_like_the_others(page, make_run, make_job, state, model):
+    make = {"run": lambda name: make_run(job_id=name), "job": lambda name: make_job(id=name)}[model]
+    make("first")
+    page.goto(f"/admin/django_jobs/{model}/")
+    expect(state(page)).to_have_text("Live, every few seconds")
+
+    make("second"), make("third")
+
+    expect(page.locator("#result_list")).to_contain_text("third", timeout=15_000)
+    expect(page.locator(".action-counter")).to_have_text("0 of 3 selected")
+    page.locator("input.action-select").nth(1).check()
+    expect(page.locator(".action-counter")).to_have_text("1 of 3 selected")
+    page.locator("#action-toggle").check()
+    expect(page.locator("input.action-select:checked")).to_have_count(3)
+    expect(page.locator(".action-counter")).to_have_text("3 of 3 selected")
+
+
+def test_rows_of_a_list_that_was_empty_can_be_chosen(page, make_run, state):
+    page.goto("/admin/django_jobs/run/")
+    expect(state(page)).to_have_text("Live, every few seconds")
+
+    make_run(job_id="first")
+
+    expect(page.locator("#result_list")).to_contain_text("first", timeout=15_000)
+    page.locator("#action-toggle").check()
+    expect(page.locator(".action-counter")).to_have_text("1 of 1 selected")
 
 
 def test_a_traceback_that_was_opened_stays_open(page, make_run, state):
@@ -235,6 +289,45 @@ def test_the_buttons_of_a_job_follow_its_state(page, state, make_job, manager):
     expect(page.get_by_role("button", name="Pause", exact=True)).to_have_count(0)
     resume.click()
     expect(page.locator(".messagelist")).to_contain_text("1 job was resumed.")
+
+
+def test_a_button_that_is_held_down_while_it_becomes_another_does_nothing(page, state, make_run):
+    run = make_run(status="RUNNING", attempt=1)
+    page.goto(f"/admin/django_jobs/run/{run.pk}/change/")
+    expect(state(page)).to_have_text("Live, every few seconds")
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    cancel.hover()
+    page.mouse.down()
+
+    run.status = "FAILED"
+    run.save()
+
+    retry = page.get_by_role("button", name="Retry", exact=True)
+    expect(retry).to_be_visible(timeout=15_000)
+    page.mouse.up()
+    # One that pressed at this moment meant the other one.
+    page.mouse.down()
+    page.mouse.up()
+    retry.click(trial=True)
+    run.refresh_from_db()
+    assert (run.status, run.cancel_requested) == ("FAILED", False)
+    expect(page.locator(".messagelist")).to_have_count(0)
+
+
+def test_the_switch_of_a_queue_is_replaced_when_it_is_paused_elsewhere(page, state, manager, make_run):
+    make_run(queue_name="mail")
+    manager.pause_queue("other")
+    for url in ("/admin/django_jobs/dashboard/", "/admin/django_jobs/queue/"):
+        manager.resume_queue("other")
+        make_run(queue_name="other")
+        page.goto(url)
+        expect(state(page)).to_have_text("Live, every few seconds")
+        switch = page.get_by_role("button", name="Pause queue other").element_handle()
+
+        manager.pause_queue("other")
+
+        expect(page.get_by_role("button", name="Resume queue other")).to_be_visible(timeout=15_000)
+        assert not switch.evaluate("each => each.isConnected")
 
 
 def test_a_run_that_ends_is_said_to_those_who_hear_the_page(page, make_run, state):

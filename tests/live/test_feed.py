@@ -154,3 +154,40 @@ def test_there_is_an_end_to_what_one_process_follows(feed, news, monkeypatch):
 
     with pytest.raises(feed_module.TooManyWatches):
         news(states.CHANGES)
+
+
+def test_a_look_that_fails_for_any_reason_ends_nothing_and_is_logged_once(
+    feed, news, make_run, monkeypatch, caplog
+):
+    run = make_run(status="RUNNING")
+    read, failures = states.read, [RuntimeError("one"), UnicodeError("two")]
+
+    def flawed(topics, *, using):
+        if failures:
+            raise failures.pop(0)
+        return read(topics, using=using)
+
+    monkeypatch.setattr(states, "read", flawed)
+    monkeypatch.setattr(feed_module, "FAILED_SECONDS", 0.01)
+
+    assert news(f"run:{run.pk}").get(timeout=10)[f"run:{run.pk}"].status == "running"
+    assert caplog.text.count("live pages cannot be followed") == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_died_is_followed_by_another(feed, news, make_run, monkeypatch):
+    run = make_run(status="RUNNING")
+    look = feed._look
+
+    def die(*args):
+        monkeypatch.setattr(feed, "_look", look)
+        raise SystemExit
+
+    monkeypatch.setattr(feed, "_look", die)
+    first = news(f"run:{run.pk}")
+    if thread := feed._thread:
+        thread.join(10)
+
+    assert not feed.is_following
+    assert news(f"run:{run.pk}").get(timeout=10)
+    assert first.get(timeout=10)

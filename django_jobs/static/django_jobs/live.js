@@ -22,6 +22,8 @@
     const SECOND_REFRESH = 250;
     const BUSY_REFRESH = 5000;
     const IDLE_REFRESH = 30000;
+    // How long a button that appears cannot be pressed: it may have come under the pointer.
+    const APPEARING = 1000;
     const PAUSED = "django-jobs-live-paused";
 
     // Browsers that lost a server together do not come back together.
@@ -176,7 +178,7 @@
         fetch(url, { cache: "no-store", credentials: "same-origin", redirect: "manual", ...more });
 
     /* Make one node like another of the same name, touching no more than differs: focus, scrolling, what was
-       opened, chosen or typed stay. */
+       opened or typed stay. */
     function morph(old, fresh) {
         if (old.nodeType !== Node.ELEMENT_NODE) {
             if (old.data !== fresh.data) {
@@ -187,7 +189,6 @@
         if (old.hasAttribute("data-live-keep")) {
             return;
         }
-        const isSelected = old.nodeName === "TR" && old.classList.contains("selected");
         for (const { name, value } of Array.from(fresh.attributes)) {
             if (old.getAttribute(name) !== value && !isThePersons(old, name)) {
                 old.setAttribute(name, value);
@@ -197,9 +198,6 @@
             if (!fresh.hasAttribute(name) && !isThePersons(old, name)) {
                 old.removeAttribute(name);
             }
-        }
-        if (isSelected) {
-            old.classList.add("selected");
         }
         morphChildren(old, fresh);
     }
@@ -220,6 +218,18 @@
                 "";
         }
         return key && `${node.nodeName} ${key}`;
+    }
+
+    /* Keep a person from pressing what was something else a moment ago. */
+    function hold(node) {
+        if (node.nodeType !== Node.ELEMENT_NODE) {
+            return;
+        }
+        const isHeld = { opacity: 0.4, pointerEvents: "none" };
+        for (const button of node.matches("button") ? [node] : node.querySelectorAll("button")) {
+            // No attribute or class: the next refresh would take it away.
+            button.animate([isHeld, isHeld], APPEARING);
+        }
     }
 
     function morphChildren(old, fresh) {
@@ -249,7 +259,7 @@
                 }
             }
             if (!same) {
-                old.insertBefore(document.importNode(next, true), cursor);
+                hold(old.insertBefore(document.importNode(next, true), cursor));
                 continue;
             }
             if (same === cursor) {
@@ -264,6 +274,43 @@
             cursor = cursor.nextSibling;
             gone.remove();
         }
+    }
+
+    /* The boxes of a list's rows, as there are at present. */
+    const rowBoxes = () => Array.from(document.querySelectorAll("#result_list input.action-select"));
+    const isAnyChosen = () => rowBoxes().some((box) => box.checked);
+
+    /* Stock admin's script knows only the boxes that there were when the page was loaded: have it ask. */
+    const { Actions } = window;
+    let hasActions = false;
+    if (Actions) {
+        const boxes = {
+            forEach: (act) => rowBoxes().forEach(act),
+            get length() {
+                return rowBoxes().length;
+            },
+            [Symbol.iterator]: () => rowBoxes()[Symbol.iterator](),
+        };
+        window.Actions = (_found, options) => {
+            hasActions = true;
+            Actions(boxes, options);
+        };
+    }
+
+    /* After a refresh, for which nothing is chosen. */
+    function countRows() {
+        const counter = document.querySelector("span.action-counter");
+        if (!Actions || !counter || !document.getElementById("action-toggle")) {
+            return;
+        }
+        if (!hasActions) {
+            // The list was empty.
+            window.Actions();
+        }
+        const count = rowBoxes().length;
+        const words = "%(sel)s of %(cnt)s selected";
+        counter.dataset.actionsIcnt = count;
+        counter.textContent = interpolate(ngettext(words, words, 0), { sel: 0, cnt: count }, true);
     }
 
     /* An admin page, told of changes, that fetches its parts anew. */
@@ -284,6 +331,10 @@
                 onState: (state) => this.show(state),
             });
             this.toggle.addEventListener("click", () => this.pause(!this.isPaused));
+            // Rows are chosen by a box, and all of them or none by boxes and links.
+            for (const name of ["change", "click"]) {
+                document.addEventListener(name, () => this.follow());
+            }
             box.hidden = false;
             setInterval(() => this.isLive() && this.refreshSoon(), jitter(IDLE_REFRESH));
             this.pause(recall() === "1");
@@ -310,7 +361,20 @@
             }
         }
 
+        /* Rest while rows are chosen: those might be gone with the next refresh. */
+        follow() {
+            if (this.isWaiting && !isAnyChosen()) {
+                this.isWaiting = false;
+                this.refreshSoon();
+            }
+            this.show(this.state);
+        }
+
         show(state) {
+            this.state = state;
+            if (/^(live|polling)$/.test(state) && isAnyChosen()) {
+                state = "chosen";
+            }
             if (this.box.dataset.state !== state || !this.text.textContent) {
                 this.box.dataset.state = state;
                 const name = `text${state[0].toUpperCase()}${state.slice(1)}`;
@@ -349,7 +413,7 @@
 
         async refresh() {
             this.timer = 0;
-            if (!this.isLive()) {
+            if (!this.isLive() || this.mustWait()) {
                 return;
             }
             this.isRefreshing = true;
@@ -374,6 +438,11 @@
             }
         }
 
+        mustWait() {
+            this.isWaiting = isAnyChosen();
+            return this.isWaiting;
+        }
+
         /* Fetch the page once, and make each of its parts like the one that came. */
         async fetchParts() {
             const parts = Array.from(document.querySelectorAll("[data-live-part]"));
@@ -389,7 +458,7 @@
                 throw new Error(`${response.status} from ${url}`);
             }
             const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-            if (!this.isLive()) {
+            if (!this.isLive() || this.mustWait()) {
                 return;
             }
             const focused = document.activeElement;
@@ -403,6 +472,7 @@
             if (focused !== document.activeElement && focused?.isConnected) {
                 focused.focus({ preventScroll: true });
             }
+            countRows();
             this.announce(parts);
             document.dispatchEvent(new CustomEvent("django-jobs:refreshed"));
         }
