@@ -228,6 +228,10 @@ class Execution:
         """Return the outcome of a run whose process has ended; None when nobody wanted it to."""
         return self._stopped(f"ProcessDied: {error}", "") if self.context.must_stop else None
 
+    def cut_off(self, error: str) -> Outcome:
+        """Return the outcome of a run that does not end before its worker does, and is given up."""
+        return self._outcome(Status.FAILED, error=error)
+
     def _expired(self) -> str:
         if not self.run.options:
             return ""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Attempts that a run remembers, and how many times MAX_ERROR_BYTES their tracebacks may have:
 # what a job that is tried for ever adds to its row has an end.
 MOST_ERRORS, MOST_TRACEBACKS = 200, 20
+# What a run remembers of an attempt that is not counted, for its worker stopped before it ended.
+INTERRUPTED = "WorkerStopped: its worker stopped"
 
 
 @dataclass(slots=True)

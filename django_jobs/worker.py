@@ -24,7 +24,7 @@ from django_jobs.engines.processes import ProcessPool
 from django_jobs.lanes import Lane, lanes, processes_lane
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.runner import Execution
-from django_jobs.runs import ClaimedRun, Outcome
+from django_jobs.runs import INTERRUPTED, ClaimedRun, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 # Deaths of their workers after which runs are executed in child processes.
 SUSPECT_AFTER = 2
+# How often one attempt may be handed back: what takes longer than its workers live would begin for ever.
+MOST_INTERRUPTIONS = 20
 # Transactions take their time, and the rolled back ones say nothing.
 PROMISE_SECONDS = 600.0
 MOST_PROMISED = 1000
@@ -106,6 +108,8 @@ class Worker:
         # Runs on the loop, and not yet written.
         self._on_loop = 0
         self._unwritten: set[tuple[int, int]] = set()
+        # Begun, interrupted, and still RUNNING in the database: their lease does the rest.
+        self._interrupted_unsaid: set[tuple[int, int]] = set()
         # A claim may have been made whose answer was lost.
         self._may_hold_unknown = False
         self._wake = threading.Event()
@@ -174,8 +178,8 @@ class Worker:
         """Stop claiming, let running work finish, and hand back the rest; `say_goodbye` comes next.
 
         Args:
-            timeout: Seconds that running work may take; then it is told to stop and handed back
-                without counting an attempt.
+            timeout: Seconds that running work may take; then it is told to stop, and handed back
+                without counting an attempt, or FAILED where it must not begin twice.
 
         Returns:
             Whether everything that ran had finished.
@@ -188,7 +192,10 @@ class Worker:
                 execution.stop("shutdown", self._loop.call_soon)
             # A moment for those that listen.
             self.wait_idle(min(1.0, timeout / 10))
-            self._hand_back([execution.run for execution in self.executions()])
+            # One that was promised may have come since.
+            self.hand_back_waiting()
+            for execution in self.executions():
+                self._interrupted(execution)
         for lane in {*self.lanes, self._apart}:
             lane.shutdown()
         self._loop.shutdown(wait=ended)
@@ -275,6 +282,29 @@ class Worker:
             )
         self._forget(runs)
 
+    def _interrupted(self, execution: Execution) -> None:
+        """Hand back a run whose function has been called, or end it where it must not be called again."""
+        run, key = execution.run, (execution.run.id, execution.run.attempt)
+        with self._idle:
+            if self._executions.pop(key, None) is None:
+                # It ended at this instant, or is handed back already.
+                return
+            self._progress.discard(execution)
+            # Nobody may take it for one that was never begun.
+            self._unwritten.add(key)
+        outcome = _too_often_interrupted(execution)
+        if outcome is not None:
+            self._completer.put(run, outcome)
+            return
+        try:
+            queue.hand_back_begun(run, execution.cut_off(INTERRUPTED), using=self.using)
+        except (DatabaseError, InterfaceError) as error:
+            self._interrupted_unsaid.add(key)
+            logger.warning("worker=%s could not hand back 1 runs, its lease will: %s", self.id, error)
+        with self._idle:
+            self._unwritten.discard(key)
+        self._forget([run])
+
     def _forget(self, runs: list[ClaimedRun]) -> None:
         with self._idle:
             for run in runs:
@@ -338,7 +368,8 @@ class Worker:
         """
         held = queue.held(self.id, using=self.using)
         with self._lock:
-            unknown = held - self._executions.keys() - self._unwritten - self._promised.keys()
+            known = self._executions.keys() | self._unwritten | self._interrupted_unsaid
+            unknown = held - known - self._promised.keys()
         if unknown:
             queue.hand_back(self.id, unknown, using=self.using)
 
@@ -355,7 +386,7 @@ class Worker:
                 return
         held = queue.held(self.id, using=self.using)
         with self._lock:
-            unknown = held - self._executions.keys() - self._unwritten
+            unknown = held - self._executions.keys() - self._unwritten - self._interrupted_unsaid
             forgotten = unknown & self._unknown
             self._unknown = unknown - forgotten
             for key in forgotten:
@@ -575,7 +606,7 @@ class Worker:
 
     def _ended(self, execution: Execution, outcome: Outcome) -> None:
         if execution.is_interrupted:
-            self._hand_back([execution.run])
+            self._interrupted(execution)
             return
         with self._idle:
             # Handed back meanwhile: somebody else executes it.
@@ -617,6 +648,20 @@ class Worker:
             if execution.run.worker_id == lost:
                 execution.stop("lost", self._loop.call_soon)
         signals.emit(signals.worker_lost, worker_id=lost)
+
+
+def _too_often_interrupted(execution: Execution) -> Outcome | None:
+    """Return how a run ends whose worker stops; None where another one may begin it anew."""
+    run = execution.run
+    if run.options.get("at_most_once"):
+        return execution.cut_off(f"{INTERRUPTED}, and at_most_once forbids another attempt")
+    # Of this attempt, which is not counted: the next one's are counted anew.
+    before = sum(
+        entry["attempt"] == run.attempt and entry["error"].startswith(INTERRUPTED) for entry in run.errors
+    )
+    if before < MOST_INTERRUPTIONS:
+        return None
+    return execution.cut_off(f"{INTERRUPTED} {before + 1} times before it ended")
 
 
 def _never_begun(status: str, error: str) -> Outcome:

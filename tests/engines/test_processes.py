@@ -171,6 +171,19 @@ def test_shutdown_at_its_limit_hands_back_and_ends_the_process(serve_apart, mana
     process.wait(10)
 
 
+def test_shutdown_at_its_limit_ends_what_must_not_begin_twice(serve_apart, manager, apart, probes, until):
+    service = serve_apart(SHUTDOWN_SECONDS=0.2)
+    apart.using(at_most_once=True).add_immediate_job(probes.sleep, 60)
+    until(lambda: Run.objects.get().status == "RUNNING")
+    until(lambda: children(service))
+
+    manager.shutdown()
+
+    run = Run.objects.get()
+    assert (run.status, run.attempt, run.rescues) == ("FAILED", 1, 0)
+    assert "at_most_once" in run.error
+
+
 def test_no_more_is_claimed_than_there_are_processes(serve_apart, manager, apart, probes, until):
     service = serve_apart(processes=1)
     for _ in range(3):

@@ -54,6 +54,24 @@ def test_at_the_limit_the_cooperative_are_told_and_the_deaf_are_handed_back(
     assert not Worker.objects.filter(was_lost=True).exists()
 
 
+def test_a_run_that_must_not_begin_twice_ends_with_the_worker_that_began_it(
+    worker, manager, ledger, gate, until
+):
+    process = worker(jobs={"SHUTDOWN_SECONDS": 1})
+    once = manager.using(at_most_once=True).add_immediate_job(probes.hold, gate.path)
+    until(lambda: ledger.count("began") == 1)
+
+    assert end(process) == 0, process.log.read_text()
+
+    worker()
+    after = manager.add_immediate_job(probes.note)
+    until(lambda: ledger.count("recorded", job=after) == 1)
+    run = Run.objects.get(job_id=once)
+    assert (run.status, run.attempt) == ("FAILED", 1)
+    assert "at_most_once" in run.error
+    assert ledger.count("began", job=once) == 1
+
+
 def test_a_second_signal_exits_at_once_and_the_run_is_rescued_at_the_next_start(
     worker, manager, ledger, gate, until
 ):
