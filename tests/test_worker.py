@@ -9,7 +9,7 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from django_jobs import Retry, queue, wakeup
+from django_jobs import Retry, processes, queue, wakeup
 from django_jobs import worker as worker_module
 from django_jobs.exceptions import JobCancelled, JobFailed
 from django_jobs.models import Run, Worker
@@ -686,16 +686,36 @@ def test_a_worker_taken_for_dead_goes_on_under_a_new_name(serve, manager, probes
     assert run.rescues == 1
 
 
-def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_run, make_worker):
-    dead = make_worker(id="dead")
+def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_run, make_worker, monkeypatch):
+    make_worker(id="dead", host=processes.host(), process_key="ended")
+    monkeypatch.setattr(processes, "is_gone", lambda key: key == "ended")
     make_run(func="tests.probes.jobs:mark", job_id="x")
     assert queue.claim("dead", limit=1, using="default")
-    dead.lease_expires_at = timezone.now() - timedelta(seconds=1)
-    dead.save()
 
     serve()
 
     assert manager.wait("x", 10) == "called"
+    assert Run.objects.get().rescues == 1
+
+
+def test_an_ended_lease_is_no_death_at_the_start_of_a_process(serve, make_run, make_worker):
+    silent = make_worker(id="silent")
+    make_run(func="tests.probes.jobs:mark")
+    assert queue.claim("silent", limit=1, using="default")
+    # As after an outage that has just ended, for all who live.
+    silent.lease_expires_at = timezone.now() - timedelta(seconds=1)
+    silent.save()
+
+    service = serve()
+    service._keeper._beat()
+
+    assert Run.objects.get().status == "RUNNING"
+    assert Worker.objects.get(pk="silent").stopped_at is None
+
+    # As if the others had had their time since.
+    service._keeper._unsteady_until = 0
+    service._keeper._beat()
+
     assert Run.objects.get().rescues == 1
 
 
