@@ -86,7 +86,8 @@ class Keeper:
         wakeup.unsubscribe(self._heard)
         self._stopping.set()
         self._attention.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._pruner.stop()
 
     def _heard(self, topic: str) -> None:
@@ -121,7 +122,8 @@ class Keeper:
             self._next_heartbeat = time.monotonic() + self._heartbeat_seconds
         elif self._queues.is_set():
             self._look_at_queues()
-        self._pruner.look()
+        if not self._worker.is_stopping:
+            self._pruner.look()
         # Woken by nothing else it still looks, in memory, whether something runs that could be cancelled.
         wait = CANCEL_SECONDS
         if executions:

@@ -19,7 +19,7 @@ from django_jobs.completer import Completer
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.connections import Outage
 from django_jobs.engines.loop import LoopEngine
-from django_jobs.engines.pools import ProcessDied
+from django_jobs.engines.pools import CannotStart, ProcessDied
 from django_jobs.engines.processes import ProcessPool
 from django_jobs.lanes import Lane, lanes, processes_lane
 from django_jobs.models import Worker as WorkerRow
@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 SUSPECT_AFTER = 2
 # How often one attempt may be handed back: what takes longer than its workers live would begin for ever.
 MOST_INTERRUPTIONS = 20
+# Before a run is handed back that nothing here could be started for.
+REFUSED_SECONDS = 1.0
 # Transactions take their time, and the rolled back ones say nothing.
 PROMISE_SECONDS = 600.0
 MOST_PROMISED = 1000
@@ -147,14 +149,16 @@ class Worker:
 
         Raises:
             DatabaseError: The row could not be written.
-        RuntimeError: No thread can be started.
+            RuntimeError: No thread can be started.
         """
         self._register(self.id)
         try:
             self._completer.start()
             self._thread.start()
         except RuntimeError:
-            # No thread can be started: the process is ending.
+            # No thread can be started.
+            self._stopping.set()
+            self._completer.stop(1.0)
             self.say_goodbye()
             raise
         wakeup.subscribe(self._heard)
@@ -185,6 +189,9 @@ class Worker:
             Whether everything that ran had finished.
         """
         self.stop_claiming()
+        running = len(self.executions())
+        if running and timeout:
+            logger.info("worker=%s stops, and waits for %s runs: at most %g s", self.id, running, timeout)
         ended = self.wait_idle(timeout)
         if not ended:
             left = self.executions()
@@ -218,6 +225,11 @@ class Worker:
         """Return the attempts that are under way or wait for a thread."""
         with self._lock:
             return list(self._executions.values())
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it claims no more."""
+        return self._stopping.is_set()
 
     @property
     def is_idle(self) -> bool:
@@ -551,12 +563,22 @@ class Worker:
         """Have a run executed by a pool; return None when what did it died, and this is written."""
         try:
             return pool.execute(execution)
+        except CannotStart as error:
+            self._cannot_begin(execution.run, error)
+            return None
         except ProcessDied as death:
             outcome = execution.killed(str(death))
             if outcome is None:
                 self._write_death(execution.run, str(death))
                 self._forget([execution.run])
             return outcome
+
+    def _cannot_begin(self, run: ClaimedRun, error: Exception) -> None:
+        """Hand back a run whose function cannot be called: the system refused a thread or a process."""
+        logger.error("worker=%s: job=%s run=%s cannot begin here: %s", self.id, run.job_id, run.id, error)
+        # Or it would be claimed again at once, and again.
+        self._stopping.wait(REFUSED_SECONDS)
+        self._hand_back([run])
 
     def _write_death(self, run: ClaimedRun, reason: str) -> None:
         outage = Outage("engine", self.using)
@@ -579,10 +601,12 @@ class Worker:
             self._on_loop += 1
         try:
             future = self._loop.submit(begin)
-        except RuntimeError:
-            # Shutting down: handed back with the rest.
+        except RuntimeError as error:
             with self._lock:
                 self._on_loop -= 1
+            if not self._stopping.is_set():
+                self._cannot_begin(execution.run, error)
+            # Else it is handed back with the rest.
             return
         future.add_done_callback(lambda done: self._awaited(execution, done))
 

@@ -1,3 +1,4 @@
+import importlib
 import os
 import sys
 import threading
@@ -10,7 +11,9 @@ from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from django_jobs import Retry, processes, queue, wakeup
+from django_jobs import service as service_module
 from django_jobs import worker as worker_module
+from django_jobs.declarations import Declaring
 from django_jobs.exceptions import JobCancelled, JobFailed
 from django_jobs.models import Run, Worker
 from tests.probes.models import Mark
@@ -611,6 +614,38 @@ def test_an_attempt_after_one_that_was_handed_back_too_often_is_handed_back_agai
     assert (run.status, run.attempt) == ("READY", 1)
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        "clock.Clock.shutdown",
+        "wakeup.Ears.stop",
+        "worker.Worker.stop",
+        "keeper.Keeper.stop",
+    ],
+)
+def test_shutdown_takes_all_its_steps_when_one_of_them_fails(serve, manager, monkeypatch, caplog, step):
+    module, kind, name = step.split(".")
+    kind = getattr(importlib.import_module(f"django_jobs.{module}"), kind)
+    real = getattr(kind, name)
+    left = []
+
+    def fail(self, *args, **kwargs):
+        real(self, *args, **kwargs)
+        raise RuntimeError("cannot join thread before it is started")
+
+    before = set(threading.enumerate())
+    serve()
+    monkeypatch.setattr(Declaring, "leave", lambda self: left.append(self))
+    monkeypatch.setattr(kind, name, fail)
+
+    manager.shutdown()
+
+    assert not Worker.objects.filter(stopped_at__isnull=True).exists()
+    assert left
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]
+    assert not {t for t in set(threading.enumerate()) - before if t.name.startswith("django_jobs-")}
+
+
 def test_shutdown_may_be_called_twice_and_before_start(manager, transactional_db):
     manager.shutdown()
     manager.start()
@@ -663,6 +698,92 @@ def test_a_process_that_ends_while_it_starts_leaves_no_row_behind(
     manager.shutdown()
 
     assert not Worker.objects.filter(stopped_at__isnull=True).exists()
+
+
+@pytest.mark.parametrize(
+    "unborn",
+    [
+        "completer.Completer._serve",
+        "worker.Worker._serve",
+        "keeper.Keeper._serve",
+        "clock.Clock._main_loop",
+        "wakeup.Ears._serve",
+    ],
+)
+def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
+    manager, transactional_db, probes, monkeypatch, caplog, unborn
+):
+    real, refused = threading.Thread.start, []
+
+    def start(thread):
+        if getattr(thread._target, "__qualname__", "") == unborn.partition(".")[2] and len(refused) < 2:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    def ours():
+        return {t for t in threading.enumerate() if t.name.startswith(("django_jobs", "APScheduler"))}
+
+    def undo(service, error):
+        real_undo(service, error)
+        left.append(({t.name for t in ours() - before}, Worker.objects.filter(stopped_at=None).count()))
+
+    before, left, real_undo = ours(), [], service_module.Service._undo
+    monkeypatch.setattr(service_module, "THREADS_SECONDS", 0.0)
+    monkeypatch.setattr(service_module.Service, "_undo", undo)
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    manager.start()
+    assert manager.service.wait_started(10)
+
+    assert manager.wait(manager.add_immediate_job(probes.give, 42), 10) == 42
+    assert not manager.service.failure
+    assert left == [({"django_jobs-starter"}, 0)] * 2
+    said = [record for record in caplog.records if "could not be started" in record.getMessage()]
+    assert [record.levelname for record in said] == ["ERROR"]
+
+
+def test_a_run_that_no_thread_can_be_started_for_goes_back_and_is_executed_later(
+    serve, manager, probes, monkeypatch, until
+):
+    service = serve(threads=1)
+    real, refused = threading.Thread.start, []
+
+    def start(thread):
+        if thread.name.startswith("django_jobs-run") and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    engine = service.worker.lanes[0].engine
+    monkeypatch.setattr(threading.Thread, "start", start)
+    engine._name = "django_jobs-run"
+    first = manager.add_immediate_job(probes.give, 1)
+    until(lambda: refused)
+
+    assert manager.wait(manager.add_immediate_job(probes.give, 2), 10) == 2
+    assert manager.wait(first, 10) == 1
+
+
+def test_an_async_run_whose_loop_cannot_be_started_goes_back_and_is_executed_later(
+    serve, manager, probes, monkeypatch
+):
+    monkeypatch.setattr(worker_module, "REFUSED_SECONDS", 0.05)
+    real, refused = threading.Thread.start, []
+
+    def start(thread):
+        if thread.name == "django_jobs-loop" and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    serve()
+
+    assert manager.wait(manager.add_immediate_job(probes.mark_async), 10) == "awaited"
+    assert refused
+    run = Run.objects.get()
+    assert (run.attempt, run.rescues, run.errors) == (1, 0, None)
 
 
 def test_a_worker_taken_for_dead_goes_on_under_a_new_name(serve, manager, probes, settings, until):
