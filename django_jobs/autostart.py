@@ -27,6 +27,8 @@ SERVERS = ("uvicorn", "daphne", "hypercorn", "granian", "waitress", "cheroot", "
 TEST_RUNNERS = ("_pytest", "unittest", "django.test")
 # Commands of manage.py that serve requests.
 SERVER_COMMANDS = {"runserver", "runserver_plus"}
+# That running work may take to finish where the process is started anew for each change of the code.
+RELOAD_SECONDS = 1.0
 
 
 def start_where_requests_are_served() -> None:
@@ -83,8 +85,12 @@ def _under_manage(argv: list[str]) -> str:
         return "nowhere"
     # runserver's first process only watches files and restarts the second, which it marks.
     reloads = "--noreload" not in argv
-    is_child = os.environ.get("RUN_MAIN") == "true" or os.environ.get("WERKZEUG_RUN_MAIN") == "true"
-    return "here" if is_child or not reloads else "nowhere"
+    return "here" if _is_reloaded() or not reloads else "nowhere"
+
+
+def _is_reloaded() -> bool:
+    """Whether this process is one that runserver ends and starts anew when a file changes."""
+    return os.environ.get("RUN_MAIN") == "true" or os.environ.get("WERKZEUG_RUN_MAIN") == "true"
 
 
 def _under_uwsgi(uwsgi: Any) -> str:
@@ -128,12 +134,21 @@ def start(delay: float = 0.0) -> None:
     """Start the process's manager, and see to its end with the process."""
     manager = get_job_manager()
     manager.start_after(delay)
-    atexit.register(manager.shutdown)
+    stop = _stop_soon if _is_reloaded() else manager.shutdown
+    atexit.register(stop)
     # Children of multiprocessing (hypercorn's and uvicorn's workers) end without atexit.
-    multiprocessing_util.Finalize(None, manager.shutdown, exitpriority=100)
+    multiprocessing_util.Finalize(None, stop, exitpriority=100)
     if "uwsgi" not in sys.modules:
         # Its handlers are in C, where Python does not see them and must not replace them.
-        _stop_on_sigterm(manager.shutdown)
+        _stop_on_sigterm(stop)
+
+
+def _stop_soon() -> None:
+    """Stop while somebody waits to see what they have just written."""
+    manager = get_job_manager()
+    if manager.service is not None:
+        manager.service.stop(min(RELOAD_SECONDS, jobs_settings().SHUTDOWN_SECONDS))
+    manager.shutdown()
 
 
 def _stop_on_sigterm(stop: Callable[[], None]) -> None:

@@ -322,7 +322,12 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
     def start(self, *args: Any, **kwargs: Any) -> None:
         """Start the thread; broken jobs are looked at anew, for the code may have changed."""
         wakeup.subscribe(self._heard)
-        super().start(*args, **kwargs)
+        try:
+            super().start(*args, **kwargs)
+        except RuntimeError:
+            # No thread can be started.
+            wakeup.unsubscribe(self._heard)
+            raise
 
     def shutdown(self, *args: Any, **kwargs: Any) -> None:
         """End the thread after the round under way."""

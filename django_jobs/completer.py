@@ -68,6 +68,9 @@ class Completer:
             Whether all was written.
         """
         self._outcomes.put(None)
+        if self._thread.ident is None:
+            # It could not be started.
+            return True
         self._thread.join(timeout)
         if not self._thread.is_alive():
             return True

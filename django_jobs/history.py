@@ -373,8 +373,10 @@ class Pruner:
         if time.monotonic() < self._next or (self._thread is not None and self._thread.is_alive()):
             return
         self._next = time.monotonic() + EVERY.total_seconds()
-        self._thread = threading.Thread(target=self._serve, name="django_jobs-pruner", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._serve, name="django_jobs-pruner", daemon=True)
+        thread.start()
+        # Only now: `stop` waits for it.
+        self._thread = thread
 
     def stop(self) -> None:
         """End after the batch under way."""

@@ -65,12 +65,17 @@ class Keeper:
         self._next_cancels = 0.0
         # The database's time less this host's monotonic time, at the last heartbeat.
         self._offset: float | None = None
+        # Monotonic: until then an ended lease says nothing.
         self._unsteady_until = 0.0
+        # What everybody alive needs for another heartbeat, also those that wait to ask the database again.
+        self._settle_seconds = max(self._lease_seconds, 2 * Outage.LONGEST_DELAY)
         self._pruner = history.Pruner(self._using)
         self._thread = threading.Thread(target=self._serve, name="django_jobs-keeper", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
+        # The database may have been away for all others until now.
+        self._unsteady_until = time.monotonic() + self._settle_seconds
         self._worker.on_attention = self._attention.set
         self._worker.has_keeper = True
         wakeup.subscribe(self._heard)
@@ -81,7 +86,8 @@ class Keeper:
         wakeup.unsubscribe(self._heard)
         self._stopping.set()
         self._attention.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._pruner.stop()
 
     def _heard(self, topic: str) -> None:
@@ -116,7 +122,8 @@ class Keeper:
             self._next_heartbeat = time.monotonic() + self._heartbeat_seconds
         elif self._queues.is_set():
             self._look_at_queues()
-        self._pruner.look()
+        if not self._worker.is_stopping:
+            self._pruner.look()
         # Woken by nothing else it still looks, in memory, whether something runs that could be cancelled.
         wait = CANCEL_SECONDS
         if executions:
@@ -142,6 +149,7 @@ class Keeper:
 
     def _beat(self) -> None:
         worker = self._worker
+        silent = time.monotonic() - worker.beaten_at
         beat = self._extend_lease()
         if beat is None:
             worker.lose()
@@ -151,7 +159,7 @@ class Keeper:
                 return
         worker.beaten_at = time.monotonic()
         self._note_paused(beat.paused)
-        is_steady = self._is_steady(beat.now)
+        is_steady = self._is_steady(beat.now, silent)
         gone = [peer for peer, key in beat.peers if processes.is_gone(key)]
         if gone or beat.has_orphans:
             _rescue(beat.now, gone, using=self._using, max_rescues=self._max_rescues, leases=is_steady)
@@ -186,20 +194,31 @@ class Keeper:
             seconds_until = None if beat.next_due is None else (beat.next_due - beat.now).total_seconds()
             self._expect_due(seconds_until)
 
-    def _is_steady(self, now: datetime) -> bool:
+    def _is_steady(self, now: datetime, silent: float) -> bool:
         """Return whether leases can be read by the database's clock.
 
-        Not when that was set, or this host slept: until everybody alive has had the time for another
-        heartbeat, leases seem to have ended, or not to, that say nothing.
+        Not when that was set, this host slept, or the database was away: until everybody alive has had the
+        time for another heartbeat, leases seem to have ended, or not to, that say nothing.
+
+        Args:
+            now: By the database's clock.
+            silent: Seconds since the heartbeat before this one.
         """
         monotonic = time.monotonic()
+        if silent > self._lease_seconds / 2:
+            # What kept this worker from saying that it lives may have kept the others.
+            self._unsteady_until = monotonic + self._settle_seconds
+            logger.info(
+                "worker=%s: no heartbeat for %.0f s; nobody is taken for dead for %.0f s",
+                self._worker.id, silent, self._settle_seconds,
+            )  # fmt: skip
         offset = now.timestamp() - monotonic
         # Seconds are not a clock that was set, but a database that was slow to answer.
         if self._offset is not None and abs(offset - self._offset) > max(1.0, self._heartbeat_seconds):
-            self._unsteady_until = monotonic + self._lease_seconds
+            self._unsteady_until = monotonic + self._settle_seconds
             logger.warning(
                 "worker=%s: the clock jumped by %.0f s; nobody is taken for dead for %.0f s",
-                self._worker.id, offset - self._offset, self._lease_seconds,
+                self._worker.id, offset - self._offset, self._settle_seconds,
             )  # fmt: skip
         self._offset = offset
         return monotonic >= self._unsteady_until
@@ -226,8 +245,10 @@ class Keeper:
                 self._worker.stop_run(run_id, "cancelled")
 
 
-def rescue_dead(now: datetime, *, using: str, max_rescues: int) -> None:
-    """Take the runs of dead workers from them: of ended leases, and of ended processes of this machine.
+def rescue_gone(now: datetime, *, using: str, max_rescues: int) -> None:
+    """Take the runs of ended processes of this machine from them.
+
+    Not those of ended leases: the database may have been away for all until now.
 
     Args:
         now: By the database's clock.
@@ -236,7 +257,7 @@ def rescue_dead(now: datetime, *, using: str, max_rescues: int) -> None:
     """
     here = WorkerRow.objects.using(using).filter(host=processes.host(), stopped_at__isnull=True)
     gone = [row.pk for row in here.only("process_key") if processes.is_gone(row.process_key)]
-    _rescue(now, gone, using=using, max_rescues=max_rescues, leases=True)
+    _rescue(now, gone, using=using, max_rescues=max_rescues, leases=False)
 
 
 def _rescue(now: datetime, gone: list[str], *, using: str, max_rescues: int, leases: bool) -> None:

@@ -24,7 +24,7 @@ class JobOptions:
         priority: -100 to 100, high first; 0.
         retry: When and how often an attempt that raised is followed by another; never.
         timeout: Seconds, or a timedelta, that one attempt may take; no limit.
-        at_most_once: Fail rather than run again when the worker died; False.
+        at_most_once: Fail rather than run again when the worker died or stopped; False.
         expires: Seconds, or a timedelta, after which work that has not begun is worthless and
             is skipped; never.
         max_instances: Unfinished runs of a recurring job at the same time; 1.

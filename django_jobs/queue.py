@@ -350,7 +350,7 @@ def is_written(run: ClaimedRun, outcome: Outcome, *, using: str) -> bool:
 
 
 def hand_back(worker_id: str, runs: Collection[tuple[int, int]], *, using: str) -> int:
-    """Return claimed runs that did not finish, as if they had never been claimed.
+    """Return claimed runs that were not begun, as if they had never been claimed.
 
     Args:
         worker_id: Who claimed them.
@@ -377,6 +377,29 @@ def hand_back(worker_id: str, runs: Collection[tuple[int, int]], *, using: str) 
             )
         )
     return count
+
+
+def hand_back_begun(run: ClaimedRun, outcome: Outcome, *, using: str) -> bool:
+    """Return a run to the queue whose function has been called, without counting the attempt.
+
+    Args:
+        run: As claimed.
+        outcome: How far it came; its error is kept with those of attempts.
+        using: Alias of the database.
+
+    Returns:
+        Whether it was still that worker's, in that attempt.
+    """
+    held = Run.objects.using(using).running().filter(id=run.id, worker_id=run.worker_id, attempt=run.attempt)
+    return bool(
+        held.update(
+            status=Status.READY,
+            attempt=run.attempt - 1,
+            worker_id="",
+            started_at=None,
+            errors=with_error(run.errors, error_entry(run.attempt, run.worker_id, outcome)),
+        )
+    )
 
 
 def set_progress(run: ClaimedRun, progress: dict[str, Any], *, using: str) -> None:

@@ -226,7 +226,19 @@ class Execution:
 
     def killed(self, error: str) -> Outcome | None:
         """Return the outcome of a run whose process has ended; None when nobody wanted it to."""
-        return self._stopped(f"ProcessDied: {error}", "") if self.context.must_stop else None
+        if not self.context.must_stop:
+            return None
+        outcome = self._stopped(f"ProcessDied: {error}", "")
+        if observers.installed and not self.is_interrupted:
+            # What observed it there ended with the process.
+            if self.context.stop_reason == "timeout":
+                self._raised = TimeoutError(outcome.error)
+            self._end_observation(outcome)
+        return outcome
+
+    def cut_off(self, error: str) -> Outcome:
+        """Return the outcome of a run that does not end before its worker does, and is given up."""
+        return self._outcome(Status.FAILED, error=error)
 
     def _expired(self) -> str:
         if not self.run.options:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST_ERRORS, MOST_TRACEBACKS = 200, 20
 # What the error of a firing begins with that `max_instances` let pass.
 TOO_MANY = "MaxInstances"
+# What a run remembers of an attempt that is not counted, for its worker stopped before it ended.
+INTERRUPTED = "WorkerStopped: its worker stopped"
 
 
 @dataclass(slots=True)

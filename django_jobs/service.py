@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError
@@ -14,7 +14,7 @@ from django_jobs.celery_engine.dispatcher import Dispatcher
 from django_jobs.clock import Clock
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.declarations import Declaring
-from django_jobs.keeper import Keeper, rescue_dead
+from django_jobs.keeper import Keeper, rescue_gone
 from django_jobs.models import jobs_database, missing_tables
 from django_jobs.worker import Worker
 
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 TABLES_SECONDS = 2.0
+# Until there may be room for threads.
+THREADS_SECONDS = 30.0
 
 
 class Service:
@@ -64,6 +68,8 @@ class Service:
         self._keeper: Keeper | None = None
         self._dispatcher: Dispatcher | None = None
         self._ears: wakeup.Ears | None = None
+        # Why it could not start, until it has: threads that the system refused.
+        self.failure = ""
 
     def start(self) -> None:
         """Begin to start, and return."""
@@ -93,9 +99,13 @@ class Service:
                 )
                 level = logging.WARNING
             except RuntimeError as error:
-                # Python 3.12 starts no thread while a process ends; `stop` ends what had begun.
-                logger.info("not quite started, for the process is ending: %s", error)
-                break
+                if self._stopping.is_set() or _is_process_ending(error):
+                    # `stop` ends what had begun.
+                    logger.info("not quite started, for the process is ending: %s", error)
+                    break
+                self._undo(error)
+                self._stopping.wait(THREADS_SECONDS)
+                continue
             except (DatabaseError, InterfaceError) as error:
                 problem, level = error, logging.ERROR
                 connections.give_back()
@@ -105,10 +115,19 @@ class Service:
             self._stopping.wait(TABLES_SECONDS)
         connections.give_back()
 
+    def _undo(self, error: RuntimeError) -> None:
+        """Stop what had begun: half a process would claim without a heartbeat, or beat and do nothing."""
+        with self._lock:
+            self._stop_all(0.0)
+        connections.give_back()
+        if not self.failure:
+            logger.error("nothing is executed here, for what does it could not be started: %s", error)
+        self.failure = str(error)
+
     def _start_all(self, using: str) -> None:
         settings = jobs_settings()
         # Before anything is claimed: what this host's last process left goes first.
-        rescue_dead(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
+        rescue_gone(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
         ears = wakeup.Ears(using)
         clock: Clock | None = None
         if self._wants_clock:
@@ -123,9 +142,8 @@ class Service:
             )
             worker.start()
             self.worker = worker
-            keeper = Keeper(worker, ears=ears, expect_due=None if clock is None else clock.expect_due)
-            keeper.start()
-            self._keeper = keeper
+            self._keeper = Keeper(worker, ears=ears, expect_due=None if clock is None else clock.expect_due)
+            self._keeper.start()
         if clock is not None:
             clock.has_keeper = self._keeper is not None
             clock.start()
@@ -134,10 +152,11 @@ class Service:
         if dispatched:
             self._dispatcher = Dispatcher(using, dispatched)
             self._dispatcher.start()
-        ears.start()
         self._ears = ears
+        ears.start()
         if self.worker is not None:
             self.worker.wake()
+        self.failure = ""
         self._started.set()
         if self._on_started is not None:
             self._on_started()
@@ -153,32 +172,37 @@ class Service:
         """
         limit = jobs_settings().SHUTDOWN_SECONDS if timeout is None else timeout
         self._stopping.set()
-        has_finished = True
         with self._lock:
-            if self.worker is not None:
-                self.worker.stop_claiming()
-            if self._clock is not None:
-                self._clock.shutdown(wait=False)
-                self._clock = None
-            if self._dispatcher is not None:
-                self._dispatcher.stop()
-                self._dispatcher = None
-            if self._ears is not None:
-                self._ears.stop()
-                self._ears = None
-            if self.worker is not None:
-                # The keeper goes on beating while running work finishes.
-                has_finished = self.worker.stop(limit)
-                if self._keeper is not None:
-                    self._keeper.stop()
-                    self._keeper = None
-                self.worker.say_goodbye()
-                self.worker = None
-            if self._declaring is not None:
-                self._declaring.leave()
-                self._declaring = None
+            has_finished = self._stop_all(limit)
         if self._starter.ident is not None and threading.current_thread() is not self._starter:
             self._starter.join(5)
+        return has_finished
+
+    def _stop_all(self, limit: float) -> bool:
+        has_finished = True
+        worker, self.worker = self.worker, None
+        clock, self._clock = self._clock, None
+        dispatcher, self._dispatcher = self._dispatcher, None
+        ears, self._ears = self._ears, None
+        keeper, self._keeper = self._keeper, None
+        declaring, self._declaring = self._declaring, None
+        if worker is not None:
+            _attempt(worker.stop_claiming)
+        if clock is not None:
+            _attempt(lambda: clock.shutdown(wait=False))
+        if dispatcher is not None:
+            _attempt(dispatcher.stop)
+        if ears is not None:
+            _attempt(ears.stop)
+        if worker is not None:
+            # The keeper goes on beating while running work finishes.
+            has_finished = _attempt(lambda: worker.stop(limit)) is True
+        if keeper is not None:
+            _attempt(keeper.stop)
+        if worker is not None:
+            _attempt(worker.say_goodbye)
+        if declaring is not None:
+            _attempt(declaring.leave)
         return has_finished
 
     def drain(self, stopped: threading.Event) -> None:
@@ -187,7 +211,7 @@ class Service:
         Args:
             stopped: Ends the wait early when set.
         """
-        while not stopped.is_set() and not self._is_drained():
+        while not stopped.is_set() and not self._is_drained() and not self.failure:
             stopped.wait(0.02)
 
     def _is_drained(self) -> bool:
@@ -204,3 +228,17 @@ class Service:
             # Nothing was claimed since the first question: it might have added what that one missed.
             and worker.claims == claims
         )
+
+
+def _attempt(step: Callable[[], T]) -> T | None:
+    """Take one step of several that must all be taken."""
+    try:
+        return step()
+    except Exception:  # or what comes after it would be left running, or its row open
+        logger.exception("a part of this process could not be stopped in order")
+        return None
+
+
+def _is_process_ending(error: RuntimeError) -> bool:
+    """Return whether no thread can be started because the process ends, which Python 3.12 refuses then."""
+    return "interpreter shutdown" in str(error) or not threading.main_thread().is_alive()

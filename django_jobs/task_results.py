@@ -274,7 +274,9 @@ def _task(run: Run | ClaimedRun, mark: Mark) -> Any:
 def _worker_ids(run: Run | ClaimedRun, entries: Sequence[dict[str, Any]]) -> list[str]:
     """Return the worker of each attempt: as many as there were attempts, whatever is known of them."""
     known = {entry["attempt"]: entry["worker_id"] for entry in entries}
-    known.setdefault(run.attempt, run.worker_id)
+    if run.worker_id:
+        # One that was handed back had the number of the next.
+        known[run.attempt] = run.worker_id
     return [known.get(attempt, "") for attempt in range(1, run.attempt + 1)]
 
 

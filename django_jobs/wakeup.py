@@ -309,7 +309,8 @@ class Ears:
             self._stopping.set()
             if self._listener is not None:
                 self._listener.interrupt()
-        self._thread.join(5)
+        if self._thread.ident is not None:
+            self._thread.join(5)
 
     def unheard(self, work: Callable[[], T]) -> T:
         """Return what something comes to that writes, and wake nobody of this process by it.

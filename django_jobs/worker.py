@@ -19,12 +19,12 @@ from django_jobs.completer import Completer
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.connections import Outage
 from django_jobs.engines.loop import LoopEngine
-from django_jobs.engines.pools import ProcessDied
+from django_jobs.engines.pools import CannotStart, ProcessDied
 from django_jobs.engines.processes import ProcessPool
 from django_jobs.lanes import Lane, lanes, processes_lane
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.runner import Execution
-from django_jobs.runs import ClaimedRun, Outcome
+from django_jobs.runs import INTERRUPTED, ClaimedRun, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -38,6 +38,10 @@ logger = logging.getLogger(__name__)
 
 # Deaths of their workers after which runs are executed in child processes.
 SUSPECT_AFTER = 2
+# How often one attempt may be handed back: what takes longer than its workers live would begin for ever.
+MOST_INTERRUPTIONS = 20
+# Before a run is handed back that nothing here could be started for.
+REFUSED_SECONDS = 1.0
 # Transactions take their time, and the rolled back ones say nothing.
 PROMISE_SECONDS = 600.0
 MOST_PROMISED = 1000
@@ -106,6 +110,8 @@ class Worker:
         # Runs on the loop, and not yet written.
         self._on_loop = 0
         self._unwritten: set[tuple[int, int]] = set()
+        # Begun, interrupted, and still RUNNING in the database: their lease does the rest.
+        self._interrupted_unsaid: set[tuple[int, int]] = set()
         # A claim may have been made whose answer was lost.
         self._may_hold_unknown = False
         self._wake = threading.Event()
@@ -143,14 +149,16 @@ class Worker:
 
         Raises:
             DatabaseError: The row could not be written.
-        RuntimeError: No thread can be started.
+            RuntimeError: No thread can be started.
         """
         self._register(self.id)
         try:
             self._completer.start()
             self._thread.start()
         except RuntimeError:
-            # No thread can be started: the process is ending.
+            # No thread can be started.
+            self._stopping.set()
+            self._completer.stop(1.0)
             self.say_goodbye()
             raise
         wakeup.subscribe(self._heard)
@@ -174,13 +182,16 @@ class Worker:
         """Stop claiming, let running work finish, and hand back the rest; `say_goodbye` comes next.
 
         Args:
-            timeout: Seconds that running work may take; then it is told to stop and handed back
-                without counting an attempt.
+            timeout: Seconds that running work may take; then it is told to stop, and handed back
+                without counting an attempt, or FAILED where it must not begin twice.
 
         Returns:
             Whether everything that ran had finished.
         """
         self.stop_claiming()
+        running = len(self.executions())
+        if running and timeout:
+            logger.info("worker=%s stops, and waits for %s runs: at most %g s", self.id, running, timeout)
         ended = self.wait_idle(timeout)
         if not ended:
             left = self.executions()
@@ -188,7 +199,10 @@ class Worker:
                 execution.stop("shutdown", self._loop.call_soon)
             # A moment for those that listen.
             self.wait_idle(min(1.0, timeout / 10))
-            self._hand_back([execution.run for execution in self.executions()])
+            # One that was promised may have come since.
+            self.hand_back_waiting()
+            for execution in self.executions():
+                self._interrupted(execution)
         for lane in {*self.lanes, self._apart}:
             lane.shutdown()
         self._loop.shutdown(wait=ended)
@@ -211,6 +225,11 @@ class Worker:
         """Return the attempts that are under way or wait for a thread."""
         with self._lock:
             return list(self._executions.values())
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it claims no more."""
+        return self._stopping.is_set()
 
     @property
     def is_idle(self) -> bool:
@@ -275,6 +294,29 @@ class Worker:
             )
         self._forget(runs)
 
+    def _interrupted(self, execution: Execution) -> None:
+        """Hand back a run whose function has been called, or end it where it must not be called again."""
+        run, key = execution.run, (execution.run.id, execution.run.attempt)
+        with self._idle:
+            if self._executions.pop(key, None) is None:
+                # It ended at this instant, or is handed back already.
+                return
+            self._progress.discard(execution)
+            # Nobody may take it for one that was never begun.
+            self._unwritten.add(key)
+        outcome = _too_often_interrupted(execution)
+        if outcome is not None:
+            self._completer.put(run, outcome)
+            return
+        try:
+            queue.hand_back_begun(run, execution.cut_off(INTERRUPTED), using=self.using)
+        except (DatabaseError, InterfaceError) as error:
+            self._interrupted_unsaid.add(key)
+            logger.warning("worker=%s could not hand back 1 runs, its lease will: %s", self.id, error)
+        with self._idle:
+            self._unwritten.discard(key)
+        self._forget([run])
+
     def _forget(self, runs: list[ClaimedRun]) -> None:
         with self._idle:
             for run in runs:
@@ -338,7 +380,8 @@ class Worker:
         """
         held = queue.held(self.id, using=self.using)
         with self._lock:
-            unknown = held - self._executions.keys() - self._unwritten - self._promised.keys()
+            known = self._executions.keys() | self._unwritten | self._interrupted_unsaid
+            unknown = held - known - self._promised.keys()
         if unknown:
             queue.hand_back(self.id, unknown, using=self.using)
 
@@ -355,7 +398,7 @@ class Worker:
                 return
         held = queue.held(self.id, using=self.using)
         with self._lock:
-            unknown = held - self._executions.keys() - self._unwritten
+            unknown = held - self._executions.keys() - self._unwritten - self._interrupted_unsaid
             forgotten = unknown & self._unknown
             self._unknown = unknown - forgotten
             for key in forgotten:
@@ -520,12 +563,22 @@ class Worker:
         """Have a run executed by a pool; return None when what did it died, and this is written."""
         try:
             return pool.execute(execution)
+        except CannotStart as error:
+            self._cannot_begin(execution.run, error)
+            return None
         except ProcessDied as death:
             outcome = execution.killed(str(death))
             if outcome is None:
                 self._write_death(execution.run, str(death))
                 self._forget([execution.run])
             return outcome
+
+    def _cannot_begin(self, run: ClaimedRun, error: Exception) -> None:
+        """Hand back a run whose function cannot be called: the system refused a thread or a process."""
+        logger.error("worker=%s: job=%s run=%s cannot begin here: %s", self.id, run.job_id, run.id, error)
+        # Or it would be claimed again at once, and again.
+        self._stopping.wait(REFUSED_SECONDS)
+        self._hand_back([run])
 
     def _write_death(self, run: ClaimedRun, reason: str) -> None:
         outage = Outage("engine", self.using)
@@ -548,10 +601,12 @@ class Worker:
             self._on_loop += 1
         try:
             future = self._loop.submit(begin)
-        except RuntimeError:
-            # Shutting down: handed back with the rest.
+        except RuntimeError as error:
             with self._lock:
                 self._on_loop -= 1
+            if not self._stopping.is_set():
+                self._cannot_begin(execution.run, error)
+            # Else it is handed back with the rest.
             return
         future.add_done_callback(lambda done: self._awaited(execution, done))
 
@@ -575,7 +630,7 @@ class Worker:
 
     def _ended(self, execution: Execution, outcome: Outcome) -> None:
         if execution.is_interrupted:
-            self._hand_back([execution.run])
+            self._interrupted(execution)
             return
         with self._idle:
             # Handed back meanwhile: somebody else executes it.
@@ -617,6 +672,20 @@ class Worker:
             if execution.run.worker_id == lost:
                 execution.stop("lost", self._loop.call_soon)
         signals.emit(signals.worker_lost, worker_id=lost)
+
+
+def _too_often_interrupted(execution: Execution) -> Outcome | None:
+    """Return how a run ends whose worker stops; None where another one may begin it anew."""
+    run = execution.run
+    if run.options.get("at_most_once"):
+        return execution.cut_off(f"{INTERRUPTED}, and at_most_once forbids another attempt")
+    # Of this attempt, which is not counted: the next one's are counted anew.
+    before = sum(
+        entry["attempt"] == run.attempt and entry["error"].startswith(INTERRUPTED) for entry in run.errors
+    )
+    if before < MOST_INTERRUPTIONS:
+        return None
+    return execution.cut_off(f"{INTERRUPTED} {before + 1} times before it ended")
 
 
 def _never_begun(status: str, error: str) -> Outcome:

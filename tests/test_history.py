@@ -477,6 +477,51 @@ def test_a_keeper_prunes_on_a_thread_of_its_own(make_old, until):
     assert Chore.objects.exists()
 
 
+def refuse_pruners(monkeypatch):
+    real = threading.Thread.start
+
+    def start(thread):
+        if thread.name == "django_jobs-pruner":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_pruner_whose_thread_cannot_be_started_can_be_stopped(monkeypatch):
+    refuse_pruners(monkeypatch)
+    pruner = history.Pruner("default")
+    pruner._next = 0
+    with pytest.raises(RuntimeError):
+        pruner.look()
+
+    pruner.stop()
+
+
+def test_a_worker_that_stops_prunes_no_more(serve, manager, probes, monkeypatch, until):
+    service = serve()
+    manager.add_immediate_job(probes.wait_for_go)
+    assert probes.began.wait(10)
+    looks = []
+    monkeypatch.setattr(history.Pruner, "look", lambda self: looks.append(self))
+    stopper = threading.Thread(target=lambda: (service.stop(), connection.close()))
+    stopper.start()
+    until(lambda: service._stopping.is_set() and not worker_threads())
+    looks.clear()
+    beaten_at = Worker.objects.get().heartbeat_at
+
+    until(lambda: Worker.objects.get().heartbeat_at > beaten_at)
+
+    assert not looks
+    probes.go_on.set()
+    stopper.join(10)
+
+
+def worker_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "django_jobs-worker"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_stopping_a_pruner_ends_its_round(make_old, monkeypatch):
     monkeypatch.setattr(history, "REST", 1e6)

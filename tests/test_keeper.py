@@ -88,3 +88,20 @@ def test_a_lease_that_ended_is_a_death_where_the_clock_goes_evenly(keeper, claim
     keeper._beat()
 
     assert status() == "READY"
+
+
+def test_a_worker_that_could_not_say_that_it_lives_takes_nobody_else_for_dead(keeper, claimed):
+    keeper._beat()
+    # As after an outage longer than the lease, of which this worker is the first back.
+    WorkerRow.objects.filter(pk="other").update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    keeper._worker.beaten_at -= keeper._lease_seconds
+
+    keeper._beat()
+    keeper._beat()
+
+    assert status() == "RUNNING"
+
+    keeper._unsteady_until = 0
+    keeper._beat()
+
+    assert status() == "READY"

@@ -1,3 +1,4 @@
+import importlib
 import os
 import sys
 import threading
@@ -9,7 +10,10 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from django_jobs import Retry, queue, wakeup
+from django_jobs import Retry, processes, queue, wakeup
+from django_jobs import service as service_module
+from django_jobs import worker as worker_module
+from django_jobs.declarations import Declaring
 from django_jobs.exceptions import JobCancelled, JobFailed
 from django_jobs.models import Run, Worker
 from tests.probes.models import Mark
@@ -542,6 +546,144 @@ def test_a_function_that_does_not_listen_is_handed_back_and_its_result_refused(
     assert Run.objects.get().status == "READY"
 
 
+def test_a_run_that_was_begun_remembers_that_its_worker_stopped(serve, manager, probes, settings):
+    settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0.1}
+    service = serve()
+    worker_id = service.worker.id
+    manager.add_immediate_job(probes.wait_for_go, 20)
+    assert probes.began.wait(10)
+
+    manager.shutdown()
+    probes.go_on.set()
+
+    (entry,) = Run.objects.get().errors
+    assert (entry["attempt"], entry["worker_id"]) == (1, worker_id)
+    assert entry["error"] == "WorkerStopped: its worker stopped"
+
+
+@pytest.mark.parametrize(
+    "probe", ["wait_for_go", "raise_when_told", "await_long"], ids=["deaf", "told", "async"]
+)
+def test_shutdown_ends_a_begun_run_that_must_not_begin_twice(serve, manager, probes, settings, probe):
+    settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0.1}
+    serve()
+    job_id = manager.using(at_most_once=True).add_immediate_job(getattr(probes, probe))
+    assert probes.began.wait(10)
+
+    manager.shutdown()
+    probes.go_on.set()
+
+    run = Run.objects.get()
+    assert (run.status, run.attempt) == ("FAILED", 1)
+    assert run.error == "WorkerStopped: its worker stopped, and at_most_once forbids another attempt"
+    assert [entry["error"] for entry in run.errors] == [run.error]
+    with pytest.raises(JobFailed, match="at_most_once"):
+        manager.wait(job_id, 1)
+
+
+def test_shutdown_hands_back_a_run_that_must_not_begin_twice_and_has_not_begun(
+    serve, manager, probes, settings
+):
+    settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0.1}
+    service = serve(threads=1)
+    service.worker.lanes[0].seconds_per_run = 0.001
+    manager.add_immediate_job(probes.wait_for_go, 20)
+    assert probes.began.wait(10)
+    waiting = manager.using(at_most_once=True).add_immediate_job(probes.mark)
+
+    manager.shutdown()
+    probes.go_on.set()
+
+    run = Run.objects.get(job_id=waiting)
+    assert (run.status, run.attempt, run.errors) == ("READY", 0, None)
+
+
+def test_a_run_that_must_not_begin_twice_stays_until_its_lease_ends_when_no_database_takes_its_end(
+    serve, manager, probes, settings, monkeypatch
+):
+    settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0.1}
+    serve()
+    manager.using(at_most_once=True).add_immediate_job(probes.wait_for_go, 20)
+    assert probes.began.wait(10)
+
+    def be_away(*args, **kwargs):
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(queue, "finish", be_away)
+    manager.shutdown()
+    probes.go_on.set()
+
+    assert Run.objects.get().status == "RUNNING"
+
+
+def test_a_run_that_outlasts_all_its_workers_ends(serve, manager, probes, settings, make_run, monkeypatch):
+    settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0}
+    monkeypatch.setattr(worker_module, "MOST_INTERRUPTIONS", 2)
+    make_run(func="tests.probes.jobs:wait_for_go", job_id="long")
+
+    for _ in range(3):
+        probes.began.clear()
+        serve()
+        assert probes.began.wait(10)
+        manager.shutdown()
+    probes.go_on.set()
+
+    run = Run.objects.get()
+    assert (run.status, run.attempt, run.rescues) == ("FAILED", 1, 0)
+    assert run.error == "WorkerStopped: its worker stopped 3 times before it ended"
+    assert len(run.errors) == 3
+
+
+def test_an_attempt_after_one_that_was_handed_back_too_often_is_handed_back_again(
+    serve, manager, probes, settings, make_run, monkeypatch
+):
+    settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0}
+    monkeypatch.setattr(worker_module, "MOST_INTERRUPTIONS", 1)
+    entry = {"attempt": 1, "worker_id": "w", "error": "WorkerStopped: its worker stopped", "traceback": ""}
+    make_run(func="tests.probes.jobs:wait_for_go", job_id="long", status="FAILED", errors=[entry, entry])
+    assert manager.retry_job("long")
+    serve()
+    assert probes.began.wait(10)
+
+    manager.shutdown()
+    probes.go_on.set()
+
+    run = Run.objects.get()
+    assert (run.status, run.attempt) == ("READY", 1)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "clock.Clock.shutdown",
+        "wakeup.Ears.stop",
+        "worker.Worker.stop",
+        "keeper.Keeper.stop",
+    ],
+)
+def test_shutdown_takes_all_its_steps_when_one_of_them_fails(serve, manager, monkeypatch, caplog, step):
+    module, kind, name = step.split(".")
+    kind = getattr(importlib.import_module(f"django_jobs.{module}"), kind)
+    real = getattr(kind, name)
+    left = []
+
+    def fail(self, *args, **kwargs):
+        real(self, *args, **kwargs)
+        raise RuntimeError("cannot join thread before it is started")
+
+    before = set(threading.enumerate())
+    serve()
+    monkeypatch.setattr(Declaring, "leave", lambda self: left.append(self))
+    monkeypatch.setattr(kind, name, fail)
+
+    manager.shutdown()
+
+    assert not Worker.objects.filter(stopped_at__isnull=True).exists()
+    assert left
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]
+    assert not {t for t in set(threading.enumerate()) - before if t.name.startswith("django_jobs-")}
+
+
 def test_shutdown_may_be_called_twice_and_before_start(manager, transactional_db):
     manager.shutdown()
     manager.start()
@@ -596,6 +738,92 @@ def test_a_process_that_ends_while_it_starts_leaves_no_row_behind(
     assert not Worker.objects.filter(stopped_at__isnull=True).exists()
 
 
+@pytest.mark.parametrize(
+    "unborn",
+    [
+        "completer.Completer._serve",
+        "worker.Worker._serve",
+        "keeper.Keeper._serve",
+        "clock.Clock._main_loop",
+        "wakeup.Ears._serve",
+    ],
+)
+def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
+    manager, transactional_db, probes, monkeypatch, caplog, unborn
+):
+    real, refused = threading.Thread.start, []
+
+    def start(thread):
+        if getattr(thread._target, "__qualname__", "") == unborn.partition(".")[2] and len(refused) < 2:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    def ours():
+        return {t for t in threading.enumerate() if t.name.startswith(("django_jobs", "APScheduler"))}
+
+    def undo(service, error):
+        real_undo(service, error)
+        left.append(({t.name for t in ours() - before}, Worker.objects.filter(stopped_at=None).count()))
+
+    before, left, real_undo = ours(), [], service_module.Service._undo
+    monkeypatch.setattr(service_module, "THREADS_SECONDS", 0.0)
+    monkeypatch.setattr(service_module.Service, "_undo", undo)
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    manager.start()
+    assert manager.service.wait_started(10)
+
+    assert manager.wait(manager.add_immediate_job(probes.give, 42), 10) == 42
+    assert not manager.service.failure
+    assert left == [({"django_jobs-starter"}, 0)] * 2
+    said = [record for record in caplog.records if "could not be started" in record.getMessage()]
+    assert [record.levelname for record in said] == ["ERROR"]
+
+
+def test_a_run_that_no_thread_can_be_started_for_goes_back_and_is_executed_later(
+    serve, manager, probes, monkeypatch, until
+):
+    service = serve(threads=1)
+    real, refused = threading.Thread.start, []
+
+    def start(thread):
+        if thread.name.startswith("django_jobs-run") and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    engine = service.worker.lanes[0].engine
+    monkeypatch.setattr(threading.Thread, "start", start)
+    engine._name = "django_jobs-run"
+    first = manager.add_immediate_job(probes.give, 1)
+    until(lambda: refused)
+
+    assert manager.wait(manager.add_immediate_job(probes.give, 2), 10) == 2
+    assert manager.wait(first, 10) == 1
+
+
+def test_an_async_run_whose_loop_cannot_be_started_goes_back_and_is_executed_later(
+    serve, manager, probes, monkeypatch
+):
+    monkeypatch.setattr(worker_module, "REFUSED_SECONDS", 0.05)
+    real, refused = threading.Thread.start, []
+
+    def start(thread):
+        if thread.name == "django_jobs-loop" and not refused:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    serve()
+
+    assert manager.wait(manager.add_immediate_job(probes.mark_async), 10) == "awaited"
+    assert refused
+    run = Run.objects.get()
+    assert (run.attempt, run.rescues, run.errors) == (1, 0, None)
+
+
 def test_a_worker_taken_for_dead_goes_on_under_a_new_name(serve, manager, probes, settings, until):
     settings.DJANGO_JOBS = {"HEARTBEAT_SECONDS": 0.05}
     service = serve()
@@ -617,16 +845,36 @@ def test_a_worker_taken_for_dead_goes_on_under_a_new_name(serve, manager, probes
     assert run.rescues == 1
 
 
-def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_run, make_worker):
-    dead = make_worker(id="dead")
+def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_run, make_worker, monkeypatch):
+    make_worker(id="dead", host=processes.host(), process_key="ended")
+    monkeypatch.setattr(processes, "is_gone", lambda key: key == "ended")
     make_run(func="tests.probes.jobs:mark", job_id="x")
     assert queue.claim("dead", limit=1, using="default")
-    dead.lease_expires_at = timezone.now() - timedelta(seconds=1)
-    dead.save()
 
     serve()
 
     assert manager.wait("x", 10) == "called"
+    assert Run.objects.get().rescues == 1
+
+
+def test_an_ended_lease_is_no_death_at_the_start_of_a_process(serve, make_run, make_worker):
+    silent = make_worker(id="silent")
+    make_run(func="tests.probes.jobs:mark")
+    assert queue.claim("silent", limit=1, using="default")
+    # As after an outage that has just ended, for all who live.
+    silent.lease_expires_at = timezone.now() - timedelta(seconds=1)
+    silent.save()
+
+    service = serve()
+    service._keeper._beat()
+
+    assert Run.objects.get().status == "RUNNING"
+    assert Worker.objects.get(pk="silent").stopped_at is None
+
+    # As if the others had had their time since.
+    service._keeper._unsteady_until = 0
+    service._keeper._beat()
+
     assert Run.objects.get().rescues == 1
 
 

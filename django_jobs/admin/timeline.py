@@ -69,7 +69,8 @@ def attempts(run: Run) -> list[Attempt]:
     elif (
         run.status in FINISHED
         and run.started_at is not None
-        and not any(one.number == run.attempt for one in found)
+        # One that was handed back has the number of the next, on another worker.
+        and not any((one.number, one.worker_id) == (run.attempt, run.worker_id) for one in found)
     ):
         found.append(
             Attempt(

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 FULL_SECONDS = 0.2
 # After the broker refused one, growing.
 FIRST_DELAY, LONGEST_DELAY = 0.5, 15.0
+# What a message under way may take when the process stops.
+STOP_SECONDS = 2.0
 
 
 class Dispatcher:
@@ -57,11 +59,18 @@ class Dispatcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what it has not sent, others send."""
+        """End the thread; what it has not sent, others send.
+
+        A broker that does not answer keeps it for longer than anybody should wait: it ends with the process.
+        """
         wakeup.unsubscribe(self._heard)
         self._stopping.set()
         self._wake.set()
-        self._thread.join()
+        if self._thread.ident is None:
+            return
+        self._thread.join(STOP_SECONDS)
+        if self._thread.is_alive():
+            logger.warning("Celery's broker does not answer: what it was not told of is sent again later")
 
     def has_nothing_due(self) -> bool:
         """Ask whether no run is due that Celery was not told of."""

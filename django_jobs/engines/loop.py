@@ -31,15 +31,20 @@ class LoopEngine:
         """Await what `begin` returns; the loop's thread starts with the first.
 
         Raises:
-            RuntimeError: The engine was shut down.
+            RuntimeError: The engine was shut down, or its thread cannot be started.
         """
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot submit to an engine that was shut down")
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=self._serve, args=(loop,), name=self._name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:
+                    loop.close()
+                    raise
+                self._loop, self._thread = loop, thread
             return asyncio.run_coroutine_threadsafe(_with_own_thread(begin), self._loop)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
@@ -60,9 +65,7 @@ class LoopEngine:
             if wait:
                 thread.join()
 
-    def _serve(self) -> None:
-        loop = self._loop
-        assert loop is not None  # noqa: S101 - set before this thread starts
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()

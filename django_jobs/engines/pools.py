@@ -12,6 +12,10 @@ class ProcessDied(Exception):
     """A process that ended in the middle of a run; the message says how."""
 
 
+class CannotStart(Exception):
+    """A process that could not be started; the run was given to nobody."""
+
+
 class Pool(Protocol):
     """Executes runs elsewhere; called from several threads, each of which waits for its run."""
 
@@ -23,6 +27,7 @@ class Pool(Protocol):
 
         Raises:
             ProcessDied: What executed it ended before the run did.
+            CannotStart: There is nothing to execute it, and the system refuses more.
         """
 
     def shutdown(self) -> None:

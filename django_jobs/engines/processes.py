@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from django_jobs.engines.pools import ProcessDied
+from django_jobs.engines.pools import CannotStart, ProcessDied
 from django_jobs.runs import Outcome
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class ProcessPool:
 
         Raises:
             ProcessDied: The process ended before the run did.
+            CannotStart: The system refuses another process.
         """
         child = self._take()
         try:
@@ -83,7 +84,10 @@ class ProcessPool:
                     return child
                 self._all.discard(child)
                 child.close()
-            child = _Child()
+            try:
+                child = _Child()
+            except OSError as error:
+                raise CannotStart(str(error)) from error
             self._all.add(child)
             return child
 

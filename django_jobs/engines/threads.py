@@ -43,6 +43,8 @@ class ThreadEngine(Executor):
         self._idle = 0
         self._lock = threading.Lock()
         self._is_shut_down = False
+        # The last thread could not be started.
+        self._was_refused = False
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """See `concurrent.futures.Executor.submit`."""
@@ -60,11 +62,20 @@ class ThreadEngine(Executor):
                 raise RuntimeError("cannot submit to an engine that was shut down")
             self._work.put(work)
             if self._idle < self._work.qsize() and len(self._threads) < self._max_workers:
-                thread = threading.Thread(
-                    target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # What was put waits for one of the others, or for the next that can be started.
+            if not self._was_refused:
+                logger.error("%s threads, no more can be started: %s", len(self._threads), error)  # noqa: TRY400 - the system's limit, not our code
+            self._was_refused = True
+            return
+        self._was_refused = False
+        self._threads.append(thread)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See `concurrent.futures.Executor.shutdown`."""

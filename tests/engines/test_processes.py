@@ -1,3 +1,4 @@
+import contextlib
 import os
 import sys
 import threading
@@ -6,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from django_jobs import processes, runner
+from django_jobs import observers, processes, runner
+from django_jobs import worker as worker_module
+from django_jobs.engines import processes as engine
 from django_jobs.exceptions import JobCancelled, JobFailed
 from django_jobs.models import Run, Worker
 from tests.probes.models import Mark
@@ -120,6 +123,31 @@ def test_the_process_of_a_run_that_cannot_be_interrupted_is_killed_when_its_time
     assert manager.wait(apart.add_immediate_job(probes.process_id), 30) != before
 
 
+def test_a_run_whose_process_is_killed_is_observed_here(serve_apart, manager, apart, probes, monkeypatch):
+    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.5)
+    seen = []
+
+    class Notes(observers.Observer):
+        def adding(self, runs):
+            return contextlib.nullcontext()
+
+        def begin(self, run):
+            return lambda outcome, error: seen.append((run.job_id, outcome.status, repr(error)))
+
+    observer = Notes()
+    observers.install(observer)
+    try:
+        serve_apart()
+        manager.wait(apart.add_immediate_job(probes.nothing), 30)
+        killed = apart.using(timeout=0.2).add_immediate_job(probes.sleep, 60)
+        with pytest.raises(JobFailed, match="RunTimeout"):
+            manager.wait(killed, 30)
+    finally:
+        observers.remove(observer)
+
+    assert seen == [(killed, "FAILED", "TimeoutError('RunTimeout: longer than its limit of 0.2 s')")]
+
+
 def test_a_run_that_never_asks_is_interrupted_and_its_process_goes_on(serve_apart, manager, apart, probes):
     serve_apart()
     before = manager.wait(apart.add_immediate_job(probes.process_id), 30)
@@ -169,6 +197,19 @@ def test_shutdown_at_its_limit_hands_back_and_ends_the_process(serve_apart, mana
     run = Run.objects.get()
     assert (run.status, run.attempt, run.rescues) == ("READY", 0, 0)
     process.wait(10)
+
+
+def test_shutdown_at_its_limit_ends_what_must_not_begin_twice(serve_apart, manager, apart, probes, until):
+    service = serve_apart(SHUTDOWN_SECONDS=0.2)
+    apart.using(at_most_once=True).add_immediate_job(probes.sleep, 60)
+    until(lambda: Run.objects.get().status == "RUNNING")
+    until(lambda: children(service))
+
+    manager.shutdown()
+
+    run = Run.objects.get()
+    assert (run.status, run.attempt, run.rescues) == ("FAILED", 1, 0)
+    assert "at_most_once" in run.error
 
 
 def test_no_more_is_claimed_than_there_are_processes(serve_apart, manager, apart, probes, until):
@@ -221,3 +262,24 @@ def test_a_process_is_replaced_after_as_many_runs_as_it_may_have(serve_apart, ma
     for pid in {*ids[:4]}:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_run_whose_process_cannot_be_started_goes_back_and_is_executed_later(
+    serve_apart, manager, apart, probes, monkeypatch
+):
+    monkeypatch.setattr(worker_module, "REFUSED_SECONDS", 0.05)
+    real, refused = engine.subprocess.Popen, []
+
+    def refuse_once(*args, **kwargs):
+        if not refused:
+            refused.append(args)
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(engine.subprocess, "Popen", refuse_once)
+    serve_apart()
+
+    assert manager.wait(apart.add_immediate_job(probes.add, 1, b=5, c=7), 30) == 13
+    assert refused
+    run = Run.objects.get()
+    assert (run.attempt, run.rescues) == (1, 0)

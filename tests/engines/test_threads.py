@@ -114,3 +114,18 @@ def test_a_thread_that_rests_gives_its_connections_back(engine, monkeypatch):
     engine(1, idle_seconds=0.01).submit(int).result(5)
 
     assert given_back.wait(5)
+
+
+def test_what_no_thread_can_be_started_for_waits_for_the_next_that_can(engine, monkeypatch):
+    made = engine(2)
+    with monkeypatch.context() as refusing:
+
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+
+        refusing.setattr(threading.Thread, "start", refuse)
+        waiting = [made.submit(int, text) for text in ("1", "2", "3")]
+        assert made._threads == []
+
+    assert made.submit(int, "4").result(5) == 4
+    assert [future.result(5) for future in waiting] == [1, 2, 3]

@@ -1,6 +1,7 @@
 import signal
 import time
 
+import pytest
 from django.utils import timezone
 
 from django_jobs import triggers
@@ -260,3 +261,18 @@ def test_a_firing_whose_answer_was_lost_happens_once(worker, manager, ledger, un
 
     until(lambda: Run.objects.filter(status="SUCCESSFUL").exists())
     assert (Job.objects.count(), Run.objects.count(), ledger.count("began")) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["worker", "completer", "keeper", "ears"])
+def test_a_process_that_cannot_start_all_its_threads_ends_and_leaves_its_runs_to_others(
+    name, worker, manager, ledger, until
+):
+    process = worker(wait=False, FAULTS_MODULE="tests.faults.threadless", FAULTS_THREAD=f"django_jobs-{name}")
+    job_id = manager.add_immediate_job(probes.note)
+
+    assert process.wait(30) == 1
+
+    assert "can't start new thread" in process.log.read_text()
+    assert not Worker.objects.filter(stopped_at__isnull=True).exists()
+    worker()
+    until(lambda: Run.objects.get(job_id=job_id).status == "SUCCESSFUL")

@@ -4,12 +4,13 @@ import re
 import resource
 import time
 import urllib.error
+from datetime import timedelta
 
 import pytest
 from django.db import DatabaseError, connection
 
-from django_jobs.models import Run
-from tests.faults.processes import get
+from django_jobs.models import Run, Worker
+from tests.faults.processes import SHORT_LEASE, get, is_started
 from tests.probes import ledger as probes
 
 GONE = "the database does not answer"
@@ -61,6 +62,43 @@ def test_a_database_killed_and_restarted_while_runs_end(
     process = worker()
 
     goes_through(database.kill, database.start, process, manager, ledger, gate, until, is_raised)
+
+
+@pytest.mark.skipif(
+    is_sqlite(), reason="the locked file of SQLite keeps nobody's lease from being read as late"
+)
+@pytest.mark.timeout(180)
+def test_an_outage_longer_than_the_lease_makes_no_living_worker_dead(
+    database, worker, manager, ledger, gate, until
+):
+    old = [worker(jobs=SHORT_LEASE) for _ in range(2)]
+    held = [manager.add_immediate_job(probes.hold, gate.path) for _ in range(20)]
+    until(lambda: len({line["run"] for line in ledger.lines("began")}) == 20, timeout=30)
+    assert len({line["pid"] for line in ledger.lines("began")}) == 2
+
+    database.kill()
+    # One that starts when all leases have ended takes nobody for dead either.
+    new = worker(jobs=SHORT_LEASE, wait=False)
+    time.sleep(SHORT_LEASE["LEASE_SECONDS"] + 2)
+    database.start()
+    connection.close()
+    for process in old:
+        until(lambda process=process: said(process, BACK), timeout=40)
+    until(lambda: is_started(new), timeout=40)
+    # Everybody has looked at all leases since.
+    heartbeats = dict(Worker.objects.values_list("pk", "heartbeat_at"))
+    until(
+        lambda: all(
+            row.heartbeat_at > heartbeats[row.pk] + timedelta(seconds=2) for row in Worker.objects.all()
+        ),
+        timeout=30,
+    )
+    gate.open()
+
+    until(lambda: Run.objects.filter(status="SUCCESSFUL").count() == 20, timeout=40)
+    assert set(Run.objects.filter(job_id__in=held).values_list("attempt", "rescues")) == {(1, 0)}
+    assert ledger.count("began") == 20
+    assert not Worker.objects.filter(was_lost=True).exists()
 
 
 @pytest.mark.skipif(not is_sqlite(), reason="only SQLite has one writer for the whole database")

@@ -1,9 +1,14 @@
+import contextlib
 import os
 import signal
+import socket
+import threading
 import time
 
+import pytest
+
 from django_jobs.models import Run, Worker
-from tests.faults.processes import end, get
+from tests.faults.processes import MANAGE, end, get, is_started
 from tests.probes import ledger as probes
 
 
@@ -52,6 +57,67 @@ def test_at_the_limit_the_cooperative_are_told_and_the_deaf_are_handed_back(
         (deaf, "READY", 0),
     }
     assert not Worker.objects.filter(was_lost=True).exists()
+
+
+def test_a_run_that_must_not_begin_twice_ends_with_the_worker_that_began_it(
+    worker, manager, ledger, gate, until
+):
+    process = worker(jobs={"SHUTDOWN_SECONDS": 1})
+    once = manager.using(at_most_once=True).add_immediate_job(probes.hold, gate.path)
+    until(lambda: ledger.count("began") == 1)
+
+    assert end(process) == 0, process.log.read_text()
+
+    worker()
+    after = manager.add_immediate_job(probes.note)
+    until(lambda: ledger.count("recorded", job=after) == 1)
+    run = Run.objects.get(job_id=once)
+    assert (run.status, run.attempt) == ("FAILED", 1)
+    assert "at_most_once" in run.error
+    assert ledger.count("began", job=once) == 1
+
+
+@pytest.fixture
+def mute_broker():
+    """Return the port of a server that takes connections and never answers, and what it has taken."""
+    taken = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(server.accept()[0])
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1], taken
+        server.shutdown(socket.SHUT_RDWR)
+    for connection in taken:
+        connection.close()
+
+
+def test_a_broker_that_does_not_answer_keeps_no_process_from_stopping(
+    mute_broker, start, manager, ledger, gate, until
+):
+    port, taken = mute_broker
+    process = start(
+        *MANAGE, "runjobs",
+        jobs={
+            "ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps.redis", "SHUTDOWN_SECONDS": 2
+        },
+        TESTS_REDIS_URL=f"redis://127.0.0.1:{port}/0",
+    )  # fmt: skip
+    until(lambda: is_started(process), timeout=30)
+    manager.using(queue_name="fleet").add_immediate_job(probes.note)
+    until(lambda: taken)
+    here = manager.add_immediate_job(probes.hold, gate.path)
+    until(lambda: ledger.count("began", job=here) == 1)
+
+    assert end(process, timeout=20) == 0, process.log.read_text()
+
+    run = Run.objects.get(job_id=here)
+    assert (run.status, run.attempt) == ("READY", 0)
+    assert Run.objects.get(queue_name="fleet").status == "READY"
+    assert not Worker.objects.filter(stopped_at__isnull=True).exists()
 
 
 def test_a_second_signal_exits_at_once_and_the_run_is_rescued_at_the_next_start(

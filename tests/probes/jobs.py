@@ -170,6 +170,11 @@ async def rest(seconds):
     return seconds
 
 
+async def await_long():
+    began.set()
+    await asyncio.sleep(60)
+
+
 async def fail_async():
     raise LookupError("async went wrong")
 

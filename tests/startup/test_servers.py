@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from django_jobs.models import Job, Run, Worker
+from tests.probes import jobs
 
 ROOT = Path(__file__).parents[2]
 MANAGE = [sys.executable, str(ROOT / "testproject" / "manage.py")]
@@ -126,6 +127,36 @@ def test_a_server_that_is_told_to_stop_says_goodbye(kind, spawn, port, until):
     log = process.log.read_text()
     assert live() == 0, log
     assert not Worker.objects.filter(was_lost=True).exists(), log
+
+
+def test_runserver_starts_anew_at_once_while_a_job_runs(spawn, port, until, manager, child_env, tmp_path):
+    watched = tmp_path / "a_module_that_is_changed.py"
+    watched.write_text("")
+    child_env["PYTHONPATH"] = os.pathsep.join([child_env["PYTHONPATH"], str(tmp_path)])
+    env = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings", "FAULTS_MODULE": watched.stem}
+    process = spawn(*server("runserver", port), env=env)
+    until(lambda: live() == 1, timeout=40)
+    first = Worker.objects.get()
+    manager.add_immediate_job(jobs.sleep, 60)
+    until(lambda: Run.objects.get().status == "RUNNING")
+
+    def change():
+        # Into the future: a file may have no finer time than a second.
+        os.utime(watched, (time.time() + 5, time.time() + 5))
+        return "reloading" in process.log.read_text()
+
+    began = time.monotonic()
+    # What is changed before the first look of the one that watches is not seen as a change.
+    until(change, every=1.2)
+    until(lambda: Worker.objects.filter(stopped_at=None).exclude(pk=first.pk).exists(), timeout=40)
+
+    assert time.monotonic() - began < 20, process.log.read_text()
+    first.refresh_from_db()
+    assert (first.was_lost, first.stopped_at is None) == (False, False)
+    until(lambda: Run.objects.get().status == "RUNNING")
+    run = Run.objects.get()
+    assert (run.attempt, run.rescues) == (1, 0)
+    assert [entry["error"] for entry in run.errors] == ["WorkerStopped: its worker stopped"]
 
 
 @pytest.mark.parametrize(

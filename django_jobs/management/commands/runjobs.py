@@ -156,6 +156,8 @@ class Command(BaseCommand):
             signals.run_finished.disconnect(self._print_run)
             for number, handler in before.items():
                 signal.signal(number, handler)
+        if service.failure:
+            raise CommandError(f"nothing could be executed here: {service.failure}")
         if verbosity >= 1:
             self._say("runjobs: stopped.")
 
@@ -181,7 +183,7 @@ class Command(BaseCommand):
         else:
             # Not without a timeout: a signal in the instant before Python begins to wait is only
             # handled when the wait ends.
-            while not stopped.wait(1.0):
+            while not stopped.wait(1.0) and not service.failure:
                 pass
         if verbosity >= 1:
             self._say("runjobs: stopping ...")
