@@ -559,8 +559,11 @@ class Worker:
         with self._lock:
             was_full = self._on_loop >= self._async_runs
             self._on_loop -= 1
-        if not future.cancelled() and future.exception() is None:
-            self._ended(execution, future.result())
+        try:
+            outcome = future.result()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing else would end the run
+            outcome = execution.failed(error)
+        self._ended(execution, outcome)
         if was_full:
             self._wake.set()
 

@@ -2,6 +2,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 
@@ -207,6 +208,53 @@ def test_an_async_function_is_ended_when_its_time_is_over(serve, manager, probes
 
     with pytest.raises(JobFailed, match="RunTimeout"):
         manager.wait(job_id, 10)
+
+
+def test_a_cancel_that_an_async_function_does_not_hear_leaves_its_run_an_outcome(serve, manager, probes):
+    serve()
+    job_id = manager.add_immediate_job(probes.query_then_compute, 1.5)
+    assert probes.began.wait(10)
+
+    manager.cancel_job(job_id)
+
+    assert manager.wait(job_id, 10) == "done"
+
+
+def test_async_functions_that_use_the_database_are_ended_when_their_time_is_over(serve, manager, probes):
+    serve()
+
+    timed = manager.using(timeout=0.3)
+    ids = [timed.add_immediate_job(probes.tidy_up_in_time, 0.01) for _ in range(40)]
+
+    for job_id in ids:
+        with pytest.raises(JobFailed, match="RunTimeout"):
+            manager.wait(job_id, 15)
+
+
+def test_an_async_function_whose_time_is_over_tidies_up_undisturbed(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(timeout=0.3).add_immediate_job(probes.tidy_up_in_time, 0.5)
+
+    with pytest.raises(JobFailed, match="RunTimeout"):
+        manager.wait(job_id, 10)
+    assert Mark.objects.get().text == "tidied up"
+
+
+def test_an_async_run_whose_awaiting_fails_is_failed(serve, manager, probes, monkeypatch):
+    service = serve()
+
+    def submit(begin):
+        future = Future()
+        future.cancel()
+        return future
+
+    monkeypatch.setattr(service.worker._loop, "submit", submit)
+    job_id = manager.add_immediate_job(probes.rest, 0)
+
+    with pytest.raises(JobFailed, match="CancelledError"):
+        manager.wait(job_id, 10)
+    assert service.worker.executions() == []
 
 
 def test_a_plain_function_that_never_asks_is_interrupted_when_its_time_is_over(serve, manager, probes):
