@@ -281,10 +281,14 @@ class Execution:
 
     def _retried(self, error: BaseException, text: str, trace: str) -> Outcome:
         stored = self.run.options.get("retry")
-        policy = None if stored is None else retry.from_json(stored)
         # Attempts that ended with their worker are bounded by MAX_RESCUES, not by the policy.
         tried = self.run.attempt - self.run.rescues
-        delay = retry.decide(policy, tried, error, random=random.random)
+        try:
+            policy = None if stored is None else retry.from_json(stored)
+            delay = retry.decide(policy, tried, error, random=random.random)
+        except Exception as mistake:  # noqa: BLE001 - a row that another version or another hand has written
+            delay = None
+            text = f"{text} (and not tried again, for its retry policy cannot be read: {_one_line(mistake)})"
         status = Status.FAILED if delay is None else Status.READY
         return self._outcome(status, error=text, traceback=trace, exception=_class_of(error), retry_in=delay)
 

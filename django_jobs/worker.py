@@ -504,17 +504,22 @@ class Worker:
         if execution is None:
             # Taken back before it began.
             return
-        execution.start_clock()
         began = time.monotonic()
-        signals.emit(signals.run_started, run=execution.run)
-        if execution.deadline is not None and self.on_attention is not None:
-            self.on_attention()
-        outcome = execution.begin() if lane.pool is None else self._begin_remotely(execution, lane.pool)
-        if isinstance(outcome, Outcome):
-            self._ended(execution, outcome)
-        elif outcome is not None:
-            self._detach(execution, outcome)
-        self._release(lane, time.monotonic() - began)
+        try:
+            execution.start_clock()
+            signals.emit(signals.run_started, run=execution.run)
+            if execution.deadline is not None and self.on_attention is not None:
+                self.on_attention()
+            outcome = execution.begin() if lane.pool is None else self._begin_remotely(execution, lane.pool)
+            if isinstance(outcome, Outcome):
+                self._ended(execution, outcome)
+            elif outcome is not None:
+                self._detach(execution, outcome)
+        except Exception as error:  # a mistake of ours, which the heartbeat would keep RUNNING for ever
+            logger.exception("worker=%s: executing run=%s failed", self.id, key[0])
+            self._ended(execution, execution.failed(error))
+        finally:
+            self._release(lane, time.monotonic() - began)
 
     def _begin_remotely(self, execution: Execution, pool: Pool) -> Begun | None:
         """Have a run executed by a pool; return None when what did it died, and this is written."""

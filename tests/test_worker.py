@@ -10,7 +10,7 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from django_jobs import Retry, queue, wakeup
+from django_jobs import Retry, queue, runner, wakeup
 from django_jobs.exceptions import JobCancelled, JobFailed
 from django_jobs.models import Run, Worker
 from tests.probes.models import Mark
@@ -254,7 +254,6 @@ def test_an_async_run_whose_awaiting_fails_is_failed(serve, manager, probes, mon
 
     with pytest.raises(JobFailed, match="CancelledError"):
         manager.wait(job_id, 10)
-    assert service.worker.executions() == []
 
 
 def test_a_plain_function_that_never_asks_is_interrupted_when_its_time_is_over(serve, manager, probes):
@@ -327,6 +326,38 @@ def test_retry_later_ends_with_the_attempts_of_the_policy(serve, manager, probes
 
     with pytest.raises(JobFailed, match="RetryLater: try 2"):
         manager.wait(job_id, 15)
+
+
+def test_a_retry_policy_that_this_version_does_not_know_ends_its_run_with_the_reason(
+    serve, manager, make_run, until
+):
+    make_run(func="tests.probes.jobs:fail", options={"retry": {"backoff": "fibonacci"}})
+    service = serve()
+
+    run = until(lambda: Run.objects.filter(status="FAILED").first())
+
+    assert run.error.startswith("ValueError: it went wrong (and not tried again, for its retry policy")
+    until(lambda: not service.worker.executions())
+
+
+def test_a_mistake_in_the_engine_fails_its_run_and_leaves_the_slot_free(
+    serve, manager, probes, monkeypatch, until
+):
+    service = serve(threads=1)
+    real = runner.Execution.start_clock
+
+    def fail(execution):
+        real(execution)
+        raise LookupError("a mistake of ours")
+
+    monkeypatch.setattr(runner.Execution, "start_clock", fail)
+    job_id = manager.add_immediate_job(probes.nothing)
+    with pytest.raises(JobFailed, match="LookupError: a mistake of ours"):
+        manager.wait(job_id, 10)
+
+    until(lambda: service.worker.lanes[0].taken == 0)
+    monkeypatch.setattr(runner.Execution, "start_clock", real)
+    assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
 
 
 def test_a_job_may_give_up_whatever_its_policy_says(serve, manager, probes):
