@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import connections, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, When
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import QuerySet
 
     from django_jobs.runs import NewRun
 
@@ -40,6 +41,8 @@ BATCH_SIZE = 3_000_000
 FUTURE = timedelta(seconds=60)
 # Its job was paused while it ran.
 PAUSE_ASKED = Q(held_run_after__isnull=False)
+# Why a run ended that would have begun again.
+ASKED = "cancelled while it ran, and not begun again"
 # No message is under way.
 UNTOLD = {"dispatched_at": None, "redispatch_at": None}
 
@@ -272,11 +275,32 @@ def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set
     """Write what attempts came to, a few hundred to a statement.
 
     Fenced: only a run that is RUNNING by the same worker in the same attempt is written, so a
-    worker that lost a run cannot end it a second time.
+    worker that lost a run cannot end it a second time. One that was asked to stop is not tried again:
+    it is CANCELLED, and its outcome says so from then on.
 
     Returns:
         Id and attempt of those that were written; the others belong to somebody else by now.
     """
+    written = _finish(outcomes, using=using)
+    left = [
+        (run, outcome)
+        for run, outcome in outcomes
+        if outcome.status == Status.READY and (run.id, run.attempt) not in written
+    ]
+    if left:
+        # Asked to stop, or lost.
+        status = Status.CANCELLED.value
+        ends = [(run, replace(outcome, status=status, retry_in=None)) for run, outcome in left]
+        cancelled = _finish(ends, using=using)
+        for run, outcome in left:
+            if (run.id, run.attempt) in cancelled:
+                outcome.status, outcome.retry_in = status, None
+        written |= cancelled
+    return written
+
+
+def _finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set[tuple[int, int]]:
+    """Write outcomes, but those to be tried again only where nobody asked for the end."""
     connection = connections[using]
     dialect = sql.dialect(connection)
     written: set[tuple[int, int]] = set()
@@ -288,8 +312,11 @@ def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set
         if isinstance(dialect, sql.MariaDB):
             with transaction.atomic(using=using), connection.cursor() as cursor:
                 cursor.execute(*dialect.fence([row[0] for row in rows]))
-                ours = set(cursor.fetchall())
-                rows = [row for row in rows if row[:3] in ours]
+                # And whether somebody asked for their end.
+                ours = {row[:3]: row[3] for row in cursor.fetchall()}
+                rows = [
+                    row for row in rows if row[:3] in ours and not (ours[row[:3]] and row[3] == Status.READY)
+                ]
                 if rows:
                     cursor.execute(*dialect.finish(rows, has_keys=has_keys))
             written.update(row[:2] for row in rows)
@@ -358,24 +385,13 @@ def hand_back(worker_id: str, runs: Collection[tuple[int, int]], *, using: str) 
         using: Alias of the database.
 
     Returns:
-        How many were still that worker's, in that attempt.
+        How many were still that worker's, in that attempt: those that were asked to stop are CANCELLED.
     """
     count = 0
     for attempt in {attempt for _, attempt in runs}:
-        count += (
-            Run.objects.using(using)
-            .running()
-            .filter(id__in=[pk for pk, of in runs if of == attempt], worker_id=worker_id, attempt=attempt)
-            .update(
-                status=Status.READY,
-                attempt=attempt - 1,
-                worker_id="",
-                started_at=None,
-                # In this order: MariaDB computes the second from what the first has set.
-                held_run_after=Case(When(PAUSE_ASKED, then=Coalesce("run_after", "held_run_after"))),
-                run_after=Case(When(PAUSE_ASKED, then=None), default=F("run_after")),
-            )
-        )
+        ids = [pk for pk, of in runs if of == attempt]
+        held = Run.objects.using(using).running().filter(id__in=ids, worker_id=worker_id, attempt=attempt)
+        count += _return(held, len(ids), attempt, using=using)
     return count
 
 
@@ -388,18 +404,53 @@ def hand_back_begun(run: ClaimedRun, outcome: Outcome, *, using: str) -> bool:
         using: Alias of the database.
 
     Returns:
-        Whether it was still that worker's, in that attempt.
+        Whether it was still that worker's, in that attempt: if it was asked to stop, it is CANCELLED.
     """
     held = Run.objects.using(using).running().filter(id=run.id, worker_id=run.worker_id, attempt=run.attempt)
-    return bool(
-        held.update(
-            status=Status.READY,
-            attempt=run.attempt - 1,
-            worker_id="",
-            started_at=None,
-            errors=with_error(run.errors, error_entry(run.attempt, run.worker_id, outcome)),
-        )
+    errors = with_error(run.errors, error_entry(run.attempt, run.worker_id, outcome))
+    return bool(_return(held, 1, run.attempt, errors=errors, using=using))
+
+
+def _return(held: QuerySet[Run], most: int, attempt: int, *, using: str, **changes: Any) -> int:
+    """Have up to `most` running runs wait as before this attempt, but for those that shall not go on."""
+    count = held.filter(cancel_requested=False).update(
+        status=Status.READY,
+        attempt=attempt - 1,
+        worker_id="",
+        started_at=None,
+        # In this order: MariaDB computes the second from what the first has set.
+        held_run_after=Case(When(PAUSE_ASKED, then=Coalesce("run_after", "held_run_after"))),
+        run_after=Case(When(PAUSE_ASKED, then=None), default=F("run_after")),
+        **changes,
     )
+    if count < most:
+        # Whoever asks from now on finds them READY.
+        count += end_cancelled(held.filter(cancel_requested=True), ASKED, using=using)
+    return count
+
+
+def end_cancelled(runs: QuerySet[Run], reason: str, *, using: str) -> int:
+    """End runs that wait, or would wait again, as CANCELLED; return how many."""
+    with write_transaction(using):
+        columns = ("pk", "options", "func", "queue_name")
+        rows = list(runs.select_for_update().values_list(*columns))
+        for start in range(0, len(rows), BATCH):
+            runs.filter(pk__in=[row[0] for row in rows[start : start + BATCH]]).update(
+                status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
+            )
+        if rows:
+            cancelled = [(pk, options) for pk, options, _, _ in rows]
+            ended = [(func, queue_name, Status.CANCELLED.value) for _, _, func, queue_name in rows]
+            transaction.on_commit(lambda: tallies.note_ended(ended, using=using), using=using)
+            transaction.on_commit(
+                lambda: signals.emit(signals.runs_cancelled, runs=cancelled, reason=reason), using=using
+            )
+    return len(rows)
+
+
+def _freed_key() -> Any:
+    # A firing keeps its key for ever; an immediate job frees its id when it has ended.
+    return Case(When(scheduled_at__isnull=True, then=Value(None)), default=F("unique_key"))
 
 
 def set_progress(run: ClaimedRun, progress: dict[str, Any], *, using: str) -> None:

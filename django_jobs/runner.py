@@ -205,11 +205,17 @@ class Execution:
         if remote is not None:
             remote.stop(reason)
         if task is not None:
-            if call_soon is not None:
-                call_soon(task.cancel)
+            # A limit of time ends it by itself; a second cancel would end its tidying up.
+            if call_soon is not None and reason != "timeout":
+                call_soon(self._cancel)
         elif reason in {"cancelled", "timeout"} and self.interrupt_at is None:
             grace = GRACE_SECONDS if self.context.is_listening or remote is not None else 0.0
             self.interrupt_at = time.monotonic() + grace
+
+    def _cancel(self) -> None:
+        # On the loop: while the function is awaited, and not when its result is on the way.
+        if self._task is not None:
+            self._task.cancel()
 
     def interrupt(self) -> None:
         """End a plain function with an exception, or its process, if it is still under way."""
@@ -223,6 +229,10 @@ class Execution:
         self.context.progress = progress
         if self._report_progress is not None:
             self._report_progress(self)
+
+    def failed(self, error: BaseException) -> Outcome:
+        """Return the outcome of a run that something else than its function went wrong with."""
+        return self._failed(error)
 
     def killed(self, error: str) -> Outcome | None:
         """Return the outcome of a run whose process has ended; None when nobody wanted it to."""
@@ -297,10 +307,14 @@ class Execution:
 
     def _retried(self, error: BaseException, text: str, trace: str) -> Outcome:
         stored = self.run.options.get("retry")
-        policy = None if stored is None else retry.from_json(stored)
         # Attempts that ended with their worker are bounded by MAX_RESCUES, not by the policy.
         tried = self.run.attempt - self.run.rescues
-        delay = retry.decide(policy, tried, error, random=random.random)
+        try:
+            policy = None if stored is None else retry.from_json(stored)
+            delay = retry.decide(policy, tried, error, random=random.random)
+        except Exception as mistake:  # noqa: BLE001 - a row that another version or another hand has written
+            delay = None
+            text = f"{text} (and not tried again, for its retry policy cannot be read: {_one_line(mistake)})"
         status = Status.FAILED if delay is None else Status.READY
         return self._outcome(status, error=text, traceback=trace, exception=_class_of(error), retry_in=delay)
 

@@ -254,6 +254,9 @@ class Dialect:
             f"{run}.id = v.id AND {self.unindexed}{run}.status = 'RUNNING' AND {run}.worker_id = v.worker_id "
             f"AND {run}.attempt = v.attempt"
         )
+        if any(row[status] == "READY" for row in rows):
+            # Not what was asked to stop, to be tried again.
+            fence += f" AND NOT (v.status = 'READY' AND {run}.cancel_requested)"
         written = f"{run}.id, {run}.attempt" if self.returns_finished else ""
         return self.update(run, changes, self.source(FINISHED_COLUMNS, rows), fence, written)
 
@@ -504,9 +507,9 @@ class MariaDB(Dialect):
         return f"{taken} WHERE id IN ({','.join(['%s'] * len(ids))})", [worker_id, *ids]
 
     def fence(self, ids: Sequence[int]) -> Statement:
-        """Lock those of the runs that are RUNNING; return id, attempt and worker_id."""
+        """Lock those of the runs that are RUNNING; return id, attempt, worker_id and whether to stop."""
         return (
-            f"SELECT id, attempt, worker_id FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
+            f"SELECT id, attempt, worker_id, cancel_requested FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
             f"WHERE id IN ({','.join(['%s'] * len(ids))}) AND status = 'RUNNING' FOR UPDATE",
             list(ids),
         )

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Case, F, Q, TextField, Value, When
 from django.utils import timezone
 
-from django_jobs import signals, tallies, wakeup
+from django_jobs import wakeup
 from django_jobs.conf import queues_of
 from django_jobs.models import PAUSED, Kind, Queue, Run, Status
-from django_jobs.queue import BATCH, UNTOLD, write_transaction
+from django_jobs.queue import UNTOLD, end_cancelled
 from django_jobs.runs import immediate_key, renewed
 
 
@@ -31,27 +30,7 @@ def cancel(where: Q, reason: str = "", *, using: str) -> tuple[int, int]:
 
 def cancel_waiting(where: Q, reason: str = "", *, using: str) -> int:
     """Cancel waiting runs and leave running ones alone; return how many."""
-    ready = Run.objects.using(using).ready()
-    with write_transaction(using):
-        columns = ("pk", "options", "func", "queue_name")
-        rows = list(ready.filter(where).select_for_update().values_list(*columns))
-        for start in range(0, len(rows), BATCH):
-            ready.filter(pk__in=[row[0] for row in rows[start : start + BATCH]]).update(
-                status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
-            )
-    if rows:
-        runs = [(pk, options) for pk, options, _, _ in rows]
-        ended = [(func, queue_name, Status.CANCELLED.value) for _, _, func, queue_name in rows]
-        transaction.on_commit(lambda: tallies.note_ended(ended, using=using), using=using)
-        transaction.on_commit(
-            lambda: signals.emit(signals.runs_cancelled, runs=runs, reason=reason), using=using
-        )
-    return len(rows)
-
-
-def _freed_key() -> Any:
-    # A firing keeps its key for ever; an immediate job frees its id when it has ended.
-    return Case(When(scheduled_at__isnull=True, then=Value(None)), default=F("unique_key"))
+    return end_cancelled(Run.objects.using(using).ready().filter(where), reason, using=using)
 
 
 def free_key(job_id: str, *, using: str) -> None:

@@ -547,17 +547,22 @@ class Worker:
         if execution is None:
             # Taken back before it began.
             return
-        execution.start_clock()
         began = time.monotonic()
-        signals.emit(signals.run_started, run=execution.run)
-        if execution.deadline is not None and self.on_attention is not None:
-            self.on_attention()
-        outcome = execution.begin() if lane.pool is None else self._begin_remotely(execution, lane.pool)
-        if isinstance(outcome, Outcome):
-            self._ended(execution, outcome)
-        elif outcome is not None:
-            self._detach(execution, outcome)
-        self._release(lane, time.monotonic() - began)
+        try:
+            execution.start_clock()
+            signals.emit(signals.run_started, run=execution.run)
+            if execution.deadline is not None and self.on_attention is not None:
+                self.on_attention()
+            outcome = execution.begin() if lane.pool is None else self._begin_remotely(execution, lane.pool)
+            if isinstance(outcome, Outcome):
+                self._ended(execution, outcome)
+            elif outcome is not None:
+                self._detach(execution, outcome)
+        except Exception as error:  # a mistake of ours, which the heartbeat would keep RUNNING for ever
+            logger.exception("worker=%s: executing run=%s failed", self.id, key[0])
+            self._ended(execution, execution.failed(error))
+        finally:
+            self._release(lane, time.monotonic() - began)
 
     def _begin_remotely(self, execution: Execution, pool: Pool) -> Begun | None:
         """Have a run executed by a pool; return None when what did it died, and this is written."""
@@ -614,8 +619,11 @@ class Worker:
         with self._lock:
             was_full = self._on_loop >= self._async_runs
             self._on_loop -= 1
-        if not future.cancelled() and future.exception() is None:
-            self._ended(execution, future.result())
+        try:
+            outcome = future.result()
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing else would end the run
+            outcome = execution.failed(error)
+        self._ended(execution, outcome)
         if was_full:
             self._wake.set()
 

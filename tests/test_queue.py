@@ -6,7 +6,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import codec, queue, steering
+from django_jobs import codec, queue, signals, steering
 from django_jobs.models import Run, Status, Worker
 from django_jobs.runs import NewRun, Outcome
 
@@ -253,6 +253,36 @@ def test_a_retry_is_ready_again_later_and_not_finished(make_run):
     assert claim() == []
 
 
+def test_a_run_that_was_to_be_cancelled_is_not_tried_again(make_run):
+    make_run(job_id="asked", unique_key="i:x")
+    make_run(job_id="unasked", unique_key="i:y")
+    runs = {run.job_id: run for run in claim()}
+    steering.cancel(Q(job_id="asked"), using="default")
+    outcomes = {run.job_id: (run, outcome("READY", error="E", retry_in=300)) for run in runs.values()}
+
+    assert len(queue.finish(list(outcomes.values()), using="default")) == 2
+
+    asked, unasked = Run.objects.get(job_id="asked"), Run.objects.get(job_id="unasked")
+    assert (asked.status, asked.unique_key, asked.error) == (Status.CANCELLED, None, "E")
+    assert asked.finished_at is not None
+    assert (unasked.status, unasked.unique_key, unasked.error) == (Status.READY, "i:y", "E")
+    assert outcomes["asked"][1].status == Status.CANCELLED
+    assert outcomes["unasked"][1].status == Status.READY
+
+
+def test_a_lost_run_that_was_to_be_cancelled_is_left_to_its_new_worker(make_run):
+    make_run()
+    (lost,) = claim("slept")
+    end_lease("slept")
+    queue.rescue(max_rescues=3, using="default")
+    claim("awake")
+    steering.cancel(Q(pk=lost.id), using="default")
+    late = outcome("READY", error="late", retry_in=0)
+
+    assert queue.finish([(lost, late)], using="default") == set()
+    assert (late.status, Run.objects.get().status) == (Status.READY, Status.RUNNING)
+
+
 def test_a_stale_worker_cannot_finish_a_rescued_run(make_run):
     make_run()
     (lost,) = claim("slept")
@@ -315,6 +345,27 @@ def test_hand_back_undoes_a_claim(make_run):
 
     row = Run.objects.get(pk=made.pk)
     assert (row.status, row.attempt, row.worker_id, row.started_at) == (Status.READY, 0, "", None)
+
+
+def test_a_run_that_was_to_be_cancelled_is_not_handed_back(make_run, django_capture_on_commit_callbacks):
+    make_run(job_id="asked", unique_key="i:x")
+    make_run(job_id="unasked")
+    keys = [(run.id, run.attempt) for run in claim()]
+    steering.cancel(Q(job_id="asked"), using="default")
+    told = []
+    signals.runs_cancelled.connect(listener := lambda runs, **_: told.extend(runs))
+
+    try:
+        with django_capture_on_commit_callbacks(execute=True):
+            assert queue.hand_back("w", keys, using="default") == 2
+    finally:
+        signals.runs_cancelled.disconnect(listener)
+
+    asked = Run.objects.get(job_id="asked")
+    assert (asked.status, asked.unique_key) == (Status.CANCELLED, None)
+    assert asked.finished_at is not None
+    assert [pk for pk, _ in told] == [asked.pk]
+    assert Run.objects.get(job_id="unasked").status == Status.READY
 
 
 def test_hand_back_leaves_another_attempt_of_the_same_worker_alone(make_run):

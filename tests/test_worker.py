@@ -3,6 +3,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from django_jobs import Retry, processes, queue, wakeup
+from django_jobs import Retry, processes, queue, runner, wakeup
 from django_jobs import service as service_module
 from django_jobs import worker as worker_module
 from django_jobs.declarations import Declaring
@@ -227,6 +228,52 @@ def test_an_async_function_is_ended_when_its_time_is_over(serve, manager, probes
         manager.wait(job_id, 10)
 
 
+def test_a_cancel_that_an_async_function_does_not_hear_leaves_its_run_an_outcome(serve, manager, probes):
+    serve()
+    job_id = manager.add_immediate_job(probes.query_then_compute, 1.5)
+    assert probes.began.wait(10)
+
+    manager.cancel_job(job_id)
+
+    assert manager.wait(job_id, 10) == "done"
+
+
+def test_async_functions_that_use_the_database_are_ended_when_their_time_is_over(serve, manager, probes):
+    serve()
+
+    timed = manager.using(timeout=0.3)
+    ids = [timed.add_immediate_job(probes.tidy_up_in_time, 0.01) for _ in range(40)]
+
+    for job_id in ids:
+        with pytest.raises(JobFailed, match="RunTimeout"):
+            manager.wait(job_id, 15)
+
+
+def test_an_async_function_whose_time_is_over_tidies_up_undisturbed(serve, manager, probes):
+    serve()
+
+    job_id = manager.using(timeout=0.3).add_immediate_job(probes.tidy_up_in_time, 0.5)
+
+    with pytest.raises(JobFailed, match="RunTimeout"):
+        manager.wait(job_id, 10)
+    assert Mark.objects.get().text == "tidied up"
+
+
+def test_an_async_run_whose_awaiting_fails_is_failed(serve, manager, probes, monkeypatch):
+    service = serve()
+
+    def submit(begin):
+        future = Future()
+        future.cancel()
+        return future
+
+    monkeypatch.setattr(service.worker._loop, "submit", submit)
+    job_id = manager.add_immediate_job(probes.rest, 0)
+
+    with pytest.raises(JobFailed, match="CancelledError"):
+        manager.wait(job_id, 10)
+
+
 def test_a_plain_function_that_never_asks_is_interrupted_when_its_time_is_over(serve, manager, probes):
     serve()
 
@@ -297,6 +344,38 @@ def test_retry_later_ends_with_the_attempts_of_the_policy(serve, manager, probes
 
     with pytest.raises(JobFailed, match="RetryLater: try 2"):
         manager.wait(job_id, 15)
+
+
+def test_a_retry_policy_that_this_version_does_not_know_ends_its_run_with_the_reason(
+    serve, manager, make_run, until
+):
+    make_run(func="tests.probes.jobs:fail", options={"retry": {"backoff": "fibonacci"}})
+    service = serve()
+
+    run = until(lambda: Run.objects.filter(status="FAILED").first())
+
+    assert run.error.startswith("ValueError: it went wrong (and not tried again, for its retry policy")
+    until(lambda: not service.worker.executions())
+
+
+def test_a_mistake_in_the_engine_fails_its_run_and_leaves_the_slot_free(
+    serve, manager, probes, monkeypatch, until
+):
+    service = serve(threads=1)
+    real = runner.Execution.start_clock
+
+    def fail(execution):
+        real(execution)
+        raise LookupError("a mistake of ours")
+
+    monkeypatch.setattr(runner.Execution, "start_clock", fail)
+    job_id = manager.add_immediate_job(probes.nothing)
+    with pytest.raises(JobFailed, match="LookupError: a mistake of ours"):
+        manager.wait(job_id, 10)
+
+    until(lambda: service.worker.lanes[0].taken == 0)
+    monkeypatch.setattr(runner.Execution, "start_clock", real)
+    assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
 
 
 def test_a_job_may_give_up_whatever_its_policy_says(serve, manager, probes):

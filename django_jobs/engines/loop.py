@@ -83,9 +83,16 @@ class LoopEngine:
 async def _with_own_thread(begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
     # Without a context of its own, all `sync_to_async` code of the process (Django's ORM from
     # async code, and under ASGI the requests too) would share one thread with this run.
-    async with ThreadSensitiveContext() as context:
-        try:
-            return await begin()
-        finally:
-            if context in SyncToAsync.context_to_thread_executor:
-                await sync_to_async(connections.give_back)()
+    results: list[T] = []
+    try:
+        async with ThreadSensitiveContext() as context:
+            try:
+                results.append(await begin())
+            finally:
+                if context in SyncToAsync.context_to_thread_executor:
+                    await asyncio.shield(sync_to_async(connections.give_back)())
+    except asyncio.CancelledError:
+        # One that comes when the result is there does not take it along.
+        if not results:
+            raise
+    return results[0]

@@ -137,15 +137,13 @@ class _Child:
             if execution.context.must_stop:
                 self.stop(execution.context.stop_reason)
             assert self._process.stdout is not None  # noqa: S101 - a pipe, see above
-            for line in self._process.stdout:
-                word, value = json.loads(line)
-                if word == "progress":
+            # A line that was cut off, or a pipe that `shutdown` closed, is the end, too.
+            with contextlib.suppress(OSError, ValueError):
+                for line in self._process.stdout:
+                    word, value = json.loads(line)
+                    if word == "outcome":
+                        return _outcome(execution, value)
                     execution.take_progress(value)
-                else:
-                    execution.is_interrupted = value.pop("is_interrupted")
-                    for name in ("started_at", "finished_at"):
-                        value[name] = datetime.fromisoformat(value[name])
-                    return Outcome(**value)
             raise ProcessDied(self._how_it_ended())
         finally:
             execution.remote = None
@@ -198,3 +196,10 @@ class _Child:
             except (BrokenPipeError, ValueError):
                 # It has ended: whoever reads what it says notices.
                 return
+
+
+def _outcome(execution: Execution, value: dict[str, Any]) -> Outcome:
+    execution.is_interrupted = value.pop("is_interrupted")
+    for name in ("started_at", "finished_at"):
+        value[name] = datetime.fromisoformat(value[name])
+    return Outcome(**value)

@@ -72,3 +72,13 @@ def test_a_coroutine_that_uses_the_database_leaves_no_connection_behind(loop, mo
     assert loop.submit(work).result(10) == 0
 
     assert [raw for _, raw in closed] == [None]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_cancel_that_comes_after_the_last_await_takes_no_result_along(loop):
+    async def work():
+        count = await User.objects.acount()
+        asyncio.current_task().cancel()
+        return count
+
+    assert loop.submit(work).result(10) == 0

@@ -48,6 +48,22 @@ def test_a_run_is_executed_in_another_process_and_its_result_kept(serve_apart, m
     assert manager.wait(apart.add_immediate_job(probes.process_id), 30) == elsewhere
 
 
+def test_a_process_that_ends_in_the_middle_of_its_outcome_has_died(
+    serve_apart, manager, apart, probes, monkeypatch, tmp_path, until
+):
+    speaker = tmp_path / "speaker"
+    speaker.write_text("""#!/bin/sh\nread databases; read run; printf '["outcome", {"sta'\n""")
+    speaker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(speaker))
+    service = serve_apart()
+
+    with pytest.raises(JobFailed, match="exited with 0"):
+        manager.wait(apart.using(at_most_once=True).add_immediate_job(probes.nothing), 15)
+
+    assert children(service) == []
+    until(lambda: not service.worker.executions())
+
+
 def test_it_works_on_the_same_database_and_async_functions_are_jobs_too(serve_apart, manager, apart, probes):
     serve_apart()
 

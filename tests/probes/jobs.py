@@ -50,6 +50,22 @@ def fail(message="it went wrong"):
     raise ValueError(message)
 
 
+async def query_then_compute(seconds):
+    await Mark.objects.acount()
+    began.set()
+    # Its last section, without an await: what it is told meanwhile comes when it has ended.
+    time.sleep(seconds)
+    return "done"
+
+
+async def tidy_up_in_time(seconds):
+    try:
+        await asyncio.sleep(30)
+    finally:
+        await asyncio.sleep(seconds)
+        await Mark.objects.acreate(text="tidied up")
+
+
 def fail_until(attempt):
     run = current_run()
     assert run is not None
