@@ -1,7 +1,7 @@
 import json
 import math
 import pickle
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -123,7 +123,7 @@ def test_a_trigger_comes_back_with_the_same_fire_times(number):
 
     back = triggers.loads(memoryview(triggers.dumps(trigger)))
 
-    assert type(back) is type(trigger)
+    assert isinstance(back, type(trigger))
     assert fire_times(back) == fire_times(trigger)
     assert [moment.utcoffset() for moment in fire_times(back)] == [m.utcoffset() for m in fire_times(trigger)]
     assert storage.encode(back) == storage.encode(trigger)
@@ -483,6 +483,141 @@ def test_a_time_that_the_clocks_repeat_fires_twice():
         "2026-11-01 06:30",
         "2026-11-02 06:30",
     ]
+
+
+# Clocks that change
+
+
+CHANGING = [
+    "America/New_York",
+    "America/Santiago",  # at midnight
+    "Australia/Lord_Howe",
+    "Australia/Sydney",
+    "Europe/Berlin",
+    "Europe/London",
+]
+ALL_DAY = range(24)
+# Minutes, hours and days that an expression means.
+MEANT = {
+    "@daily": ([0], [0], lambda day: True),
+    "@weekly": ([0], [0], lambda day: day.weekday() == 6),
+    "@monthly": ([0], [0], lambda day: day.day == 1),
+    "30 0 * * *": ([30], [0], lambda day: True),
+    "0 0 * * mon": ([0], [0], lambda day: day.weekday() == 0),
+    "0 0 1 * mon": ([0], [0], lambda day: day.day == 1 or day.weekday() == 0),
+    "15 1,2,3 * * *": ([15], [1, 2, 3], lambda day: True),
+    "20,40 2 * * *": ([20, 40], [2], lambda day: True),
+    "45 2 * 3,4,9-11 sun": ([45], [2], lambda day: day.month in {3, 4, 9, 10, 11} and day.weekday() == 6),
+    "10 0,23 * * *": ([10], [0, 23], lambda day: True),
+    "59 23 * * sat": ([59], [23], lambda day: day.weekday() == 5),
+    "0 * * * *": ([0], ALL_DAY, lambda day: True),
+    "*/20 * * * sun,mon": ([0, 20, 40], ALL_DAY, lambda day: day.weekday() in {6, 0}),
+}
+
+
+def moments_of(wall, zone):
+    """When a clock shows a time; if it never does, when it would have if it had not been put forward."""
+    moments = [wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    return {m for m in moments if m.astimezone(zone).replace(tzinfo=None) == wall} or {moments[0]}
+
+
+@pytest.mark.parametrize("expression", MEANT)
+@pytest.mark.parametrize("name", CHANGING)
+def test_cron_fires_at_all_times_of_two_years_that_the_wall_clock_shows(name, expression):
+    zone = ZoneInfo(name)
+    minutes, hours, is_meant = MEANT[expression]
+    begin = datetime(2026, 1, 1, tzinfo=zone).astimezone(UTC)
+    end = datetime(2028, 1, 1, tzinfo=zone).astimezone(UTC)
+    expected = {
+        moment
+        for number in range(730)
+        if is_meant(day := date(2026, 1, 1) + timedelta(days=number))
+        for hour in hours
+        for minute in minutes
+        for moment in moments_of(datetime.combine(day, time(hour, minute)), zone)
+    }
+
+    trigger = as_stored(triggers.crontab(expression, zone))
+    times, _ = one_by_one(trigger, triggers.first(trigger, begin), end - timedelta(seconds=1))
+
+    assert [moment.astimezone(UTC) for moment in times] == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "day", "expected"),
+    [
+        ("@daily", "Europe/Berlin", (2026, 3, 29), ["Sun 2026-03-29 00:00", "Mon 2026-03-30 00:00"]),
+        ("@daily", "America/Santiago", (2026, 9, 5), ["Sat 2026-09-05 00:00", "Sun 2026-09-06 01:00"]),
+        ("0 0 * * mon", "Europe/Berlin", (2026, 3, 29), ["Mon 2026-03-30 00:00", "Mon 2026-04-06 00:00"]),
+        ("@monthly", "Europe/London", (2026, 3, 1), ["Sun 2026-03-01 00:00", "Wed 2026-04-01 00:00"]),
+        (
+            "15 2 * * *",
+            "Australia/Lord_Howe",
+            (2026, 10, 4),
+            ["Sun 2026-10-04 02:45", "Mon 2026-10-05 02:15"],
+        ),
+        ("@daily", "Pacific/Apia", (2011, 12, 29), ["Thu 2011-12-29 00:00", "Sat 2011-12-31 00:00"]),
+    ],
+)
+def test_clocks_that_go_forward_leave_out_no_firing(expression, zone, day, expected):
+    trigger = triggers.crontab(expression, zone)
+
+    assert wall_times(trigger, datetime(*day, tzinfo=ZoneInfo(zone)), 2) == expected
+
+
+def test_a_skipped_time_is_one_firing_with_what_is_due_then_anyway():
+    trigger = triggers.crontab("30 2,3 * * *", BERLIN)
+
+    assert wall_times(trigger, datetime(2026, 3, 29, tzinfo=BERLIN), 3) == [
+        "Sun 2026-03-29 03:30",
+        "Mon 2026-03-30 02:30",
+        "Mon 2026-03-30 03:30",
+    ]
+
+
+def test_apschedulers_cron_trigger_leaves_nothing_out_once_it_was_stored():
+    trigger = triggers.check(CronTrigger(hour=0, second="30", timezone=BERLIN))
+
+    assert wall_times(trigger, datetime(2026, 3, 29, 12, tzinfo=BERLIN), 2) == [
+        "Mon 2026-03-30 00:00",
+        "Mon 2026-03-30 00:01",
+    ]
+    assert triggers.dumps(trigger) == triggers.dumps(CronTrigger(hour=0, second="30", timezone=BERLIN))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"second": "*/7"},
+        {
+            "year": "2026-2030",
+            "month": "jan-mar,dec",
+            "day": "1st mon,last",
+            "hour": "5-23/3",
+            "minute": "5/10",
+        },
+        {"week": "*/2", "day_of_week": "mon-wed,sun", "hour": 3},
+        {"week": 53},
+        {"day": "5th fri", "minute": 59, "second": 59},
+        {"day": 31, "month": "feb-apr"},
+        {"day": 29, "month": 2},
+        {"year": 2027},
+        {"year": 2025},
+        {"hour": 3, "start_date": NOW + timedelta(days=40), "end_date": NOW + timedelta(days=44)},
+    ],
+    ids=str,
+)
+def test_in_utc_cron_fires_when_apschedulers_does(fields):
+    theirs = cron(**fields)
+
+    assert fire_times(as_stored(theirs)) == fire_times(theirs)
+
+
+def test_cron_ends_with_the_calendar():
+    trigger = triggers.crontab("0 0 * * *", BERLIN)
+
+    assert triggers.first(trigger, datetime(9999, 12, 31, 12, tzinfo=UTC)) is None
 
 
 # Catching up

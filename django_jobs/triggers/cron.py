@@ -6,11 +6,10 @@ import re
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
-from apscheduler.triggers.cron import CronTrigger
-
 from django_jobs.triggers.combining import Or
 from django_jobs.triggers.moments import named_zone, zone_name
 from django_jobs.triggers.ranges import spell_runs, step_of
+from django_jobs.triggers.wall_clock import Cron
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,8 +51,8 @@ def crontab(expression: str, timezone: str | tzinfo | None = None) -> BaseTrigge
     """Return a trigger for a crontab expression, with cron's own meanings.
 
     Weekdays 0 and 7 are Sunday. When both the day of the month and the day of the week are restricted
-    (neither starts with `*`), it fires when either matches. As APScheduler has it, and unlike Vixie
-    cron, a time that the clocks skip fires at the moment it would have been, and a time that they
+    (neither starts with `*`), it fires when either matches. Unlike Vixie cron, a time that the clocks
+    skip fires at the moment it would have been, once with what else is due then, and a time that they
     repeat fires twice; UTC has neither.
 
     Args:
@@ -89,10 +88,10 @@ def crontab(expression: str, timezone: str | tzinfo | None = None) -> BaseTrigge
     if "*" in (words[2][0], words[4][0]):
         if not days_exist:
             raise ValueError(f"{expression!r} never fires: no such month has a day {min(days)}")
-        return CronTrigger(**common, **day, **day_of_week)
-    by_weekday = CronTrigger(**common, **day_of_week)
+        return Cron(**common, **day, **day_of_week)
+    by_weekday = Cron(**common, **day_of_week)
     # A trigger that never fires is searched for until the year 9999, at each firing.
-    return Or([CronTrigger(**common, **day), by_weekday]) if days_exist else by_weekday
+    return Or([Cron(**common, **day), by_weekday]) if days_exist else by_weekday
 
 
 def _zone(zone: str | tzinfo | None) -> tzinfo:

@@ -24,6 +24,7 @@ from django_jobs.triggers.moments import (
     named_zone,
     zone_name,
 )
+from django_jobs.triggers.wall_clock import Cron
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,11 +141,11 @@ def _encode_cron(trigger: CronTrigger) -> dict[str, Any]:
     }
 
 
-def _decode_cron(state: dict[str, Any]) -> CronTrigger:
+def _decode_cron(state: dict[str, Any]) -> Cron:
     fields = state["fields"]
     if not fields.keys() <= set(CronTrigger.FIELD_NAMES):
         raise UnknownTrigger(f"a stored cron trigger has unknown fields: {', '.join(fields)}")
-    return CronTrigger(
+    return Cron(
         **fields,
         start_date=decode_optional(state.get("start")),
         end_date=decode_optional(state.get("end")),
@@ -200,7 +201,11 @@ _KINDS = {
     "and": _Kind(AndTrigger, _encode_combined, _decode_combined(And)),
     "or": _Kind(OrTrigger, _encode_combined, _decode_combined(Or)),
 }
-_KINDS_BY_CLASS = {kind.trigger: name for name, kind in _KINDS.items()} | {And: "and", Or: "or"}
+_KINDS_BY_CLASS = {kind.trigger: name for name, kind in _KINDS.items()} | {
+    Cron: "cron",
+    And: "and",
+    Or: "or",
+}
 
 
 def _decode_jitter(state: dict[str, Any]) -> float | None:
