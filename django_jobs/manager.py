@@ -28,7 +28,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.event_loops import from_anywhere, twin
 from django_jobs.exceptions import JobLookupError
 from django_jobs.models import Job, Kind, Run, jobs_database
-from django_jobs.options import NO_OPTIONS, JobOptions
+from django_jobs.options import NO_OPTIONS, JobOptions, sought_id
 from django_jobs.service import Service
 
 if TYPE_CHECKING:
@@ -357,7 +357,7 @@ class JobManager:
             A plain dict that `JsonResponse` can send, shaped as `django_jobs.snapshots.JobSnapshot`;
             None when there is no such job.
         """
-        return snapshots.one(str(job_id), using=jobs_database())
+        return snapshots.one(sought_id(job_id), using=jobs_database())
 
     @from_anywhere
     def get_jobs(self) -> list[snapshots.JobSnapshot]:
@@ -378,7 +378,7 @@ class JobManager:
             TimeoutError: It has not ended in time; it goes on.
             JobLookupError: There is no such job.
         """
-        return waiting.wait(job_id, timeout, using=jobs_database())
+        return waiting.wait(sought_id(job_id), timeout, using=jobs_database())
 
     # Steering
 
@@ -391,7 +391,7 @@ class JobManager:
         Returns:
             False when nothing of this id was still to run.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         with queue.write_transaction(using):
             deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
             cancelled = steering.cancel_waiting(Q(job_id=job_id), "removed", using=using)
@@ -412,7 +412,7 @@ class JobManager:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         with queue.write_transaction(using):
             is_there = job_rows.pause(job_id, by, using=using)
             held = steering.hold(Q(job_id=job_id), using=using)
@@ -428,7 +428,7 @@ class JobManager:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         with queue.write_transaction(using):
             row = Job.objects.using(using).filter(pk=job_id).first()
             if row is not None:
@@ -450,7 +450,7 @@ class JobManager:
         Raises:
             JobLookupError: There is no such job.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         row = Job.objects.using(using).filter(pk=job_id).first()
         if row is not None:
             insertion.insert_firing(row, using=using)
@@ -471,7 +471,7 @@ class JobManager:
         Returns:
             False when nothing of this id was unfinished.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         with queue.write_transaction(using):
             cancelled, asked = steering.cancel(Q(job_id=job_id), using=using)
             cancelled += job_rows.cancel_scheduled(job_id, using=using)
@@ -487,7 +487,7 @@ class JobManager:
         Returns:
             False when there is no such run.
         """
-        last = waiting.last_run(job_id, using=jobs_database())
+        last = waiting.last_run(sought_id(job_id), using=jobs_database())
         return last is not None and self.retry_run(last.pk)
 
     @from_anywhere
@@ -562,7 +562,7 @@ class JobManager:
 
     async def await_job(self, job_id: str, timeout: float | None = None) -> Any:
         """Await `wait`, without holding a thread meanwhile (`await` is a word of Python's own)."""
-        return await waiting.await_end(job_id, timeout, using=jobs_database())
+        return await waiting.await_end(sought_id(job_id), timeout, using=jobs_database())
 
 
 _manager: JobManager | None = None

@@ -1,5 +1,6 @@
 import inspect
 import json
+import math
 import threading
 import traceback
 from datetime import UTC, date, datetime, timedelta
@@ -215,6 +216,17 @@ def nested():
         (lambda m: m.using(retry=3), TypeError, "Retry"),
         (lambda m: m.using(queue_name="x" * 101), ValueError, "100"),
         (lambda m: m.using(sensitive="password"), TypeError, "list"),
+        (lambda m: m.using(sensitive=["a\0b"]), TypeError, "list of parameter names"),
+        (lambda m: m.using(timeout=float("nan")), ValueError, "math.inf for no limit"),
+        (lambda m: m.using(timeout=10**400), ValueError, "at most 1000000000,"),
+        (lambda m: m.using(timeout="60"), TypeError, "timeout must be seconds or a timedelta, not '60'"),
+        (lambda m: m.using(expires=True), TypeError, "expires must be seconds or a timedelta, not True"),
+        (lambda m: m.using(name="x" * 256), ValueError, "name must have 0 to 255 characters, not 256"),
+        (lambda m: m.using(name="a\0b"), ValueError, "name must not.*NUL"),
+        (lambda m: m.using(queue_name="a\0b"), ValueError, "queue_name must not.*NUL"),
+        (lambda m: m.using(queue_name=7), TypeError, "queue_name must be a string, not int"),
+        (lambda m: m.using(misfire_grace_time=2**31), ValueError, "at most 2147483647"),
+        (lambda m: m.using(coalesce=0), TypeError, "coalesce must be True or False, not 0"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_stored(manager, add, error, words):
@@ -223,6 +235,25 @@ def test_bad_input_is_refused_before_anything_is_stored(manager, add, error, wor
 
     assert not Run.objects.exists()
     assert not Job.objects.exists()
+
+
+def test_an_id_that_no_job_can_have_is_not_found(manager):
+    impossible = "a\0b"
+
+    for look in (manager.get_job, manager.pause_job, manager.resume_job, manager.cancel_job,
+                 manager.retry_job, manager.remove_job):  # fmt: skip
+        assert not look(impossible)
+    for look in (manager.run_job, manager.wait):
+        with pytest.raises(JobLookupError):
+            look(impossible)
+
+
+def test_infinity_undoes_the_functions_own_limits(manager, probes):
+    manager.using(timeout=math.inf, expires=math.inf).add_immediate_job(probes.limited, job_id="x")
+    manager.add_immediate_job(probes.limited, job_id="y")
+
+    assert not Run.objects.get(job_id="x").options
+    assert Run.objects.get(job_id="y").options.keys() >= {"timeout", "expires"}
 
 
 def test_a_method_of_an_instance_is_refused_and_a_static_one_is_not(manager, probes):
