@@ -144,18 +144,29 @@ def insert_under_its_id(run: NewRun, options: JobOptions, service: Service | Non
         ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
     """
     run.unique_key = immediate_key(run.job_id)
+    insert_if_free(run.job_id, options, lambda: insert(run, service, using=using)(), using=using)
+
+
+def insert_if_free(job_id: str, options: JobOptions, insert: Callable[[], object], *, using: str) -> bool:
+    """Insert what takes an id, if `on_conflict` lets it; return whether it was inserted.
+
+    Raises:
+        ConflictingIdError: The id is unfinished, and `on_conflict` is "raise".
+    """
+    taken: IntegrityError | None = None
     for _attempt in range(3):
-        if not make_room(run.job_id, options, using=using):
-            return
+        if not make_room(job_id, options, using=using):
+            return False
         try:
             # A savepoint: where the id is taken the caller's transaction must live on.
             with transaction.atomic(using=using):
-                insert(run, service, using=using)()
-        except IntegrityError:
+                insert()
+        except IntegrityError as error:
             # Somebody took the id between our look and our insert.
+            taken = error
             continue
-        return
-    raise ConflictingIdError(run.job_id)
+        return True
+    raise ConflictingIdError(job_id) from taken
 
 
 def make_room(job_id: str, options: JobOptions, *, using: str) -> bool:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_jobs import observers, queue, signals, triggers, wakeup
 from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigger
-from django_jobs.insertion import make_room
+from django_jobs.insertion import insert_if_free
 from django_jobs.models import Job, Kind, Run, Status
 from django_jobs.options import NO_OPTIONS
 from django_jobs.runs import immediate_key
@@ -54,15 +54,14 @@ def add(
     with observers.adding([run]) if kind is Kind.SCHEDULED and observers.installed else nullcontext():
         row = _row(run, options, trigger, kind, max_instances)
         with transaction.atomic(using=using):
+            is_new = True
             if not is_named:
                 row.save(using=using, force_insert=True)
-                is_new = True
             elif kind is Kind.RECURRING:
                 is_new = _declare(row, using)
-            elif make_room(row.id, options, using=using):
-                JobStore(using).insert(row)
-                is_new = True
-            else:
+            elif not insert_if_free(
+                row.id, options, lambda: row.save(using=using, force_insert=True), using=using
+            ):
                 return
             wakeup.tell(wakeup.JOBS, using=using)
             signal = signals.job_added if is_new else signals.job_changed

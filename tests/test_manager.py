@@ -25,6 +25,7 @@ from django_jobs import (
     JobManager,
     Retry,
     get_job_manager,
+    insertion,
     signals,
     triggers,
     wakeup,
@@ -341,6 +342,26 @@ def test_on_conflict_replace_keeps_the_last(manager, probes):
     later = timezone.now() + timedelta(days=1)
     manager.using(on_conflict="replace").add_scheduled_job(probes.mark, later, "third", job_id="x")
     assert manager.get_job("x")["args"] == ["third"]
+
+
+@pytest.mark.parametrize(("on_conflict", "kept"), [("skip", "theirs"), ("replace", "ours")])
+def test_on_conflict_holds_for_an_id_that_is_taken_after_the_look(
+    manager, probes, monkeypatch, on_conflict, kept
+):
+    later = timezone.now() + timedelta(days=1)
+    look = insertion.make_room
+
+    def somebody_is_quicker(*args, **kwargs):
+        monkeypatch.setattr(insertion, "make_room", look)
+        has_room = look(*args, **kwargs)
+        manager.add_scheduled_job(probes.mark, later, "theirs", job_id="x")
+        return has_room
+
+    monkeypatch.setattr(insertion, "make_room", somebody_is_quicker)
+
+    manager.using(on_conflict=on_conflict).add_scheduled_job(probes.mark, later, "ours", job_id="x")
+
+    assert manager.get_job("x")["args"] == [kept]
 
 
 def test_a_running_job_that_is_replaced_goes_on(manager, probes, make_run):
