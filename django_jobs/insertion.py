@@ -18,12 +18,13 @@ from django_jobs import (
     inline,
     observers,
     queue,
+    signals,
     steering,
     wakeup,
 )
 from django_jobs.clock import firing
 from django_jobs.exceptions import ConflictingIdError
-from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Run, Status
+from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Run, Status
 from django_jobs.options import checked_id
 from django_jobs.runs import NewRun, claimed, immediate_key, renewed
 
@@ -173,17 +174,20 @@ def make_room(job_id: str, options: JobOptions, *, using: str) -> bool:
     """Apply `on_conflict` where an id is unfinished; return whether to go on.
 
     Raises:
-        ConflictingIdError: It is "raise".
+        ConflictingIdError: It is "raise"; or "replace", and the job of this id is a recurring one.
     """
-    is_scheduled = Job.objects.using(using).filter(pk=job_id).exists()
+    kind = Job.objects.using(using).filter(pk=job_id).values_list("kind", flat=True).first()
     is_queued = Run.objects.using(using).unfinished().filter(job_id=job_id).exists()
-    if not is_scheduled and not is_queued:
+    if kind is None and not is_queued:
         return True
     match options.on_conflict:
         case "skip":
             return False
-        case "replace":
-            Job.objects.using(using).filter(pk=job_id).delete()
+        # A schedule that goes on is not for what runs once to replace: `remove_job` says that one means it.
+        case "replace" if kind != Kind.RECURRING:
+            deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
+            if deleted:
+                transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
             steering.cancel_waiting(Q(job_id=job_id), "replaced by a newer job of this id", using=using)
             # A running one goes on; only its id is taken over.
             steering.free_key(job_id, using=using)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.utils import timezone
 
-from django_jobs import observers, queue, signals, triggers, wakeup
+from django_jobs import observers, queue, signals, tallies, triggers, wakeup
 from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigger
 from django_jobs.insertion import insert_if_free
@@ -159,8 +159,15 @@ def cancel_scheduled(job_id: str, *, using: str) -> bool:
         return False
     run = firing(row, None)
     run.status = Status.CANCELLED.value
-    queue.enqueue([run], using=using)
+    runs = [(run_id, run.options) for run_id in queue.enqueue([run], using=using)]
     row.delete(using=using)
+
+    def tell() -> None:
+        tallies.note_ended([(run.func, run.queue_name, run.status)], using=using)
+        signals.emit(signals.runs_cancelled, runs=runs, reason="")
+        signals.emit(signals.job_removed, job_id=job_id)
+
+    transaction.on_commit(tell, using=using)
     return True
 
 

@@ -808,6 +808,43 @@ def test_signals_tell_of_jobs(manager, probes, django_capture_on_commit_callback
     assert events == [("job_added", "r"), ("job_changed", "r"), ("job_removed", "r")]
 
 
+def test_signals_tell_of_a_scheduled_job_that_is_cancelled_or_replaced(
+    manager, probes, django_capture_on_commit_callbacks
+):
+    events = []
+
+    def hear_removed(job_id, **_):
+        events.append(("removed", job_id))
+
+    def hear_cancelled(runs, **_):
+        events.append(("cancelled", *(run_id for run_id, _ in runs)))
+
+    signals.job_removed.connect(hear_removed)
+    signals.runs_cancelled.connect(hear_cancelled)
+    later = timezone.now() + timedelta(days=1)
+    with django_capture_on_commit_callbacks(execute=True):
+        manager.add_scheduled_job(probes.mark, later, job_id="s")
+        manager.cancel_job("s")
+    cancelled = Run.objects.get().pk
+    with django_capture_on_commit_callbacks(execute=True):
+        manager.add_scheduled_job(probes.mark, later, job_id="t")
+        manager.using(on_conflict="replace").add_immediate_job(probes.mark, job_id="t")
+
+    assert events == [("cancelled", cancelled), ("removed", "s"), ("removed", "t")]
+
+
+def test_a_job_that_runs_once_does_not_replace_a_recurring_one(manager, probes):
+    manager.add_recurring_job(probes.mark, 60, job_id="r")
+    replacing = manager.using(on_conflict="replace")
+
+    with pytest.raises(ConflictingIdError):
+        replacing.add_immediate_job(probes.mark, job_id="r")
+    with pytest.raises(ConflictingIdError):
+        replacing.add_scheduled_job(probes.mark, timezone.now(), job_id="r")
+
+    assert manager.get_job("r")["kind"] == "recurring"
+
+
 def test_errors_of_a_call_do_not_speak_of_event_loops(manager, probes):
     with pytest.raises(ValueError, match="aware") as caught:
         manager.add_scheduled_job(probes.nothing, datetime(2030, 1, 1))  # noqa: DTZ001 - it is what is refused
