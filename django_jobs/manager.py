@@ -370,12 +370,14 @@ class JobManager:
 
         Args:
             job_id: Of a job that is queued, running or finished; a scheduled one is waited for too.
-            timeout: Seconds; None waits for ever.
+            timeout: Seconds; None waits for ever, 0 only looks.
 
         Raises:
             JobFailed: It ended FAILED or SKIPPED; the error and traceback are attributes.
             JobCancelled: It was cancelled.
-            TimeoutError: It has not ended in time; it goes on.
+            TimeoutError: It has not ended in time; it goes on. The message says what it waits for.
+            RuntimeError: It has not ended, and a transaction is under way: what that adds begins when it
+                commits.
             JobLookupError: There is no such job.
         """
         return waiting.wait(sought_id(job_id), timeout, using=jobs_database())

@@ -742,11 +742,50 @@ def test_a_model_instance_goes_as_a_reference(serve, manager, probes):
         manager.wait(manager.run_job(job_id), 10)
 
 
-def test_wait_gives_up_in_time(manager, probes):
+@pytest.mark.django_db(transaction=True)
+def test_wait_gives_up_in_time_and_says_what_the_job_waits_for(manager, probes, make_worker, run_async):
     job_id = manager.add_immediate_job(probes.mark)
 
-    with pytest.raises(TimeoutError, match="it goes on"):
+    with pytest.raises(TimeoutError, match=r"after 0.05 s: .* 'default', which no live worker serves"):
         manager.wait(job_id, 0.05)
+    with pytest.raises(TimeoutError, match="no live worker serves"):
+        run_async(manager.await_job(job_id, 0.05))
+    make_worker(queues=["default"])
+    with pytest.raises(TimeoutError, match=r"it waits in the queue 'default'$"):
+        manager.wait(job_id, 0)
+    manager.pause_queue("default")
+    with pytest.raises(TimeoutError, match="'default', which is paused"):
+        manager.wait(job_id, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"status": "RUNNING", "worker_id": "w"}, "it runs in w, and goes on"),
+        ({"run_after": None}, "it is held, paused or broken"),
+        ({"run_after": datetime(2100, 1, 1, tzinfo=UTC)}, "it is to begin at 2100-01-01T00:00:00+00:00"),
+    ],
+    ids=["running", "held", "deferred"],
+)
+def test_wait_says_where_a_run_stands(manager, make_run, fields, words):
+    make_run(job_id="x", **fields)
+
+    with pytest.raises(TimeoutError) as error:
+        manager.wait("x", 0)
+
+    assert str(error.value).endswith(words)
+
+
+def test_inside_a_transaction_nothing_is_waited_for(manager, probes, make_run):
+    job_id = manager.add_immediate_job(probes.mark)
+    make_run(job_id="done", status="SUCCESSFUL")
+
+    with pytest.raises(RuntimeError, match=r"inside atomic\(\).*jobs.drain\(\)"):
+        manager.wait(job_id)
+
+    with pytest.raises(TimeoutError):
+        manager.wait(job_id, 0)
+    assert manager.wait("done") is None
 
 
 @pytest.mark.django_db(transaction=True)
