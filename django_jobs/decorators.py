@@ -195,11 +195,13 @@ def job(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     are those of `JobOptions`; `@job` alone, without parentheses, gives none.
 
     Raises:
-        TypeError: An option does not exist.
+        TypeError: An option does not exist, or is `on_conflict`.
         ValueError: An option's value is out of range.
     """
     chosen = options_from(options) if options else NO_OPTIONS
     chosen.validate()
+    if chosen.on_conflict is not None:
+        raise TypeError("on_conflict is for one call, as in using(on_conflict=...), not for @job")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(function):

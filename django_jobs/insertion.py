@@ -23,7 +23,7 @@ from django_jobs import (
     wakeup,
 )
 from django_jobs.clock import firing
-from django_jobs.exceptions import ConflictingIdError
+from django_jobs.exceptions import ConflictingIdError, FunctionNotAllowed
 from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Run, Status
 from django_jobs.options import checked_id
 from django_jobs.runs import NewRun, claimed, immediate_key, renewed
@@ -74,7 +74,7 @@ def new_runs(options: JobOptions, jobs: Iterable[Any]) -> list[NewRun]:
         try:
             func, args, kwargs = _entry(entry)
             runs.append(new_run(options, func, args, kwargs, None)[0])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, FunctionNotAllowed) as error:
             raise type(error)(f"job {index} of add_many: {error}") from error
     return runs
 

@@ -28,7 +28,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.event_loops import from_anywhere, twin
 from django_jobs.exceptions import JobLookupError
 from django_jobs.models import Job, Kind, Run, jobs_database
-from django_jobs.options import NO_OPTIONS, JobOptions, sought_id
+from django_jobs.options import NO_OPTIONS, UNSAID, JobOptions, sought_id
 from django_jobs.service import Service
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class JobManager:
         Raises:
             ValueError: `run_at` is naive; otherwise as `add_immediate_job`.
         """
-        return self._add_job(func, triggers.at(run_at), args, kwargs, job_id, None, Kind.SCHEDULED)
+        return self._add_job(func, triggers.at(run_at), args, kwargs, job_id, UNSAID, Kind.SCHEDULED)
 
     @from_anywhere
     def add_recurring_job(
@@ -230,7 +230,7 @@ class JobManager:
         /,
         *args: Any,
         job_id: str | None = None,
-        max_instances: int = 1,
+        max_instances: int = UNSAID,
         **kwargs: Any,
     ) -> str:
         """Have a function called again and again; the first time after one interval.
@@ -244,11 +244,12 @@ class JobManager:
             *args: For the function.
             job_id: As for `add_immediate_job`.
             max_instances: Unfinished runs at the same time, over all processes; firings beyond are
-                recorded as SKIPPED.
+                recorded as SKIPPED. It goes before `using` and `@job`.
             **kwargs: For the function.
 
         Raises:
             ValueError: The interval is not positive; otherwise as `add_immediate_job`.
+            TypeError: `on_conflict` was said, too: the same id updates the job.
         """
         trigger = triggers.interval(interval_seconds)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
@@ -261,7 +262,7 @@ class JobManager:
         /,
         *args: Any,
         job_id: str | None = None,
-        max_instances: int = 1,
+        max_instances: int = UNSAID,
         timezone: str | tzinfo | None = None,
         **kwargs: Any,
     ) -> str:
@@ -291,7 +292,7 @@ class JobManager:
         /,
         *args: Any,
         job_id: str | None = None,
-        max_instances: int = 1,
+        max_instances: int = UNSAID,
         **kwargs: Any,
     ) -> str:
         """Have a function called by an APScheduler trigger.
@@ -323,7 +324,7 @@ class JobManager:
             Their ids, in order.
 
         Raises:
-            TypeError: As `add_immediate_job`, naming the position of the job in the list.
+            TypeError: As `add_immediate_job`, naming the position of the job in the list; so do all others.
         """
         runs = insertion.new_runs(self._options, jobs)
         if runs:
@@ -337,7 +338,7 @@ class JobManager:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         job_id: str | None,
-        max_instances: int | None,
+        max_instances: int,
         kind: Kind,
     ) -> str:
         run, options = insertion.new_run(self._options, func, args, kwargs, job_id)

@@ -128,6 +128,14 @@ class JobOptions:
 NO_OPTIONS = JobOptions()
 
 
+class _Unsaid(int):
+    __slots__ = ()
+
+
+#: A default of 1, told apart from the 1 that a caller says.
+UNSAID = _Unsaid(1)
+
+
 def options_from(words: Mapping[str, Any]) -> JobOptions:
     """Return the options of keyword arguments.
 

@@ -445,6 +445,29 @@ def test_a_cron_job_means_what_cron_means_by_weekdays(manager, probes):
     assert job["trigger"] == "at 03:30 on Sunday (Europe/Berlin)"
 
 
+def test_add_many_names_the_job_whose_function_is_not_allowed(manager, probes):
+    with pytest.raises(FunctionNotAllowed, match="job 1 of add_many"):
+        manager.add_many([(probes.mark, []), ("json:loads", ["1"])])
+
+
+def test_max_instances_of_the_call_goes_before_that_of_using(manager, probes):
+    several = manager.using(max_instances=5)
+
+    several.add_recurring_job(probes.mark, 60, job_id="one", max_instances=1)
+    several.add_recurring_job(probes.mark, 60, job_id="five")
+
+    assert dict(Job.objects.values_list("id", "max_instances")) == {"one": 1, "five": 5}
+
+
+def test_on_conflict_is_refused_for_a_recurring_job(manager, probes):
+    manager.add_recurring_job(probes.mark, 60, job_id="r")
+
+    with pytest.raises(TypeError, match="no meaning for a recurring job"):
+        manager.using(on_conflict="skip").add_cron_job(probes.nothing, "0 3 * * *", job_id="r")
+
+    assert Job.objects.get().name == "mark"
+
+
 def test_add_many_is_all_or_nothing(manager, probes):
     with pytest.raises(TypeError, match="job 1 of add_many"):
         manager.add_many([(probes.add, [1]), (probes.add, [])])
