@@ -206,13 +206,19 @@ class JobManager:
 
     @from_anywhere
     def add_scheduled_job(
-        self, func: Func, run_at: datetime, /, *args: Any, job_id: str | None = None, **kwargs: Any
+        self,
+        func: Func,
+        run_at: datetime | timedelta,
+        /,
+        *args: Any,
+        job_id: str | None = None,
+        **kwargs: Any,
     ) -> str:
         """Have a function called once, at a time; a time in the past means now.
 
         Args:
             func: As for `add_immediate_job`.
-            run_at: An aware datetime.
+            run_at: An aware datetime, or a timedelta from now.
             *args: For the function.
             job_id: As for `add_immediate_job`.
             **kwargs: For the function.

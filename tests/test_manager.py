@@ -445,6 +445,19 @@ def test_a_cron_job_means_what_cron_means_by_weekdays(manager, probes):
     assert job["trigger"] == "at 03:30 on Sunday (Europe/Berlin)"
 
 
+def test_a_scheduled_job_may_be_given_the_time_from_now(manager, probes):
+    before = timezone.now()
+
+    manager.add_scheduled_job(probes.mark, timedelta(minutes=1), job_id="a")
+    probes.decorated.schedule(timedelta(minutes=1), 2)
+
+    for job in Job.objects.all():
+        assert before + timedelta(minutes=1) <= job.next_run_time <= timezone.now() + timedelta(minutes=1)
+        assert job.kind == "scheduled"
+    with pytest.raises(ValueError, match="out of the calendar"):
+        manager.add_scheduled_job(probes.mark, timedelta.max)
+
+
 def test_add_many_names_the_job_whose_function_is_not_allowed(manager, probes):
     with pytest.raises(FunctionNotAllowed, match="job 1 of add_many"):
         manager.add_many([(probes.mark, []), ("json:loads", ["1"])])
