@@ -196,17 +196,27 @@ def make_room(job_id: str, options: JobOptions, *, using: str) -> bool:
             raise ConflictingIdError(job_id)
 
 
-def insert_firing(row: Job, *, using: str) -> None:
-    """Insert a run of a job besides its schedule, and have it begin."""
+def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
+    """Insert a run of a job besides its schedule, and have it begin.
+
+    Args:
+        row: The job.
+        using: Alias of the database.
+        begins: Whether to have it begin, which is else up to the caller.
+
+    Returns:
+        The run's id.
+    """
     run = firing(row, None)
     with observers.adding([run]), queue.write_transaction(using):
         ids = queue.enqueue([run], using=using)
         if ids:
             Job.objects.using(using).filter(pk=row.pk).update(last_run_id=ids[0])
-        if ids and inline.is_inline(row.queue_name):
+        if begins and ids and inline.is_inline(row.queue_name):
             inline.execute_on_commit(ids[0], row.queue_name, using=using)
-        else:
+        elif begins:
             wakeup.tell(wakeup.RUNS, using=using)
+    return ids[0] if ids else None
 
 
 def insert_again(last: Run, *, using: str) -> None:
