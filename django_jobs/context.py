@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -118,9 +119,12 @@ class RunContext:
             self._report()
 
     def log(self, message: str, *args: object) -> None:
-        """Add a line to the run's own log, with its time; `%s` style as in `logging`."""
-        text = message % args if args else message
-        line = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {codec.storable(str(text))}"
+        """Add a line to the run's own log, with its time; `%s` style as in `logging`.
+
+        Arguments that do not fit the message are left out, and the line says so.
+        """
+        text = codec.storable(_formatted(message, args))
+        line = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}"
         if self._log_bytes > self._max_log_bytes:
             return
         self._log_bytes += len(line.encode()) + 1
@@ -147,6 +151,14 @@ class RunContext:
     def must_stop(self) -> bool:
         """Whether it was told to end, asked by anybody but the function."""
         return self._must_stop
+
+
+def _formatted(message: str, args: tuple[object, ...]) -> str:
+    values = args[0] if len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args
+    try:
+        return str(message % values if args else message)
+    except Exception as error:  # noqa: BLE001 - as of `logging`: no line that cannot be written ends the work
+        return f"{message if isinstance(message, str) else '...'} (not formatted: {type(error).__name__})"
 
 
 def _number(name: str, value: float) -> float:

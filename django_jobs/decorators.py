@@ -98,7 +98,7 @@ class Enqueuer(Generic[P]):
         added: str = self._manager().add_immediate_job(self._func, *args, job_id=self._job_id, **kwargs)
         return added
 
-    def schedule(self, run_at: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+    def schedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Have the function called once, at a time; see `JobManager.add_scheduled_job`."""
         args, kwargs = self._arguments(args, kwargs)
         added: str = self._manager().add_scheduled_job(
@@ -114,7 +114,7 @@ class Enqueuer(Generic[P]):
         )
         return added
 
-    async def aschedule(self, run_at: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+    async def aschedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """Await `schedule`."""
         args, kwargs = self._arguments(args, kwargs)
         added: str = await self._manager().aadd_scheduled_job(
@@ -159,7 +159,7 @@ class JobFunction(Protocol[P, R_co]):
         """As `Enqueuer.enqueue`."""
         ...
 
-    def schedule(self, run_at: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+    def schedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """As `Enqueuer.schedule`."""
         ...
 
@@ -167,7 +167,7 @@ class JobFunction(Protocol[P, R_co]):
         """As `Enqueuer.aenqueue`."""
         ...
 
-    async def aschedule(self, run_at: datetime, /, *args: P.args, **kwargs: P.kwargs) -> str:
+    async def aschedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
         """As `Enqueuer.aschedule`."""
         ...
 
@@ -195,11 +195,13 @@ def job(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     are those of `JobOptions`; `@job` alone, without parentheses, gives none.
 
     Raises:
-        TypeError: An option does not exist.
+        TypeError: An option does not exist, or is `on_conflict`.
         ValueError: An option's value is out of range.
     """
     chosen = options_from(options) if options else NO_OPTIONS
     chosen.validate()
+    if chosen.on_conflict is not None:
+        raise TypeError("on_conflict is for one call, as in using(on_conflict=...), not for @job")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(function):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from typing import Any
 
 from apscheduler.jobstores.base import ConflictingIdError, JobLookupError
 
@@ -69,6 +70,9 @@ class RetryLater(Exception):
         super().__init__(reason or ("again later" if seconds is None else f"again in {seconds:g} s"))
         self.delay = seconds
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.delay, str(self)), self.__dict__
+
 
 class GiveUp(Exception):
     """Raised by a job to be FAILED at once, whatever its retry policy says.
@@ -103,6 +107,9 @@ class JobFailed(Exception):
         self.error = error
         self.traceback = traceback
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.job_id, self.error, self.traceback), self.__dict__
+
 
 class JobCancelled(Exception):
     """Raised by `wait()` when the job was cancelled before it finished."""
@@ -110,3 +117,6 @@ class JobCancelled(Exception):
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id!r} was cancelled")
         self.job_id = job_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.job_id,), self.__dict__

@@ -18,12 +18,13 @@ from django_jobs import (
     inline,
     observers,
     queue,
+    signals,
     steering,
     wakeup,
 )
 from django_jobs.clock import firing
-from django_jobs.exceptions import ConflictingIdError
-from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Run, Status
+from django_jobs.exceptions import ConflictingIdError, FunctionNotAllowed
+from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Run, Status
 from django_jobs.options import checked_id
 from django_jobs.runs import NewRun, claimed, immediate_key, renewed
 
@@ -73,7 +74,7 @@ def new_runs(options: JobOptions, jobs: Iterable[Any]) -> list[NewRun]:
         try:
             func, args, kwargs = _entry(entry)
             runs.append(new_run(options, func, args, kwargs, None)[0])
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, FunctionNotAllowed) as error:
             raise type(error)(f"job {index} of add_many: {error}") from error
     return runs
 
@@ -144,35 +145,49 @@ def insert_under_its_id(run: NewRun, options: JobOptions, service: Service | Non
         ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
     """
     run.unique_key = immediate_key(run.job_id)
+    insert_if_free(run.job_id, options, lambda: insert(run, service, using=using)(), using=using)
+
+
+def insert_if_free(job_id: str, options: JobOptions, insert: Callable[[], object], *, using: str) -> bool:
+    """Insert what takes an id, if `on_conflict` lets it; return whether it was inserted.
+
+    Raises:
+        ConflictingIdError: The id is unfinished, and `on_conflict` is "raise".
+    """
+    taken: IntegrityError | None = None
     for _attempt in range(3):
-        if not make_room(run.job_id, options, using=using):
-            return
+        if not make_room(job_id, options, using=using):
+            return False
         try:
             # A savepoint: where the id is taken the caller's transaction must live on.
             with transaction.atomic(using=using):
-                insert(run, service, using=using)()
-        except IntegrityError:
+                insert()
+        except IntegrityError as error:
             # Somebody took the id between our look and our insert.
+            taken = error
             continue
-        return
-    raise ConflictingIdError(run.job_id)
+        return True
+    raise ConflictingIdError(job_id) from taken
 
 
 def make_room(job_id: str, options: JobOptions, *, using: str) -> bool:
     """Apply `on_conflict` where an id is unfinished; return whether to go on.
 
     Raises:
-        ConflictingIdError: It is "raise".
+        ConflictingIdError: It is "raise"; or "replace", and the job of this id is a recurring one.
     """
-    is_scheduled = Job.objects.using(using).filter(pk=job_id).exists()
+    kind = Job.objects.using(using).filter(pk=job_id).values_list("kind", flat=True).first()
     is_queued = Run.objects.using(using).unfinished().filter(job_id=job_id).exists()
-    if not is_scheduled and not is_queued:
+    if kind is None and not is_queued:
         return True
     match options.on_conflict:
         case "skip":
             return False
-        case "replace":
-            Job.objects.using(using).filter(pk=job_id).delete()
+        # A schedule that goes on is not for what runs once to replace: `remove_job` says that one means it.
+        case "replace" if kind != Kind.RECURRING:
+            deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
+            if deleted:
+                transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
             steering.cancel_waiting(Q(job_id=job_id), "replaced by a newer job of this id", using=using)
             # A running one goes on; only its id is taken over.
             steering.free_key(job_id, using=using)
@@ -181,17 +196,27 @@ def make_room(job_id: str, options: JobOptions, *, using: str) -> bool:
             raise ConflictingIdError(job_id)
 
 
-def insert_firing(row: Job, *, using: str) -> None:
-    """Insert a run of a job besides its schedule, and have it begin."""
+def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
+    """Insert a run of a job besides its schedule, and have it begin.
+
+    Args:
+        row: The job.
+        using: Alias of the database.
+        begins: Whether to have it begin, which is else up to the caller.
+
+    Returns:
+        The run's id.
+    """
     run = firing(row, None)
     with observers.adding([run]), queue.write_transaction(using):
         ids = queue.enqueue([run], using=using)
         if ids:
             Job.objects.using(using).filter(pk=row.pk).update(last_run_id=ids[0])
-        if ids and inline.is_inline(row.queue_name):
+        if begins and ids and inline.is_inline(row.queue_name):
             inline.execute_on_commit(ids[0], row.queue_name, using=using)
-        else:
+        elif begins:
             wakeup.tell(wakeup.RUNS, using=using)
+    return ids[0] if ids else None
 
 
 def insert_again(last: Run, *, using: str) -> None:

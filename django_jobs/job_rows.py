@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,18 +9,17 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 from django.utils import timezone
 
-from django_jobs import observers, queue, signals, triggers, wakeup
+from django_jobs import observers, queue, signals, tallies, triggers, wakeup
 from django_jobs.clock import JobStore, firing, read_trigger
 from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigger
-from django_jobs.insertion import make_room
+from django_jobs.insertion import insert_if_free
 from django_jobs.models import Job, Kind, Run, Status
-from django_jobs.options import NO_OPTIONS
+from django_jobs.options import UNSAID, JobOptions
 from django_jobs.runs import immediate_key
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
 
-    from django_jobs.options import JobOptions
     from django_jobs.runs import NewRun
 
 
@@ -31,7 +29,7 @@ def add(
     trigger: BaseTrigger,
     kind: Kind,
     *,
-    max_instances: int | None,
+    max_instances: int,
     is_named: bool,
     using: str,
 ) -> None:
@@ -42,40 +40,40 @@ def add(
         options: As `new_run` returns them.
         trigger: When it fires.
         kind: SCHEDULED or RECURRING; of the latter, one of the same id is updated.
-        max_instances: The call's own; None and 1 leave it to the options.
+        max_instances: The call's own; `UNSAID` leaves it to the options.
         is_named: Whether the caller chose the id.
         using: Alias of the database.
 
     Raises:
         ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
         ValueError: `max_instances` is out of range.
+        TypeError: `on_conflict` was said of a recurring job.
     """
+    if kind is Kind.RECURRING and options.on_conflict is not None:
+        raise TypeError("on_conflict has no meaning for a recurring job: the same id updates it")
     # The firings of others have nothing to do with who added them.
     with observers.adding([run]) if kind is Kind.SCHEDULED and observers.installed else nullcontext():
         row = _row(run, options, trigger, kind, max_instances)
         with transaction.atomic(using=using):
+            is_new = True
             if not is_named:
                 row.save(using=using, force_insert=True)
-                is_new = True
             elif kind is Kind.RECURRING:
                 is_new = _declare(row, using)
-            elif make_room(row.id, options, using=using):
-                JobStore(using).insert(row)
-                is_new = True
-            else:
+            elif not insert_if_free(
+                row.id, options, lambda: row.save(using=using, force_insert=True), using=using
+            ):
                 return
             wakeup.tell(wakeup.JOBS, using=using)
             signal = signals.job_added if is_new else signals.job_changed
             transaction.on_commit(lambda: signals.emit(signal, job_id=run.job_id), using=using)
 
 
-def _row(
-    run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max_instances: int | None
-) -> Job:
-    # An argument of the call is nearer than `using()`, but 1 is also what nobody chose.
-    instances = options.max_instances if max_instances in {None, 1} else max_instances
+def _row(run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max_instances: int) -> Job:
+    # An argument of the call is nearer than `using()`.
+    instances = options.max_instances if max_instances is UNSAID else max_instances
     if instances is not None:
-        dataclasses.replace(NO_OPTIONS, max_instances=instances).validate()
+        JobOptions(max_instances=instances).validate()
     return Job(
         id=run.job_id,
         name=run.name,
@@ -160,8 +158,15 @@ def cancel_scheduled(job_id: str, *, using: str) -> bool:
         return False
     run = firing(row, None)
     run.status = Status.CANCELLED.value
-    queue.enqueue([run], using=using)
+    runs = [(run_id, run.options) for run_id in queue.enqueue([run], using=using)]
     row.delete(using=using)
+
+    def tell() -> None:
+        tallies.note_ended([(run.func, run.queue_name, run.status)], using=using)
+        signals.emit(signals.runs_cancelled, runs=runs, reason="")
+        signals.emit(signals.job_removed, job_id=job_id)
+
+    transaction.on_commit(tell, using=using)
     return True
 
 

@@ -28,7 +28,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.event_loops import from_anywhere, twin
 from django_jobs.exceptions import JobLookupError
 from django_jobs.models import Job, Kind, Run, jobs_database
-from django_jobs.options import NO_OPTIONS, JobOptions
+from django_jobs.options import NO_OPTIONS, UNSAID, JobOptions, sought_id
 from django_jobs.service import Service
 
 if TYPE_CHECKING:
@@ -206,13 +206,19 @@ class JobManager:
 
     @from_anywhere
     def add_scheduled_job(
-        self, func: Func, run_at: datetime, /, *args: Any, job_id: str | None = None, **kwargs: Any
+        self,
+        func: Func,
+        run_at: datetime | timedelta,
+        /,
+        *args: Any,
+        job_id: str | None = None,
+        **kwargs: Any,
     ) -> str:
         """Have a function called once, at a time; a time in the past means now.
 
         Args:
             func: As for `add_immediate_job`.
-            run_at: An aware datetime.
+            run_at: An aware datetime, or a timedelta from now.
             *args: For the function.
             job_id: As for `add_immediate_job`.
             **kwargs: For the function.
@@ -220,7 +226,7 @@ class JobManager:
         Raises:
             ValueError: `run_at` is naive; otherwise as `add_immediate_job`.
         """
-        return self._add_job(func, triggers.at(run_at), args, kwargs, job_id, None, Kind.SCHEDULED)
+        return self._add_job(func, triggers.at(run_at), args, kwargs, job_id, UNSAID, Kind.SCHEDULED)
 
     @from_anywhere
     def add_recurring_job(
@@ -230,7 +236,7 @@ class JobManager:
         /,
         *args: Any,
         job_id: str | None = None,
-        max_instances: int = 1,
+        max_instances: int = UNSAID,
         **kwargs: Any,
     ) -> str:
         """Have a function called again and again; the first time after one interval.
@@ -244,11 +250,12 @@ class JobManager:
             *args: For the function.
             job_id: As for `add_immediate_job`.
             max_instances: Unfinished runs at the same time, over all processes; firings beyond are
-                recorded as SKIPPED.
+                recorded as SKIPPED. It goes before `using` and `@job`.
             **kwargs: For the function.
 
         Raises:
             ValueError: The interval is not positive; otherwise as `add_immediate_job`.
+            TypeError: `on_conflict` was said, too: the same id updates the job.
         """
         trigger = triggers.interval(interval_seconds)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
@@ -261,7 +268,7 @@ class JobManager:
         /,
         *args: Any,
         job_id: str | None = None,
-        max_instances: int = 1,
+        max_instances: int = UNSAID,
         timezone: str | tzinfo | None = None,
         **kwargs: Any,
     ) -> str:
@@ -291,7 +298,7 @@ class JobManager:
         /,
         *args: Any,
         job_id: str | None = None,
-        max_instances: int = 1,
+        max_instances: int = UNSAID,
         **kwargs: Any,
     ) -> str:
         """Have a function called by an APScheduler trigger.
@@ -323,7 +330,7 @@ class JobManager:
             Their ids, in order.
 
         Raises:
-            TypeError: As `add_immediate_job`, naming the position of the job in the list.
+            TypeError: As `add_immediate_job`, naming the position of the job in the list; so do all others.
         """
         runs = insertion.new_runs(self._options, jobs)
         if runs:
@@ -337,7 +344,7 @@ class JobManager:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         job_id: str | None,
-        max_instances: int | None,
+        max_instances: int,
         kind: Kind,
     ) -> str:
         run, options = insertion.new_run(self._options, func, args, kwargs, job_id)
@@ -357,7 +364,7 @@ class JobManager:
             A plain dict that `JsonResponse` can send, shaped as `django_jobs.snapshots.JobSnapshot`;
             None when there is no such job.
         """
-        return snapshots.one(str(job_id), using=jobs_database())
+        return snapshots.one(sought_id(job_id), using=jobs_database())
 
     @from_anywhere
     def get_jobs(self) -> list[snapshots.JobSnapshot]:
@@ -373,15 +380,17 @@ class JobManager:
 
         Args:
             job_id: Of a job that is queued, scheduled, running or finished.
-            timeout: Seconds; None waits for ever.
+            timeout: Seconds; None waits for ever, 0 only looks.
 
         Raises:
             JobFailed: It ended FAILED or SKIPPED; the error and traceback are attributes.
             JobCancelled: It was cancelled.
-            TimeoutError: It has not ended in time; it goes on.
+            TimeoutError: It has not ended in time; it goes on. The message says what it waits for.
+            RuntimeError: It has not ended, and a transaction is under way: what that adds begins when it
+                commits.
             JobLookupError: There is no such job.
         """
-        return waiting.wait(job_id, timeout, using=jobs_database())
+        return waiting.wait(sought_id(job_id), timeout, using=jobs_database())
 
     # Steering
 
@@ -394,7 +403,7 @@ class JobManager:
         Returns:
             False when nothing of this id was still to run.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         with queue.write_transaction(using):
             deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
             cancelled = steering.cancel_waiting(Q(job_id=job_id), "removed", using=using)
@@ -417,7 +426,7 @@ class JobManager:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         with queue.write_transaction(using):
             is_there = job_rows.pause(job_id, by, using=using)
             held = steering.hold(Q(job_id=job_id), using=using)
@@ -433,7 +442,7 @@ class JobManager:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         with queue.write_transaction(using):
             row = Job.objects.using(using).filter(pk=job_id).first()
             if row is not None:
@@ -455,7 +464,7 @@ class JobManager:
         Raises:
             JobLookupError: There is no such job.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         row = Job.objects.using(using).filter(pk=job_id).first()
         if row is not None:
             insertion.insert_firing(row, using=using)
@@ -476,7 +485,7 @@ class JobManager:
         Returns:
             False when nothing of this id was unfinished.
         """
-        using = jobs_database()
+        using, job_id = jobs_database(), sought_id(job_id)
         with queue.write_transaction(using):
             cancelled, asked = steering.cancel(Q(job_id=job_id), using=using)
             cancelled += job_rows.cancel_scheduled(job_id, using=using)
@@ -492,7 +501,7 @@ class JobManager:
         Returns:
             False when there is no such run.
         """
-        last = waiting.last_run(job_id, using=jobs_database())
+        last = waiting.last_run(sought_id(job_id), using=jobs_database())
         return last is not None and self.retry_run(last.pk)
 
     @from_anywhere
@@ -567,7 +576,7 @@ class JobManager:
 
     async def await_job(self, job_id: str, timeout: float | None = None) -> Any:
         """Await `wait`, without holding a thread meanwhile (`await` is a word of Python's own)."""
-        return await waiting.await_end(job_id, timeout, using=jobs_database())
+        return await waiting.await_end(sought_id(job_id), timeout, using=jobs_database())
 
 
 _manager: JobManager | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from django_jobs.retry import Retry
 from django_jobs.retry import to_json as retry_to_json
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 MAX_ID_LENGTH = 255
+MAX_NAME_LENGTH = 255
+MAX_QUEUE_NAME_LENGTH = 100
+# Some thirty years: longer than anybody waits, and short of what threads and databases can count to.
+MAX_SECONDS = 1_000_000_000
+# Of the columns, on every database.
+MAX_NUMBER = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +30,11 @@ class JobOptions:
         queue_name: Queue to wait in; "default".
         priority: -100 to 100, high first; 0.
         retry: When and how often an attempt that raised is followed by another; never.
-        timeout: Seconds, or a timedelta, that one attempt may take; no limit.
+        timeout: Seconds, or a timedelta, that one attempt may take; no limit, which `math.inf` says too,
+            against a limit that is next in line.
         at_most_once: Fail rather than run again when the worker died or stopped; False.
         expires: Seconds, or a timedelta, after which work that has not begun is worthless and
-            is skipped; never.
+            is skipped; never, which `math.inf` says too.
         max_instances: Unfinished runs of a recurring job at the same time; 1.
         coalesce: Missed firings of a recurring job become one run; True.
         misfire_grace_time: Whole seconds a firing may be late; no limit.
@@ -66,8 +74,11 @@ class JobOptions:
             ValueError: A value is out of range; the message says which and what is allowed.
             TypeError: A value is of the wrong type.
         """
-        if self.queue_name is not None and not 0 < len(str(self.queue_name)) <= 100:
-            raise ValueError(f"queue_name must have 1 to 100 characters, not {self.queue_name!r}")
+        if self.queue_name is not None:
+            _check_text("queue_name", self.queue_name, 1, MAX_QUEUE_NAME_LENGTH)
+        if self.name is not None:
+            # Without any, it is called what its function is.
+            _check_text("name", self.name, 0, MAX_NAME_LENGTH)
         if self.priority is not None and (
             isinstance(self.priority, bool)
             or not isinstance(self.priority, int)
@@ -77,14 +88,21 @@ class JobOptions:
         if self.retry is not None and not isinstance(self.retry, Retry):
             raise TypeError(f"retry must be a django_jobs.Retry, not {type(self.retry).__name__}")
         for key in ("timeout", "expires"):
-            value = seconds(getattr(self, key))
-            if value is not None and not value > 0:
-                raise ValueError(f"{key} must be more than 0 seconds, not {getattr(self, key)!r}")
+            _check_duration(key, getattr(self, key))
         for key in ("max_instances", "misfire_grace_time"):
             value = getattr(self, key)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"{key} must be a whole number of at least 1, not {value!r}")
-        if isinstance(self.sensitive, str) or any(not isinstance(name, str) for name in self.sensitive or ()):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_NUMBER
+            ):
+                raise ValueError(
+                    f"{key} must be a whole number of at least 1 and at most {MAX_NUMBER}, not {value!r}"
+                )
+        for key in ("at_most_once", "coalesce"):
+            if not isinstance(getattr(self, key), bool | None):
+                raise TypeError(f"{key} must be True or False, not {getattr(self, key)!r}")
+        if isinstance(self.sensitive, str) or any(
+            not isinstance(name, str) or "\x00" in name for name in self.sensitive or ()
+        ):
             raise TypeError(f"sensitive must be a list of parameter names, not {self.sensitive!r}")
         if self.on_conflict not in {None, "raise", "skip", "replace"}:
             raise ValueError(f'on_conflict must be "raise", "skip" or "replace", not {self.on_conflict!r}')
@@ -98,7 +116,7 @@ class JobOptions:
             policy["retry"] = retry_to_json(self.retry)
         for key in ("timeout", "expires"):
             value = seconds(getattr(self, key))
-            if value is not None:
+            if value is not None and value != math.inf:
                 policy[key] = value
         if self.at_most_once:
             policy["at_most_once"] = True
@@ -108,6 +126,14 @@ class JobOptions:
 
 
 NO_OPTIONS = JobOptions()
+
+
+class _Unsaid(int):
+    __slots__ = ()
+
+
+#: A default of 1, told apart from the 1 that a caller says.
+UNSAID = _Unsaid(1)
 
 
 def options_from(words: Mapping[str, Any]) -> JobOptions:
@@ -123,9 +149,34 @@ def options_from(words: Mapping[str, Any]) -> JobOptions:
     return JobOptions(**words)
 
 
+@overload
+def seconds(duration: float | timedelta) -> float: ...
+@overload
+def seconds(duration: None) -> None: ...
 def seconds(duration: float | timedelta | None) -> float | None:
     """Return a duration in seconds."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def _check_text(key: str, value: object, shortest: int, longest: int) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{key} must be a string, not {type(value).__name__}")
+    if not shortest <= len(value) <= longest:
+        raise ValueError(f"{key} must have {shortest} to {longest} characters, not {len(value)}")
+    if "\x00" in value:
+        raise ValueError(f"{key} must not contain a NUL character, which PostgreSQL cannot store")
+
+
+def _check_duration(key: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+        raise TypeError(f"{key} must be seconds or a timedelta, not {value!r}")
+    length = seconds(value)
+    if length != math.inf and not 0 < length <= MAX_SECONDS:
+        raise ValueError(
+            f"{key} must be more than 0 seconds and at most {MAX_SECONDS}, or math.inf for no limit, not {value!r}"
+        )
 
 
 def checked_id(job_id: str) -> str:
@@ -135,10 +186,12 @@ def checked_id(job_id: str) -> str:
         ValueError: It is empty, longer than 255 characters, or holds a NUL character.
         TypeError: It is no string.
     """
-    if not isinstance(job_id, str):
-        raise TypeError(f"job_id must be a string, not {type(job_id).__name__}")
-    if not job_id or len(job_id) > MAX_ID_LENGTH:
-        raise ValueError(f"job_id must have 1 to {MAX_ID_LENGTH} characters, not {len(job_id)}")
-    if "\x00" in job_id:
-        raise ValueError("job_id must not contain a NUL character, which PostgreSQL cannot store")
+    _check_text("job_id", job_id, 1, MAX_ID_LENGTH)
     return job_id
+
+
+def sought_id(job_id: str) -> str:
+    """Return an id to look for: of one that no job can have, the empty one, which none has."""
+    job_id = str(job_id)
+    # PostgreSQL does not even look for it.
+    return "" if "\x00" in job_id else job_id

@@ -15,7 +15,8 @@ from unittest import mock
 from asgiref.sync import sync_to_async
 from django.db.models import Max
 
-from django_jobs import codec, functions, sql, triggers
+from django_jobs import codec, functions, insertion, sql, triggers
+from django_jobs.declarations import Declaring
 from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError, ObjectGone
 from django_jobs.inline import Executed, inline_worker
 from django_jobs.manager import get_job_manager
@@ -139,6 +140,22 @@ class CapturedJobs:
                 what = "nothing" if path is None and not expected else _call(path or "anything", expected)
                 raise AssertionError(f"{what} was to be added, but for this: {job}\n{_list(added)}")
 
+    def declare(self) -> list[AddedJob]:
+        """Add, change and remove jobs as `@recurring` and `@cron` say, as a process with a clock does.
+
+        Without it, what the code declares does not fire in tests.
+
+        Returns:
+            All declared jobs, by id.
+
+        Raises:
+            ValueError: A declaration is wrong.
+        """
+        declaring = Declaring(self._using)
+        declaring.look()
+        declaring.leave()
+        return [_added(row) for row in Job.objects.using(self._using).declared().order_by("pk")]
+
     def drain(
         self,
         *,
@@ -150,7 +167,7 @@ class CapturedJobs:
         """Fire what is due and execute it, in this thread and transaction, until nothing is due.
 
         Due is what is so by `datetime.now()`, frozen or not. Jobs that were added before are executed
-        too, and those that jobs add.
+        too, and those that jobs add. What `@recurring` and `@cron` declare fires after `declare`.
 
         Args:
             queues: Of these only; empty means all that are not paused.
@@ -189,10 +206,12 @@ class CapturedJobs:
         """
         job_id = job if isinstance(job, str) else job.id
         self._look()
-        if Job.objects.using(self._using).filter(pk=job_id).exists():
-            get_job_manager().run_job(job_id)
-        waiting = Run.objects.using(self._using).ready().filter(job_id=job_id).order_by("-pk")
-        run_id = waiting.values_list("pk", flat=True).first()
+        row = Job.objects.using(self._using).filter(pk=job_id).first()
+        if row is not None:
+            run_id = insertion.insert_firing(row, using=self._using, begins=False)
+        else:
+            waiting = Run.objects.using(self._using).ready().filter(job_id=job_id).order_by("-pk")
+            run_id = waiting.values_list("pk", flat=True).first()
         with _host_clock(), inline_worker(self._using) as worker:
             claimed = None if run_id is None else worker.take(run_id)
             if claimed is None:

@@ -8,10 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
+from django.db import connections
+from django.utils import timezone
 
 from django_jobs import codec, wakeup
 from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError
-from django_jobs.models import FINISHED, Job, Kind, Run, Status
+from django_jobs.models import FINISHED, Job, Kind, Queue, Run, Status, Worker
 from django_jobs.runs import TOO_MANY
 
 if TYPE_CHECKING:
@@ -42,10 +44,12 @@ def wait(job_id: str, timeout: float | None, *, using: str) -> Any:
             heard.clear()
             if (run := watch.ended_run()) is not None:
                 return _outcome(run)
+            if pause:
+                _check_can_end(job_id, using)
             heard.wait(pause)
     finally:
         wakeup.unsubscribe(hear)
-    raise _too_late(job_id, timeout)
+    raise TimeoutError(f"job {job_id!r} has not ended after {timeout:g} s: {_state(job_id, using)}")
 
 
 async def await_end(job_id: str, timeout: float | None, *, using: str) -> Any:
@@ -55,8 +59,11 @@ async def await_end(job_id: str, timeout: float | None, *, using: str) -> Any:
         run = await sync_to_async(watch.ended_run)()
         if run is not None:
             return _outcome(run)
+        if pause:
+            await sync_to_async(_check_can_end)(job_id, using)
         await asyncio.sleep(pause)
-    raise _too_late(job_id, timeout)
+    state = await sync_to_async(_state)(job_id, using)
+    raise TimeoutError(f"job {job_id!r} has not ended after {timeout:g} s: {state}")
 
 
 class _Watch:
@@ -145,5 +152,34 @@ def _pauses(timeout: float | None) -> Iterable[float]:
         pause = min(_LONGEST, pause * 1.5)
 
 
-def _too_late(job_id: str, timeout: float | None) -> TimeoutError:
-    return TimeoutError(f"job {job_id!r} has not ended after {timeout:g} s; it goes on")
+def _check_can_end(job_id: str, using: str) -> None:
+    """Refuse to wait inside a transaction.
+
+    Raises:
+        RuntimeError: One is under way.
+    """
+    if connections[using].in_atomic_block:
+        raise RuntimeError(
+            f"job {job_id!r} has not ended, and cannot be waited for inside atomic(): what the transaction adds "
+            "begins when it commits. Wait after it; in tests, have jobs executed with jobs.drain()"
+        )
+
+
+def _state(job_id: str, using: str) -> str:
+    """Say what a job waits for."""
+    run = Run.objects.using(using).unfinished().filter(job_id=job_id).order_by("-id").first()
+    if run is None:
+        return "it has not fired yet"
+    if run.status == Status.RUNNING:
+        return f"it runs in {run.worker_id}, and goes on"
+    if run.run_after is None:
+        return "it is held, paused or broken"
+    if run.run_after > timezone.now():
+        return f"it is to begin at {run.run_after.isoformat()}"
+    queue = f"it waits in the queue {run.queue_name!r}"
+    if Queue.objects.using(using).filter(name=run.queue_name, paused_at__isnull=False).exists():
+        return f"{queue}, which is paused"
+    live = Worker.objects.using(using).filter(stopped_at__isnull=True, lease_expires_at__gt=timezone.now())
+    if not any(not queues or run.queue_name in queues for queues in live.values_list("queues", flat=True)):
+        return f"{queue}, which no live worker serves"
+    return queue

@@ -122,6 +122,8 @@ def test_a_parameter_called_job_id_is_the_functions(settings):
 def test_what_takes_no_attributes_cannot_be_decorated():
     with pytest.raises(TypeError, match="write a function that calls it"):
         job(len)
+    with pytest.raises(TypeError, match="on_conflict is for one call"):
+        job(on_conflict="skip")
     with pytest.raises(TypeError, match="@job is for functions"):
         job("a name")
 

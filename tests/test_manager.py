@@ -1,5 +1,6 @@
 import inspect
 import json
+import math
 import threading
 import traceback
 from datetime import UTC, date, datetime, timedelta
@@ -24,6 +25,7 @@ from django_jobs import (
     JobManager,
     Retry,
     get_job_manager,
+    insertion,
     signals,
     triggers,
     waiting,
@@ -216,6 +218,17 @@ def nested():
         (lambda m: m.using(retry=3), TypeError, "Retry"),
         (lambda m: m.using(queue_name="x" * 101), ValueError, "100"),
         (lambda m: m.using(sensitive="password"), TypeError, "list"),
+        (lambda m: m.using(sensitive=["a\0b"]), TypeError, "list of parameter names"),
+        (lambda m: m.using(timeout=float("nan")), ValueError, "math.inf for no limit"),
+        (lambda m: m.using(timeout=10**400), ValueError, "at most 1000000000,"),
+        (lambda m: m.using(timeout="60"), TypeError, "timeout must be seconds or a timedelta, not '60'"),
+        (lambda m: m.using(expires=True), TypeError, "expires must be seconds or a timedelta, not True"),
+        (lambda m: m.using(name="x" * 256), ValueError, "name must have 0 to 255 characters, not 256"),
+        (lambda m: m.using(name="a\0b"), ValueError, "name must not.*NUL"),
+        (lambda m: m.using(queue_name="a\0b"), ValueError, "queue_name must not.*NUL"),
+        (lambda m: m.using(queue_name=7), TypeError, "queue_name must be a string, not int"),
+        (lambda m: m.using(misfire_grace_time=2**31), ValueError, "at most 2147483647"),
+        (lambda m: m.using(coalesce=0), TypeError, "coalesce must be True or False, not 0"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_stored(manager, add, error, words):
@@ -224,6 +237,25 @@ def test_bad_input_is_refused_before_anything_is_stored(manager, add, error, wor
 
     assert not Run.objects.exists()
     assert not Job.objects.exists()
+
+
+def test_an_id_that_no_job_can_have_is_not_found(manager):
+    impossible = "a\0b"
+
+    for look in (manager.get_job, manager.pause_job, manager.resume_job, manager.cancel_job,
+                 manager.retry_job, manager.remove_job):  # fmt: skip
+        assert not look(impossible)
+    for look in (manager.run_job, manager.wait):
+        with pytest.raises(JobLookupError):
+            look(impossible)
+
+
+def test_infinity_undoes_the_functions_own_limits(manager, probes):
+    manager.using(timeout=math.inf, expires=math.inf).add_immediate_job(probes.limited, job_id="x")
+    manager.add_immediate_job(probes.limited, job_id="y")
+
+    assert not Run.objects.get(job_id="x").options
+    assert Run.objects.get(job_id="y").options.keys() >= {"timeout", "expires"}
 
 
 def test_a_method_of_an_instance_is_refused_and_a_static_one_is_not(manager, probes):
@@ -313,6 +345,26 @@ def test_on_conflict_replace_keeps_the_last(manager, probes):
     assert manager.get_job("x")["args"] == ["third"]
 
 
+@pytest.mark.parametrize(("on_conflict", "kept"), [("skip", "theirs"), ("replace", "ours")])
+def test_on_conflict_holds_for_an_id_that_is_taken_after_the_look(
+    manager, probes, monkeypatch, on_conflict, kept
+):
+    later = timezone.now() + timedelta(days=1)
+    look = insertion.make_room
+
+    def somebody_is_quicker(*args, **kwargs):
+        monkeypatch.setattr(insertion, "make_room", look)
+        has_room = look(*args, **kwargs)
+        manager.add_scheduled_job(probes.mark, later, "theirs", job_id="x")
+        return has_room
+
+    monkeypatch.setattr(insertion, "make_room", somebody_is_quicker)
+
+    manager.using(on_conflict=on_conflict).add_scheduled_job(probes.mark, later, "ours", job_id="x")
+
+    assert manager.get_job("x")["args"] == [kept]
+
+
 def test_a_running_job_that_is_replaced_goes_on(manager, probes, make_run):
     running = make_run(job_id="x", status="RUNNING", unique_key="i:x")
 
@@ -392,6 +444,42 @@ def test_a_cron_job_means_what_cron_means_by_weekdays(manager, probes):
     job = manager.get_job("sunday")
     assert datetime.fromisoformat(job["next_run_time"]).weekday() == 6
     assert job["trigger"] == "at 03:30 on Sunday (Europe/Berlin)"
+
+
+def test_a_scheduled_job_may_be_given_the_time_from_now(manager, probes):
+    before = timezone.now()
+
+    manager.add_scheduled_job(probes.mark, timedelta(minutes=1), job_id="a")
+    probes.decorated.schedule(timedelta(minutes=1), 2)
+
+    for job in Job.objects.all():
+        assert before + timedelta(minutes=1) <= job.next_run_time <= timezone.now() + timedelta(minutes=1)
+        assert job.kind == "scheduled"
+    with pytest.raises(ValueError, match="out of the calendar"):
+        manager.add_scheduled_job(probes.mark, timedelta.max)
+
+
+def test_add_many_names_the_job_whose_function_is_not_allowed(manager, probes):
+    with pytest.raises(FunctionNotAllowed, match="job 1 of add_many"):
+        manager.add_many([(probes.mark, []), ("json:loads", ["1"])])
+
+
+def test_max_instances_of_the_call_goes_before_that_of_using(manager, probes):
+    several = manager.using(max_instances=5)
+
+    several.add_recurring_job(probes.mark, 60, job_id="one", max_instances=1)
+    several.add_recurring_job(probes.mark, 60, job_id="five")
+
+    assert dict(Job.objects.values_list("id", "max_instances")) == {"one": 1, "five": 5}
+
+
+def test_on_conflict_is_refused_for_a_recurring_job(manager, probes):
+    manager.add_recurring_job(probes.mark, 60, job_id="r")
+
+    with pytest.raises(TypeError, match="no meaning for a recurring job"):
+        manager.using(on_conflict="skip").add_cron_job(probes.nothing, "0 3 * * *", job_id="r")
+
+    assert Job.objects.get().name == "mark"
 
 
 def test_add_many_is_all_or_nothing(manager, probes):
@@ -720,11 +808,50 @@ def test_a_model_instance_goes_as_a_reference(serve, manager, probes):
         manager.wait(manager.run_job(job_id), 10)
 
 
-def test_wait_gives_up_in_time(manager, probes):
+@pytest.mark.django_db(transaction=True)
+def test_wait_gives_up_in_time_and_says_what_the_job_waits_for(manager, probes, make_worker, run_async):
     job_id = manager.add_immediate_job(probes.mark)
 
-    with pytest.raises(TimeoutError, match="it goes on"):
+    with pytest.raises(TimeoutError, match=r"after 0.05 s: .* 'default', which no live worker serves"):
         manager.wait(job_id, 0.05)
+    with pytest.raises(TimeoutError, match="no live worker serves"):
+        run_async(manager.await_job(job_id, 0.05))
+    make_worker(queues=["default"])
+    with pytest.raises(TimeoutError, match=r"it waits in the queue 'default'$"):
+        manager.wait(job_id, 0)
+    manager.pause_queue("default")
+    with pytest.raises(TimeoutError, match="'default', which is paused"):
+        manager.wait(job_id, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"status": "RUNNING", "worker_id": "w"}, "it runs in w, and goes on"),
+        ({"run_after": None}, "it is held, paused or broken"),
+        ({"run_after": datetime(2100, 1, 1, tzinfo=UTC)}, "it is to begin at 2100-01-01T00:00:00+00:00"),
+    ],
+    ids=["running", "held", "deferred"],
+)
+def test_wait_says_where_a_run_stands(manager, make_run, fields, words):
+    make_run(job_id="x", **fields)
+
+    with pytest.raises(TimeoutError) as error:
+        manager.wait("x", 0)
+
+    assert str(error.value).endswith(words)
+
+
+def test_inside_a_transaction_nothing_is_waited_for(manager, probes, make_run):
+    job_id = manager.add_immediate_job(probes.mark)
+    make_run(job_id="done", status="SUCCESSFUL")
+
+    with pytest.raises(RuntimeError, match=r"inside atomic\(\).*jobs.drain\(\)"):
+        manager.wait(job_id)
+
+    with pytest.raises(TimeoutError):
+        manager.wait(job_id, 0)
+    assert manager.wait("done") is None
 
 
 def test_wait_does_not_take_the_result_of_an_earlier_job_of_the_same_id(manager, probes, make_run):
@@ -857,6 +984,43 @@ def test_signals_tell_of_jobs(manager, probes, django_capture_on_commit_callback
         manager.remove_job("r")
 
     assert events == [("job_added", "r"), ("job_changed", "r"), ("job_removed", "r")]
+
+
+def test_signals_tell_of_a_scheduled_job_that_is_cancelled_or_replaced(
+    manager, probes, django_capture_on_commit_callbacks
+):
+    events = []
+
+    def hear_removed(job_id, **_):
+        events.append(("removed", job_id))
+
+    def hear_cancelled(runs, **_):
+        events.append(("cancelled", *(run_id for run_id, _ in runs)))
+
+    signals.job_removed.connect(hear_removed)
+    signals.runs_cancelled.connect(hear_cancelled)
+    later = timezone.now() + timedelta(days=1)
+    with django_capture_on_commit_callbacks(execute=True):
+        manager.add_scheduled_job(probes.mark, later, job_id="s")
+        manager.cancel_job("s")
+    cancelled = Run.objects.get().pk
+    with django_capture_on_commit_callbacks(execute=True):
+        manager.add_scheduled_job(probes.mark, later, job_id="t")
+        manager.using(on_conflict="replace").add_immediate_job(probes.mark, job_id="t")
+
+    assert events == [("cancelled", cancelled), ("removed", "s"), ("removed", "t")]
+
+
+def test_a_job_that_runs_once_does_not_replace_a_recurring_one(manager, probes):
+    manager.add_recurring_job(probes.mark, 60, job_id="r")
+    replacing = manager.using(on_conflict="replace")
+
+    with pytest.raises(ConflictingIdError):
+        replacing.add_immediate_job(probes.mark, job_id="r")
+    with pytest.raises(ConflictingIdError):
+        replacing.add_scheduled_job(probes.mark, timezone.now(), job_id="r")
+
+    assert manager.get_job("r")["kind"] == "recurring"
 
 
 def test_errors_of_a_call_do_not_speak_of_event_loops(manager, probes):

@@ -1,7 +1,8 @@
 import io
+import json
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from django_jobs import resign
 from django_jobs.models import Job, Run
@@ -51,6 +52,29 @@ def test_it_asks_first(copied, monkeypatch):
 
     assert "Nothing was changed." in call("resign")
     assert resign.foreign()[0]
+
+
+def test_where_nobody_can_be_asked_it_says_so(copied, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    with pytest.raises(CommandError, match="say --yes") as error:
+        call("resign")
+
+    assert error.value.returncode == 2
+    assert resign.foreign()[0]
+
+
+def test_it_writes_what_it_signed_as_json(copied):
+    runs = list(
+        Run.objects.filter(job_id__in=["tried", "paused"]).order_by("pk").values_list("pk", flat=True)
+    )
+
+    assert json.loads(call("resign", "--yes", "--json")) == {
+        "jobs": ["foreign"],
+        "runs": runs,
+        "signed": True,
+    }
+    assert json.loads(call("resign", "--yes", "--json")) == {"jobs": [], "runs": [], "signed": True}
 
 
 def test_it_says_when_there_is_nothing_to_sign(make_job):

@@ -100,3 +100,15 @@ def test_a_job_that_kills_its_process_ends_failed(runjobs, manager, probes, unti
 def test_a_wrong_number_of_threads_is_refused():
     with pytest.raises(CommandError, match="at least 1, not 0"):
         call_command("runjobs", threads=0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_queues_may_be_named_with_commas_between(manager, probes):
+    for name in ("default", "mail", "slow", "other"):
+        manager.using(queue_name=name).add_immediate_job(probes.nothing, job_id=name)
+
+    call_command("runjobs", "--queue", "default, mail", "--queue", "slow", "--drain", verbosity=0)
+
+    assert set(Run.objects.filter(status="READY").values_list("job_id", flat=True)) == {"other"}
+    with pytest.raises(CommandError, match="a name is missing in 'default,'"):
+        call_command("runjobs", "--queue", "default,", "--drain")

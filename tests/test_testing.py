@@ -13,6 +13,7 @@ from django_jobs import (
     JobFailed,
     JobLookupError,
     Retry,
+    cron,
     current_run,
     job,
     signals,
@@ -527,3 +528,31 @@ def test_async_code_can_drain(jobs, manager, probes, run_async):
         return await jobs.adrain()
 
     assert statuses(run_async(scenario())) == ["SUCCESSFUL"]
+
+
+# What code declares
+
+
+@BOTH
+def test_declared_jobs_fire_once_they_are_asked_for(transactional, jobs, manager, probes):
+    with time_machine.travel(datetime(2031, 3, 3, 5, 59, tzinfo=UTC), tick=False) as traveller:
+        cron("0 6 * * *", job_id="remind", args=[1])(probes.give)
+        assert jobs.drain() == []
+
+        (declared,) = jobs.declare()
+        assert (declared.id, declared.args, declared.kind) == ("remind", (1,), "recurring")
+        assert declared.run_at == datetime(2031, 3, 3, 6, tzinfo=UTC)
+        assert jobs.drain() == []
+
+        traveller.shift(timedelta(minutes=2))
+        assert jobs.declare() == [declared]
+        assert [one.result for one in jobs.drain()] == [1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_of_an_inline_queue_is_executed_once_and_its_result_returned(jobs, manager, probes, settings):
+    settings.DJANGO_JOBS = {"ENGINES": {"default": "inline"}}
+    manager.add_recurring_job(probes.give, 60, 7, job_id="r")
+
+    assert jobs.run("r") == 7
+    assert Run.objects.get().status == "SUCCESSFUL"

@@ -47,15 +47,20 @@ def interval(seconds: float | timedelta) -> IntervalTrigger:
     return IntervalTrigger(seconds=in_seconds(seconds), timezone=UTC)
 
 
-def at(run_at: datetime) -> DateTrigger:
-    """Return a trigger for one moment, which may be in the past.
+def at(run_at: datetime | timedelta) -> DateTrigger:
+    """Return a trigger for one moment, which may be in the past; a timedelta counts from now.
 
     Raises:
-        ValueError: The datetime is naive.
-        TypeError: It is not a datetime.
+        ValueError: The datetime is naive, or the timedelta leads out of the calendar.
+        TypeError: It is neither.
     """
+    if isinstance(run_at, timedelta):
+        try:
+            run_at = datetime.now(UTC) + run_at
+        except OverflowError:
+            raise ValueError(f"{run_at} from now is out of the calendar") from None
     if not isinstance(run_at, datetime):
-        raise TypeError(f"expected an aware datetime, not {run_at!r}")
+        raise TypeError(f"expected an aware datetime or a timedelta, not {run_at!r}")
     if run_at.utcoffset() is None:
         raise ValueError(
             f"{run_at.isoformat()} is naive, so it is unclear which moment is meant; "

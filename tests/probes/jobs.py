@@ -200,6 +200,11 @@ def decorated(x=1):
     return x
 
 
+@job(timeout=60, expires=60)
+def limited():
+    return "in time"
+
+
 class Tools:
     @staticmethod
     def double(x):

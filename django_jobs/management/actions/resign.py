@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django_jobs import resign
-from django_jobs.management.actions.action import Action
+from django_jobs.management.actions.action import Action, wrong_usage
 from django_jobs.management.actions.terminal import safe
 
 if TYPE_CHECKING:
@@ -32,14 +32,24 @@ class Resign(Action):
     def run(self, options: dict[str, Any]) -> None:
         """Sign them."""
         jobs, runs = resign.foreign()
-        if not jobs and not runs:
-            self.terminal.say("Nothing waits for a signature.")
-            return
         for call in (*jobs, *runs):
             self.terminal.say(safe(f"  {call.func}  ({getattr(call, 'job_id', None) or call.pk})"))
         question = f"Sign {len(jobs)} jobs and {len(runs)} runs with this project's key, and let them run?"
-        if not self.terminal.confirm(question, is_sure=options["yes"]):
+        is_sure = not (jobs or runs) or self._confirmed(question, is_sure=options["yes"])
+        if is_sure and (jobs or runs):
+            resign.sign(jobs, runs)
+        self.terminal.json({
+            "jobs": [job.pk for job in jobs], "runs": [run.pk for run in runs], "signed": is_sure
+        })  # fmt: skip
+        if not jobs and not runs:
+            self.terminal.say("Nothing waits for a signature.")
+        elif is_sure:
+            self.terminal.say(f"Signed {len(jobs)} jobs and {len(runs)} runs.", "SUCCESS")
+        else:
             self.terminal.say("Nothing was changed.")
-            return
-        resign.sign(jobs, runs)
-        self.terminal.say(f"Signed {len(jobs)} jobs and {len(runs)} runs.", "SUCCESS")
+
+    def _confirmed(self, question: str, *, is_sure: bool) -> bool:
+        try:
+            return self.terminal.confirm(question, is_sure=is_sure)
+        except EOFError:
+            raise wrong_usage("nobody is there to say whether to sign them: say --yes") from None

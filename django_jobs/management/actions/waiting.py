@@ -40,5 +40,5 @@ def wait(terminal: Terminal, job_id: str, limit: timedelta) -> None:
     except JobCancelled as cancelled:
         raise nothing_done(str(cancelled)) from None
     except TimeoutError as error:
-        raise nothing_done(f"{error}. Does anything execute it? `manage.py jobs status` says so") from None
+        raise nothing_done(f"{error}; see `manage.py jobs status`") from None
     terminal.raw(compact(result))

@@ -38,8 +38,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """See `manage.py runjobs --help`."""
         parser.add_argument(
-            "--queue", action="append", default=[], dest="queues", metavar="NAME",
-            help="Serve this queue only; may be given several times. Default: all.",
+            "--queue", action="extend", type=_names, default=[], dest="queues", metavar="NAME[,NAME]",
+            help="Serve these queues only; may be given several times. Default: all.",
         )  # fmt: skip
         parser.add_argument(
             "--threads",
@@ -204,6 +204,13 @@ class Command(BaseCommand):
     def _say(self, line: str) -> None:
         self.stdout.write(self._prefix + line)
         self.stdout.flush()
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"a name is missing in {text!r}")
+    return names
 
 
 def _check(options: dict[str, Any]) -> None:
