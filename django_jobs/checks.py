@@ -179,7 +179,7 @@ def _secrets(function: Any) -> list[str]:
 
 
 def check_pool(**_: Any) -> Sequence[CheckMessage]:
-    """W005: a pool has a connection for each thread that executes runs."""
+    """W005: a pool has a connection for each thread that executes runs, those of executors too."""
     connection = _connection()
     pool = connection.settings_dict["OPTIONS"].get("pool")
     if not pool or connection.vendor != "postgresql":
@@ -187,8 +187,11 @@ def check_pool(**_: Any) -> Sequence[CheckMessage]:
     options = pool if isinstance(pool, dict) else {}
     # As psycopg_pool has it: a pool without a maximum stays as large as it begins.
     size = options.get("max_size") or options.get("min_size", 4)
-    threads = _raw().get("THREADS", conf.KEYS["THREADS"].default)
-    if not isinstance(threads, int) or size >= threads + CONNECTIONS_BESIDE_THREADS:
+    threads, each = (_raw().get(key, conf.KEYS[key].default) for key in ("THREADS", "EXECUTOR_RUNS"))
+    if not isinstance(threads, int) or not isinstance(each, int):
+        return []
+    threads += each * len(dict.fromkeys(filter(conf.is_path, _engines())))
+    if size >= threads + CONNECTIONS_BESIDE_THREADS:
         return []
     return [
         Warning(

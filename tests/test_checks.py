@@ -232,6 +232,16 @@ def test_fewer_threads_need_a_smaller_pool(database, settings):
     assert checks.check_pool() == []
 
 
+def test_threads_of_executors_need_connections_of_the_pool_too(database, settings):
+    database("postgresql", OPTIONS={"pool": {"max_size": 16}})
+    path = "concurrent.futures.ThreadPoolExecutor"
+    settings.DJANGO_JOBS = {"ENGINES": {"a": path, "b": path, "c": "processes"}, "EXECUTOR_RUNS": 3}
+
+    (found,) = checks.check_pool()
+
+    assert "a process with 13 threads takes up to 19" in found.msg
+
+
 def test_a_pooler_in_transaction_mode_is_a_warning_until_somebody_chose_how_long_to_wait(database, settings):
     database("postgresql", DISABLE_SERVER_SIDE_CURSORS=True)
     (found,) = checks.check_pooler()
