@@ -9,6 +9,7 @@ from apscheduler.triggers.combining import AndTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from django.utils import timezone
+from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.transport import Transport
 
 from django_jobs import Retry, observers, queue, triggers
@@ -65,6 +66,16 @@ def execute_all():
     with inline_worker(jobs_database()) as worker:
         while run := worker.next_due():
             worker.execute(run)
+
+
+@pytest.mark.django_db
+def test_the_log_of_a_failure_is_no_second_event(sent, manager, probes):
+    kept = sent(integrations=[DjangoJobsIntegration(), LoggingIntegration()])
+    manager.add_immediate_job(probes.fail)
+    execute_all()
+
+    (event,) = kept.of("event")
+    assert event["exception"]["values"][-1]["mechanism"]["type"] == "django_jobs"
 
 
 @pytest.mark.django_db
