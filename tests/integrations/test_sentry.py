@@ -264,6 +264,13 @@ PARIS = ZoneInfo("Europe/Paris")
         # Either of two days: crontab could say it, a combined trigger does not say what it was made of.
         (triggers.crontab("0 9 1 * 0"), None),
         (CronTrigger(day_of_week="0-4", hour=9, minute=0), "0 9 * * mon-fri"),
+        # A crontab fires where one of them fits.
+        (CronTrigger(day="1-7", day_of_week="mon", hour=9), None),
+        (CronTrigger(day="*/2", day_of_week="mon", hour=9), None),
+        (CronTrigger(day="1-7", day_of_week="0-6", hour=9), "0 9 1-7 * *"),
+        (CronTrigger(day_of_week="*/2", hour=9), "0 9 * * mon,wed,fri,sun"),
+        (CronTrigger(day_of_week="1-5/2,sun", hour=9), "0 9 * * tue,thu,sat,sun"),
+        (CronTrigger(day_of_week="fri-sun", hour=9), "0 9 * * fri,sat,sun"),
         (CronTrigger(day="last", hour=9, minute=0), None),
         (CronTrigger(second=30), None),
         (IntervalTrigger(seconds=30), None),
