@@ -27,19 +27,30 @@ class Resign(Action):
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
         """See `manage.py jobs resign --help`."""
+        parser.add_argument(
+            "--fallbacks",
+            action="store_true",
+            help="Sign what a key in SECRET_KEY_FALLBACKS has signed, and nothing else: before that key is removed.",
+        )
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
     def run(self, options: dict[str, Any]) -> None:
         """Sign them."""
-        jobs, runs = resign.foreign()
+        jobs, runs = resign.of_fallbacks() if options["fallbacks"] else resign.foreign()
         if not jobs and not runs:
-            self.terminal.say("Nothing waits for a signature.")
+            self.terminal.say(
+                "Nothing is signed with a key of SECRET_KEY_FALLBACKS."
+                if options["fallbacks"]
+                else "Nothing waits for a signature."
+            )
             return
         for call in (*jobs, *runs):
             self.terminal.say(safe(f"  {call.func}  ({getattr(call, 'job_id', None) or call.pk})"))
-        question = f"Sign {len(jobs)} jobs and {len(runs)} runs with this project's key, and let them run?"
+        question = f"Sign {len(jobs)} jobs and {len(runs)} runs with this project's key" + (
+            "?" if options["fallbacks"] else ", and let them run?"
+        )
         if not self.terminal.confirm(question, is_sure=options["yes"]):
             self.terminal.say("Nothing was changed.")
             return
-        resign.sign(jobs, runs)
+        resign.sign(jobs, runs, release=not options["fallbacks"])
         self.terminal.say(f"Signed {len(jobs)} jobs and {len(runs)} runs.", "SUCCESS")
