@@ -113,7 +113,7 @@ def check_declarations(**_: Any) -> Sequence[CheckMessage]:
 
 
 def check_sqlite(**_: Any) -> Sequence[CheckMessage]:
-    """W002: several processes can work on the jobs' SQLite file."""
+    """W002: requests and jobs can write to the jobs' SQLite file at the same time."""
     connection = _connection()
     if connection.vendor != "sqlite" or connection.is_in_memory_db():  # type: ignore[attr-defined]
         return []
@@ -129,9 +129,9 @@ def check_sqlite(**_: Any) -> Sequence[CheckMessage]:
         return []
     return [
         Warning(
-            f"The jobs' SQLite database is not set up for several processes: {' and '.join(lacks)}. "
-            'They would fail with "database is locked".',
-            hint="docs/operations.md has the OPTIONS to copy, under SQLite.",
+            f"The jobs' SQLite database is not set up for more than one writer: {' and '.join(lacks)}. Requests "
+            'and jobs that write at the same time fail with "database is locked".',
+            hint="README.md has the OPTIONS to copy, under Install.",
             id="django_jobs.W002",
         )
     ]
@@ -179,7 +179,7 @@ def _secrets(function: Any) -> list[str]:
 
 
 def check_pool(**_: Any) -> Sequence[CheckMessage]:
-    """W005: a pool has a connection for each thread that executes runs."""
+    """W005: a pool has a connection for each thread that executes runs, those of executors too."""
     connection = _connection()
     pool = connection.settings_dict["OPTIONS"].get("pool")
     if not pool or connection.vendor != "postgresql":
@@ -187,8 +187,11 @@ def check_pool(**_: Any) -> Sequence[CheckMessage]:
     options = pool if isinstance(pool, dict) else {}
     # As psycopg_pool has it: a pool without a maximum stays as large as it begins.
     size = options.get("max_size") or options.get("min_size", 4)
-    threads = _raw().get("THREADS", conf.KEYS["THREADS"].default)
-    if not isinstance(threads, int) or size >= threads + CONNECTIONS_BESIDE_THREADS:
+    threads, each = (_raw().get(key, conf.KEYS[key].default) for key in ("THREADS", "EXECUTOR_RUNS"))
+    if not isinstance(threads, int) or not isinstance(each, int):
+        return []
+    threads += each * len(dict.fromkeys(filter(conf.is_path, _engines())))
+    if size >= threads + CONNECTIONS_BESIDE_THREADS:
         return []
     return [
         Warning(
@@ -212,7 +215,8 @@ def check_pooler(**_: Any) -> Sequence[CheckMessage]:
     return [
         Warning(
             "DISABLE_SERVER_SIDE_CURSORS says that a pooler in transaction mode is before the jobs' database. It "
-            "passes no notices on: processes find each other's work when they look, every 5 seconds.",
+            "passes no notices on: processes find each other's work when they look, every "
+            f"{conf.KEYS['POLL_SECONDS'].default:g} seconds.",
             hint='Set DJANGO_JOBS["POLL_SECONDS"] to what new work may wait, or give the jobs a direct connection.',
             id="django_jobs.W006",
         )
@@ -288,6 +292,7 @@ ALL = (
     check_apps,
     check_time_zones,
     check_database,
+    check_sqlite,
     check_declarations,
     check_secrets,
     check_pool,
@@ -295,6 +300,6 @@ ALL = (
     check_executors,
 )
 # With `manage.py check --deploy` only: a project that is being tried out has other worries.
-DEPLOY = (check_sqlite, check_pooler)
+DEPLOY = (check_pooler,)
 # With `manage.py check --database default`: they ask it.
 DATABASE = (check_migrations,)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.db.models import Count, Min, Q
 
 from django_jobs import queue, steering
-from django_jobs.conf import jobs_settings
+from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import PAUSED, Job, Run, Worker, jobs_database
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ class WorkerReport(TypedDict):
     heartbeat_at: str  # ISO 8601 in UTC
 
 
+class WorkerTotals(TypedDict):
+    """All workers, also those beyond the ones that a report names."""
+
+    alive: int
+    late: int
+    gone: int
+    threads: int  # of those that are not gone
+    clocks: int  # of those that are not gone
+
+
 class QueueReport(TypedDict):
     """One queue that something waits in, or that is paused."""
 
@@ -63,7 +74,8 @@ class Report(TypedDict):
 
     at: str  # ISO 8601 in UTC, by the database's clock
     problems: list[Problem]
-    workers: list[WorkerReport]
+    workers: list[WorkerReport]  # at most MOST_WORKERS, by host
+    worker_totals: WorkerTotals
     queues: list[QueueReport]
     jobs: dict[str, int]  # scheduled, paused, broken
     running: int
@@ -101,12 +113,13 @@ def report(
         *_of_workers(workers, jobs["scheduled"], needs_clock=needs_clock),
         *_of_queues(queues, workers, overdue),
         *_of_rows(late, jobs["broken"], unreadable, overdue),
-        *_of_lost(now, running, workers, using),
+        *_of_lost(running, workers),
     ]
     return Report(
         at=now.isoformat(),
         problems=problems,
-        workers=workers,
+        workers=workers[:MOST_WORKERS],
+        worker_totals=_totals(workers),
         queues=queues,
         jobs=jobs,
         running=sum(running.values()),
@@ -150,8 +163,24 @@ def _workers(
             running=running.get(row.id, 0),
             heartbeat_at=row.heartbeat_at.isoformat(),
         )
-        for row in rows[:MOST_WORKERS]
+        for row in rows
     ]
+
+
+def _living(workers: list[WorkerReport]) -> list[WorkerReport]:
+    return [worker for worker in workers if worker["state"] != "gone"]
+
+
+def _totals(workers: list[WorkerReport]) -> WorkerTotals:
+    states = Counter(worker["state"] for worker in workers)
+    living = _living(workers)
+    return WorkerTotals(
+        alive=states["alive"],
+        late=states["late"],
+        gone=states["gone"],
+        threads=sum(worker["threads"] for worker in living),
+        clocks=sum(worker["has_clock"] for worker in living),
+    )
 
 
 def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
@@ -191,7 +220,7 @@ def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
 
 
 def _of_workers(workers: list[WorkerReport], scheduled: int, *, needs_clock: bool) -> Iterable[Problem]:
-    live = [worker for worker in workers if worker["state"] != "gone"]
+    live = _living(workers)
     if not live:
         yield _problem(
             "no_worker",
@@ -206,17 +235,26 @@ def _of_workers(workers: list[WorkerReport], scheduled: int, *, needs_clock: boo
         )
 
 
+# Why what is due waits: where somebody serves its queue, and where nobody does.
+_WHY = ("all threads may be busy", "no live worker serves it")
+_WHY_OF_CELERY = (
+    "all of Celery's workers may be busy",
+    "no worker of Celery's is there, or has executed a run yet",
+)
+
+
 def _of_queues(
     queues: list[QueueReport], workers: list[WorkerReport], overdue: timedelta
 ) -> Iterable[Problem]:
-    live = [worker for worker in workers if worker["state"] != "gone"]
+    live = _living(workers)
     for one in queues:
         oldest = one["oldest_seconds"]
         # What waits in a paused queue does so because somebody wanted it to.
         if one["is_paused"] or oldest is None or oldest <= overdue.total_seconds():
             continue
         is_served = _is_served(one["name"], (worker["queues"] for worker in live))
-        why = "all threads may be busy" if is_served else "no live worker serves it"
+        busy, unserved = _WHY_OF_CELERY if one["name"] in queues_of("celery") else _WHY
+        why = busy if is_served else unserved
         yield _problem(
             "overdue_runs",
             f"queue {one['name']}: {_many(one['due'], 'run is', 'runs are')} due, the oldest for "
@@ -228,6 +266,10 @@ def _of_queues(
 
 
 def _is_served(name: str, queues: Iterable[Sequence[str]]) -> bool:
+    celery = set(queues_of("celery"))
+    if name in celery:
+        # Workers of ours dispatch what waits there; those of Celery's processes have its queues alone.
+        return any(name in served and celery.issuperset(served) for served in queues)
     return any(not served or name in served for served in queues)
 
 
@@ -269,15 +311,8 @@ def _of_rows(late: int, broken: int, unreadable: int, overdue: timedelta) -> Ite
         )
 
 
-def _of_lost(
-    now: datetime, running: dict[str, int], workers: list[WorkerReport], using: str
-) -> Iterable[Problem]:
-    strangers = set(running) - {worker["id"] for worker in workers if worker["state"] != "gone"}
-    if not strangers:
-        return
-    # Those beyond the ones that the report names live, perhaps.
-    live = Worker.objects.using(using).filter(stopped_at__isnull=True, lease_expires_at__gte=now)
-    strangers -= set(live.values_list("pk", flat=True)) if len(workers) >= MOST_WORKERS else set()
+def _of_lost(running: dict[str, int], workers: list[WorkerReport]) -> Iterable[Problem]:
+    strangers = set(running) - {worker["id"] for worker in _living(workers)}
     lost = sum(running[worker_id] for worker_id in strangers)
     if lost:
         yield _problem(

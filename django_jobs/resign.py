@@ -32,8 +32,23 @@ def foreign() -> tuple[list[Job], list[Run]]:
     return jobs, runs
 
 
-def sign(jobs: Sequence[Job], runs: Sequence[Run]) -> None:
-    """Sign jobs and runs with the present key, and let them run."""
+def of_fallbacks() -> tuple[list[Job], list[Run]]:
+    """Return the jobs, and the unfinished runs, whose signature is of a key in SECRET_KEY_FALLBACKS.
+
+    They run, until that key is taken away.
+    """
+    using = jobs_database()
+    jobs = [job for job in Job.objects.using(using).order_by("pk") if _is_of_fallback(job)]
+    runs = Run.objects.using(using).unfinished().order_by("pk").iterator()
+    return jobs, [run for run in runs if _is_of_fallback(run)]
+
+
+def _is_of_fallback(call: Job | Run) -> bool:
+    return call.signature != codec.sign(call.func, call.payload) and not _is_foreign(call)
+
+
+def sign(jobs: Sequence[Job], runs: Sequence[Run], *, release: bool = True) -> None:
+    """Sign jobs and runs with the present key, and let them run, unless `release` is False."""
     using = jobs_database()
     with transaction.atomic(using=using):
         for model, calls in ((Job, jobs), (Run, runs)):
@@ -41,6 +56,8 @@ def sign(jobs: Sequence[Job], runs: Sequence[Run]) -> None:
                 model.objects.using(using).filter(pk=call.pk, payload=call.payload, func=call.func).update(
                     signature=codec.sign(call.func, call.payload)
                 )
+        if not release:
+            return
         # Those that nobody tried yet are not held, and those that are paused stay so.
         held = [run.pk for run in runs if run.state == "broken"]
         for start in range(0, len(held), queue.BATCH):

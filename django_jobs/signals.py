@@ -11,6 +11,8 @@ from typing import Any
 
 from django.dispatch import Signal
 
+from django_jobs.exceptions import JobFailed
+
 # A job row was written, changed or deleted: job_id.
 job_added = Signal()
 job_changed = Signal()
@@ -47,6 +49,12 @@ database_lost = Signal()
 database_back = Signal()
 
 _loggers = {name: logging.getLogger(f"django_jobs.{name}") for name in ("clock", "worker", "manager")}
+# Runs that failed for good have a logger of their own: who sends them elsewhere can leave it out.
+FAILED_LOGGER = "django_jobs.worker.failed"
+_loggers["failed"] = logging.getLogger(FAILED_LOGGER)
+
+
+_LEVELS = {"SUCCESSFUL": logging.INFO, "CANCELLED": logging.INFO, "FAILED": logging.ERROR}
 
 
 def emit(signal: Signal, **event: Any) -> None:
@@ -55,9 +63,14 @@ def emit(signal: Signal, **event: Any) -> None:
         signal.send_robust(sender=None, **event)
 
 
+def _ids(run: Any) -> dict[str, Any]:
+    # As `logs.RunFilter` has them in a run; these lines are written outside of it.
+    return {name: getattr(run, name) for name in ("job_id", "attempt", "queue_name")} | {"run_id": run.id}
+
+
 def _log_run_finished(*, run: Any, outcome: Any, **_: Any) -> None:
-    log = _loggers["worker"]
-    level = logging.INFO if outcome.status in {"SUCCESSFUL", "CANCELLED"} else logging.WARNING
+    log = _loggers["failed" if outcome.status == "FAILED" else "worker"]
+    level = _LEVELS.get(outcome.status, logging.WARNING)
     if not log.isEnabledFor(level):
         return
     seconds = (outcome.finished_at - outcome.started_at).total_seconds()
@@ -70,35 +83,50 @@ def _log_run_finished(*, run: Any, outcome: Any, **_: Any) -> None:
         level,
         "job=%s run=%s status=%s attempt=%s func=%s seconds=%.3f%s",
         run.job_id, run.id, outcome.status, run.attempt, run.func, seconds, more,
+        extra=_ids(run), exc_info=_stored_error(run, outcome) if outcome.status == "FAILED" else None,
     )  # fmt: skip
+
+
+def _stored_error(run: Any, outcome: Any) -> JobFailed | None:
+    """Return an exception that a log shows with the attempt's traceback, which may be another process's."""
+    if not outcome.traceback:
+        return None
+    error = JobFailed(run.job_id, outcome.error, outcome.traceback)
+    error.add_note(outcome.traceback)
+    return error
 
 
 def _log_run_refused(*, run: Any, **_: Any) -> None:
     _loggers["worker"].warning(
         "job=%s run=%s attempt=%s: result refused, the run was given to another worker meanwhile",
-        run.job_id, run.id, run.attempt,
+        run.job_id, run.id, run.attempt, extra=_ids(run),
     )  # fmt: skip
 
 
 def _log_run_rescued(*, job_id: str, run_id: int, worker_id: str, status: str, reason: str, **_: Any) -> None:
-    _loggers["worker"].warning(
-        "job=%s run=%s status=%s: rescued from worker %s: %s", job_id, run_id, status, worker_id, reason
-    )
+    _loggers["failed" if status == "FAILED" else "worker"].log(
+        _LEVELS.get(status, logging.WARNING),
+        "job=%s run=%s status=%s: rescued from worker %s: %s", job_id, run_id, status, worker_id, reason,
+        extra={"job_id": job_id, "run_id": run_id},
+    )  # fmt: skip
 
 
 def _log_run_held(*, run: Any, reason: str, **_: Any) -> None:
-    _loggers["worker"].error("job=%s run=%s waits as broken: %s", run.job_id, run.id, reason)
+    _loggers["worker"].error("job=%s run=%s waits as broken: %s", run.job_id, run.id, reason, extra=_ids(run))
 
 
 def _log_job_broken(*, job_id: str, reason: str, **_: Any) -> None:
-    _loggers["clock"].error("job=%s is broken and does not fire: %s", job_id, reason)
+    _loggers["clock"].error(
+        "job=%s is broken and does not fire: %s", job_id, reason, extra={"job_id": job_id}
+    )
 
 
 def _log_job_fired(*, job_id: str, run_id: int | None, scheduled_at: Any, skipped: str, **_: Any) -> None:
     if skipped:
         _loggers["clock"].warning(
-            "job=%s run=%s status=SKIPPED at=%s: %s", job_id, run_id, scheduled_at, skipped
-        )
+            "job=%s run=%s status=SKIPPED at=%s: %s", job_id, run_id, scheduled_at, skipped,
+            extra={"job_id": job_id, "run_id": run_id or ""},
+        )  # fmt: skip
     else:
         _loggers["clock"].debug("job=%s run=%s fired at=%s", job_id, run_id, scheduled_at)
 

@@ -1,16 +1,21 @@
+import ast
 import contextlib
+import re
 import sqlite3
 import sys
+from pathlib import Path
 
 import pytest
 from django.core.checks import Tags, run_checks
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from django_jobs import checks, functions, job
+from django_jobs import checks, conf, functions, job
 from tests.engines import celery_apps
 
 pytestmark = pytest.mark.django_db
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 def ids(found):
@@ -92,7 +97,7 @@ WAL = "PRAGMA journal_mode=WAL;"
         ({"init_command": f"PRAGMA foreign_keys=1; {WAL}", "transaction_mode": "IMMEDIATE"}, []),
     ],
 )
-def test_sqlite_that_is_not_set_up_for_several_processes_is_a_warning(database, tmp_path, options, lacks):
+def test_sqlite_that_is_not_set_up_for_more_than_one_writer_is_a_warning(database, tmp_path, options, lacks):
     database("sqlite", NAME=tmp_path / "none.sqlite3", OPTIONS=options)
 
     found = checks.check_sqlite()
@@ -119,11 +124,20 @@ def test_other_databases_have_no_modes_to_choose(database):
     assert checks.check_sqlite() == []
 
 
-def test_sqlites_modes_are_a_question_of_a_deploy(database, tmp_path):
+def test_sqlites_modes_are_a_question_without_a_deploy_too(database, tmp_path):
     database("sqlite", NAME=str(tmp_path / "none.sqlite3"), OPTIONS={})
 
-    assert "django_jobs.W002" not in ids(run_checks(tags=[Tags.compatibility]))
-    assert "django_jobs.W002" in ids(run_checks(tags=[Tags.compatibility], include_deployment_checks=True))
+    assert "django_jobs.W002" in ids(run_checks(tags=[Tags.compatibility]))
+
+
+def test_the_options_of_the_readme_are_those_that_the_check_wants(database, tmp_path):
+    (text,) = re.findall(
+        r'^DATABASES\["default"\]\["OPTIONS"\] = ({.*?^})', README.read_text(), re.MULTILINE | re.DOTALL
+    )
+
+    database("sqlite", NAME=str(tmp_path / "none.sqlite3"), OPTIONS=ast.literal_eval(text))
+
+    assert checks.check_sqlite() == []
 
 
 def test_migrations_that_are_not_applied_are_named(monkeypatch):
@@ -218,9 +232,21 @@ def test_fewer_threads_need_a_smaller_pool(database, settings):
     assert checks.check_pool() == []
 
 
+def test_threads_of_executors_need_connections_of_the_pool_too(database, settings):
+    database("postgresql", OPTIONS={"pool": {"max_size": 16}})
+    path = "concurrent.futures.ThreadPoolExecutor"
+    settings.DJANGO_JOBS = {"ENGINES": {"a": path, "b": path, "c": "processes"}, "EXECUTOR_RUNS": 3}
+
+    (found,) = checks.check_pool()
+
+    assert "a process with 13 threads takes up to 19" in found.msg
+
+
 def test_a_pooler_in_transaction_mode_is_a_warning_until_somebody_chose_how_long_to_wait(database, settings):
     database("postgresql", DISABLE_SERVER_SIDE_CURSORS=True)
-    assert ids(checks.check_pooler()) == ["django_jobs.W006"]
+    (found,) = checks.check_pooler()
+    assert found.id == "django_jobs.W006"
+    assert f"every {conf.JobsSettings().POLL_SECONDS} seconds" in found.msg
 
     settings.DJANGO_JOBS = {"POLL_SECONDS": 1}
     assert checks.check_pooler() == []

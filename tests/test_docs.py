@@ -352,6 +352,13 @@ def anchors(page):
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
+@each_page
+def test_the_tables_of_a_page_are_whole(page):
+    # A row after an empty line begins no table: its line would be shown as it is written.
+    for first, second in re.findall(r"(?<=\n)\n(\|.*)\n(.*)", prose(page)):
+        assert re.fullmatch(r"(\| *:?-+:? *)+\|", second), first
+
+
 def test_the_index_links_every_page():
     index = (DOCS / "index.md").read_text()
 

@@ -205,3 +205,33 @@ def test_of_more_workers_than_are_named_none_is_taken_for_lost(make_worker, make
     (problem,) = health.report()["problems"]
 
     assert (problem["code"], problem["count"]) == ("lost_runs", 1)
+
+
+def test_what_is_beyond_the_workers_that_are_named_counts_all_the_same(make_worker, monkeypatch):
+    monkeypatch.setattr(health, "MOST_WORKERS", 1)
+    make_worker(host="a", threads=2)
+    make_worker(host="b", threads=3, has_clock=True)
+
+    report = health.report()
+
+    assert report["problems"] == []
+    assert [worker["host"] for worker in report["workers"]] == ["a"]
+    assert report["worker_totals"] == {"alive": 2, "late": 0, "gone": 0, "threads": 5, "clocks": 1}
+
+
+@pytest.mark.parametrize(
+    ("queues", "reason"),
+    [
+        ([], "no worker of Celery's is there, or has executed a run yet"),
+        (["reports"], "no worker of Celery's is there, or has executed a run yet"),
+        (["mail", "bulk"], "all of Celery's workers may be busy"),
+    ],
+)
+def test_a_queue_of_celerys_is_served_by_celerys_workers_only(
+    well, make_worker, make_run, settings, queues, reason
+):
+    settings.DJANGO_JOBS = {"ENGINES": {"mail": "celery", "bulk": "celery"}}
+    make_worker(queues=queues)
+    make_run(run_after=ago(minutes=6), queue_name="mail")
+
+    assert text("overdue_runs").endswith(f": {reason}")

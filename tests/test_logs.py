@@ -5,11 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from django_jobs import Retry, signals
 from django_jobs.logs import RunFilter
+from django_jobs.models import Run
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +60,64 @@ def test_what_a_record_was_given_stays(lines):
     logging.getLogger("shop").info("its own", extra={"job_id": "mine"})
 
     assert lines == [("its own", "mine", "", "", "")]
+
+
+@pytest.fixture
+def records():
+    """Records of our own loggers, with what the filter put on them."""
+    kept = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            kept.append(record)
+
+    handler = Handler()
+    handler.addFilter(RunFilter())
+    logger = logging.getLogger("django_jobs")
+    logger.addHandler(handler)
+    yield kept
+    logger.removeHandler(handler)
+
+
+@pytest.mark.django_db
+def test_a_run_that_failed_for_good_is_an_error_with_its_traceback_and_its_ids(
+    records, manager, probes, jobs
+):
+    manager.using(queue_name="mail").add_immediate_job(probes.fail, "no bank", job_id="charge")
+    jobs.drain()
+
+    (record,) = [record for record in records if "status=FAILED" in record.getMessage()]
+    run = Run.objects.get()
+
+    assert (record.levelname, record.name) == ("ERROR", "django_jobs.worker.failed")
+    assert (record.job_id, record.run_id, record.attempt, record.queue_name) == ("charge", run.pk, 1, "mail")
+    text = logging.Formatter().format(record)
+    assert "raise ValueError(message)\nValueError: no bank" in text
+    assert ", in fail\n" in text
+
+
+@pytest.mark.django_db
+def test_an_attempt_that_is_tried_again_is_a_warning_with_its_ids(records, manager, probes, jobs):
+    manager.using(retry=Retry(max_attempts=2, delay=timedelta(hours=1))).add_immediate_job(
+        probes.fail, job_id="charge"
+    )
+    jobs.drain()
+
+    (record,) = [record for record in records if "status=READY" in record.getMessage()]
+
+    assert (record.levelname, record.job_id, record.exc_info) == ("WARNING", "charge", None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("status", "level"), [("READY", "WARNING"), ("FAILED", "ERROR")])
+def test_a_rescue_that_ends_a_run_is_an_error(records, status, level):
+    signals.emit(
+        signals.run_rescued, job_id="charge", run_id=7, worker_id="w", status=status, reason="it died"
+    )
+
+    (record,) = records
+
+    assert (record.levelname, record.job_id, record.run_id, record.attempt) == (level, "charge", 7, "")
 
 
 @pytest.mark.django_db(transaction=True)

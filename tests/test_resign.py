@@ -4,7 +4,7 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 
-from django_jobs import resign
+from django_jobs import codec, resign
 from django_jobs.models import Job, Run
 
 pytestmark = pytest.mark.django_db
@@ -81,3 +81,25 @@ def test_it_says_when_there_is_nothing_to_sign(make_job):
     make_job()
 
     assert call("resign", "--yes") == "Nothing waits for a signature.\n"
+
+
+def test_what_a_fallback_has_signed_is_signed_anew_before_that_key_goes(settings, make_job, make_run):
+    old = settings.SECRET_KEY
+    make_job(id="recurring")
+    make_run(job_id="waits", run_after=None, error="ValueError: held by somebody")
+    make_run(job_id="runs", status="RUNNING")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another project's", []
+    make_run(job_id="foreign")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [old]
+    make_job(id="own")
+
+    assert call("resign", "--fallbacks", "--yes").endswith("Signed 1 jobs and 2 runs.\n")
+
+    settings.SECRET_KEY_FALLBACKS = []
+    jobs, runs = resign.foreign()
+    assert [job.pk for job in jobs] == []
+    assert [run.job_id for run in runs] == ["foreign"]
+    running = Run.objects.get(job_id="runs")
+    codec.verify(running.func, running.payload, running.signature)
+    assert Run.objects.get(job_id="waits").run_after is None
+    assert call("resign", "--fallbacks", "--yes") == "Nothing is signed with a key of SECRET_KEY_FALLBACKS.\n"

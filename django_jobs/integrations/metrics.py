@@ -164,13 +164,11 @@ def _add_report(families: dict[str, Any], report: health.Report, queues: set[str
     families["django_jobs_running_runs"].add_metric([], report["running"])
     for status, count in report["jobs"].items():
         families["django_jobs_jobs"].add_metric([status], count)
-    workers = report["workers"]
-    for state in ("alive", "late", "gone"):
-        found = sum(worker["state"] == state for worker in workers)
+    totals = report["worker_totals"]
+    for state, found in (("alive", totals["alive"]), ("late", totals["late"]), ("gone", totals["gone"])):
         families["django_jobs_workers"].add_metric([state], found)
-    living = [worker for worker in workers if worker["state"] != "gone"]
-    families["django_jobs_worker_threads"].add_metric([], sum(worker["threads"] for worker in living))
-    families["django_jobs_clocks"].add_metric([], sum(worker["has_clock"] for worker in living))
+    families["django_jobs_worker_threads"].add_metric([], totals["threads"])
+    families["django_jobs_clocks"].add_metric([], totals["clocks"])
     problems = {problem["code"] for problem in report["problems"]}
     for code in health.CODES:
         families["django_jobs_problem"].add_metric([code], code in problems)

@@ -10,6 +10,7 @@ from django_jobs import observers, signals
 try:
     import sentry_sdk
     from sentry_sdk.integrations import Integration
+    from sentry_sdk.integrations.logging import ignore_logger
     from sentry_sdk.tracing import TransactionSource
     from sentry_sdk.utils import event_from_exception
 except ImportError as missing:
@@ -48,6 +49,8 @@ class DjangoJobsIntegration(Integration):
     def setup_once() -> None:
         """Have runs observed; Sentry calls it once per process."""
         observers.install(_observer)
+        # Each failure is an event of ours already, with its own exception.
+        ignore_logger(signals.FAILED_LOGGER)
         for signal, receiver in (
             (signals.run_started, _check_in_at_start),
             (signals.run_finished, _check_in_at_end),

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
@@ -110,13 +110,23 @@ def _crontab(trigger: CronTrigger) -> str | None:
     fields = {field.name: str(field) for field in trigger.fields}
     if (fields["second"], fields["year"], fields["week"]) != ("0", "*", "*"):
         return None
-    weekdays = fields["day_of_week"]
-    if "/" in weekdays and weekdays[0] != "*":
+    weekdays = _weekdays(trigger)
+    if weekdays != "*" and fields["day"] != "*":
+        # APScheduler wants both to fit, crontab one of them.
         return None
-    if "/" not in weekdays:
-        # APScheduler's 0 is Monday, cron's is Sunday.
-        weekdays = re.sub(r"\d", lambda digit: _WEEKDAYS[int(digit[0])], weekdays)
     if re.search(r"[a-z]", fields["day"]):
         # "last", "2nd fri": crontab has no words for them.
         return None
     return " ".join([fields["minute"], fields["hour"], fields["day"], fields["month"], weekdays])
+
+
+def _weekdays(trigger: CronTrigger) -> str:
+    (field,) = (field for field in trigger.fields if field.name == "day_of_week")
+    text = str(field)
+    if re.search(r"/|-(sun|6)", text):
+        # Steps begin on Monday here and on Sunday in crontab, where it ends no range either.
+        week = (datetime(2024, 1, day, tzinfo=UTC) for day in range(1, 8))  # the first is a Monday
+        fitting = [_WEEKDAYS[day.weekday()] for day in week if field.get_next_value(day) == day.weekday()]
+        return "*" if len(fitting) == len(_WEEKDAYS) else ",".join(fitting)
+    # APScheduler's 0 is Monday, cron's is Sunday.
+    return re.sub(r"\d", lambda digit: _WEEKDAYS[int(digit[0])], text)

@@ -9,6 +9,7 @@ from apscheduler.triggers.combining import AndTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from django.utils import timezone
+from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.transport import Transport
 
 from django_jobs import Retry, observers, queue, triggers
@@ -65,6 +66,16 @@ def execute_all():
     with inline_worker(jobs_database()) as worker:
         while run := worker.next_due():
             worker.execute(run)
+
+
+@pytest.mark.django_db
+def test_the_log_of_a_failure_is_no_second_event(sent, manager, probes):
+    kept = sent(integrations=[DjangoJobsIntegration(), LoggingIntegration()])
+    manager.add_immediate_job(probes.fail)
+    execute_all()
+
+    (event,) = kept.of("event")
+    assert event["exception"]["values"][-1]["mechanism"]["type"] == "django_jobs"
 
 
 @pytest.mark.django_db
@@ -253,6 +264,13 @@ PARIS = ZoneInfo("Europe/Paris")
         # Either of two days: crontab could say it, a combined trigger does not say what it was made of.
         (triggers.crontab("0 9 1 * 0"), None),
         (CronTrigger(day_of_week="0-4", hour=9, minute=0), "0 9 * * mon-fri"),
+        # A crontab fires where one of them fits.
+        (CronTrigger(day="1-7", day_of_week="mon", hour=9), None),
+        (CronTrigger(day="*/2", day_of_week="mon", hour=9), None),
+        (CronTrigger(day="1-7", day_of_week="0-6", hour=9), "0 9 1-7 * *"),
+        (CronTrigger(day_of_week="*/2", hour=9), "0 9 * * mon,wed,fri,sun"),
+        (CronTrigger(day_of_week="1-5/2,sun", hour=9), "0 9 * * tue,thu,sat,sun"),
+        (CronTrigger(day_of_week="fri-sun", hour=9), "0 9 * * fri,sat,sun"),
         (CronTrigger(day="last", hour=9, minute=0), None),
         (CronTrigger(second=30), None),
         (IntervalTrigger(seconds=30), None),

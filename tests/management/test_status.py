@@ -49,5 +49,5 @@ def test_the_limit_and_the_clock_can_be_said(jobs, make_worker, make_run):
 def test_json_is_the_report(jobs):
     said = json.loads(jobs("status", "--json").out.getvalue())
 
-    assert set(said) == {"at", "problems", "workers", "queues", "jobs", "running"}
+    assert set(said) == {"at", "problems", "workers", "worker_totals", "queues", "jobs", "running"}
     assert [problem["code"] for problem in said["problems"]] == ["no_worker", "no_clock"]

@@ -14,6 +14,7 @@ import yaml
 
 from django_jobs.conf import JobsSettings
 from django_jobs.models import Run, Worker
+from django_jobs.supervisor import STOP_MARGIN_SECONDS
 from tests.startup.test_servers import answers, live, port, post_ingest  # noqa: F401 - a fixture among them
 
 # Each starts several programs.
@@ -290,6 +291,9 @@ def test_every_file_gives_running_work_longer_than_jobs_do():
     seconds = [int(unit["TimeoutStopSec"]) for unit in units]
     seconds += [int(service["stop_grace_period"].removesuffix("s")) for service in services]
     assert all(given > gunicorn["graceful_timeout"] for given in seconds)
+    runjobs = [int(unit["TimeoutStopSec"]) for unit in units if "runjobs" in unit["ExecStart"]]
+    runjobs += [int(compose()["services"]["jobs"]["stop_grace_period"].removesuffix("s"))]
+    assert all(given > 2 * limit + STOP_MARGIN_SECONDS for given in runjobs)
     assert gunicorn["graceful_timeout"] > limit
     assert int(uwsgi["uwsgi"]["worker-reload-mercy"]) > limit
 

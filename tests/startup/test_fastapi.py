@@ -109,6 +109,7 @@ def test_with_autostart_off_the_application_only_adds(api):
     assert not Worker.objects.exists()
     assert Run.objects.get().status == "READY"
     assert call(process, f"/jobs/{added['job_id']}", "DELETE") == (200, {"cancelled": True})
+    assert call(process, f"/jobs/{added['job_id']}/result")[0] == 409
 
 
 def test_the_lifespan_starts_a_worker_where_nothing_starts_by_itself(api, until, tmp_path):

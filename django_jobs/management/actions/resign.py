@@ -27,26 +27,35 @@ class Resign(Action):
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
         """See `manage.py jobs resign --help`."""
+        parser.add_argument(
+            "--fallbacks",
+            action="store_true",
+            help="Sign what a key in SECRET_KEY_FALLBACKS has signed, and nothing else: before that key is removed.",
+        )
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
     def run(self, options: dict[str, Any]) -> None:
         """Sign them."""
-        jobs, runs = resign.foreign()
+        of_fallbacks = options["fallbacks"]
+        jobs, runs = resign.of_fallbacks() if of_fallbacks else resign.foreign()
         for call in (*jobs, *runs):
             self.terminal.say(safe(f"  {call.func}  ({getattr(call, 'job_id', None) or call.pk})"))
-        question = f"Sign {len(jobs)} jobs and {len(runs)} runs with this project's key, and let them run?"
+        let_run = "" if of_fallbacks else ", and let them run"
+        question = f"Sign {len(jobs)} jobs and {len(runs)} runs with this project's key{let_run}?"
         is_sure = not (jobs or runs) or self._confirmed(question, is_sure=options["yes"])
         if is_sure and (jobs or runs):
-            resign.sign(jobs, runs)
+            resign.sign(jobs, runs, release=not of_fallbacks)
         self.terminal.json({
             "jobs": [job.pk for job in jobs], "runs": [run.pk for run in runs], "signed": is_sure
         })  # fmt: skip
-        if not jobs and not runs:
-            self.terminal.say("Nothing waits for a signature.")
-        elif is_sure:
-            self.terminal.say(f"Signed {len(jobs)} jobs and {len(runs)} runs.", "SUCCESS")
-        else:
+        if not is_sure:
             self.terminal.say("Nothing was changed.")
+        elif jobs or runs:
+            self.terminal.say(f"Signed {len(jobs)} jobs and {len(runs)} runs.", "SUCCESS")
+        elif of_fallbacks:
+            self.terminal.say("Nothing is signed with a key of SECRET_KEY_FALLBACKS.")
+        else:
+            self.terminal.say("Nothing waits for a signature.")
 
     def _confirmed(self, question: str, *, is_sure: bool) -> bool:
         try:

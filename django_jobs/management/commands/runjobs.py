@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError
 
-from django_jobs import checks, signals
+from django_jobs import signals
 from django_jobs.conf import jobs_settings
 from django_jobs.manager import get_job_manager
 from django_jobs.service import Service
@@ -104,10 +104,6 @@ class Command(BaseCommand):
                 f"{'' if processes == 1 else 'es'}; stop with Ctrl-C."
             )
             self.stdout.flush()
-        if processes > 1:
-            # What `check --deploy` would say; here there are several processes.
-            for found in checks.check_sqlite():
-                self.stderr.write(self.style.WARNING(f"runjobs: {found.msg} {found.hint}"))
         code = Supervisor(
             own_command(),
             processes,
