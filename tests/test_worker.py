@@ -11,12 +11,12 @@ import pytest
 from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
-from django_jobs import Retry, processes, queue, runner, wakeup
+from django_jobs import Retry, processes, queue, runner, signals, wakeup
 from django_jobs import service as service_module
 from django_jobs import worker as worker_module
 from django_jobs.declarations import Declaring
 from django_jobs.exceptions import JobCancelled, JobFailed
-from django_jobs.models import Run, Worker
+from django_jobs.models import Job, Run, Worker
 from tests.probes.models import Mark
 
 
@@ -50,14 +50,18 @@ def test_a_job_of_a_rolled_back_transaction_never_was(serve, manager, probes):
 
     with transaction.atomic():
         manager.add_immediate_job(probes.mark)
+        manager.add_recurring_job(probes.mark, 5)
         transaction.set_rollback(True)
     with transaction.atomic():
-        manager.add_immediate_job(probes.mark, "committed", job_id="c")
-        assert not probes.began.is_set()
+        manager.add_immediate_job(probes.wait_for_go, job_id="c")
+        # One that did not wait for the commit would begin within milliseconds.
+        assert not probes.began.wait(0.2)
 
-    manager.wait("c", 10)
+    probes.go_on.set()
+    assert manager.wait("c", 10) == "gone on"
     assert [run.job_id for run in Run.objects.all()] == ["c"]
-    assert [mark.text for mark in Mark.objects.all()] == ["committed"]
+    assert not Job.objects.exists()
+    assert not Mark.objects.exists()
 
 
 def test_a_failing_job_keeps_its_error_and_traceback(serve, manager, probes):
@@ -610,9 +614,27 @@ def test_shutdown_tells_functions_at_its_limit_and_hands_their_runs_back(serve, 
     assert (run.status, run.attempt, run.worker_id) == ("READY", 0, "")
 
 
-def test_a_function_that_does_not_listen_is_handed_back_and_its_result_refused(
-    serve, manager, probes, settings, until
+def test_a_result_of_a_run_that_another_worker_has_by_now_is_refused(
+    serve, manager, probes, make_worker, monkeypatch, until
 ):
+    refused = []
+    monkeypatch.setattr(signals.run_refused, "receivers", [])
+    signals.run_refused.connect(lambda run, **_: refused.append(run.id), weak=False)
+    serve()
+    manager.add_immediate_job(probes.wait_for_go, 20)
+    assert probes.began.wait(10)
+    other = make_worker()
+
+    Run.objects.update(worker_id=other.id)
+    probes.go_on.set()
+
+    until(lambda: refused)
+    run = Run.objects.get()
+    assert refused == [run.id]
+    assert (run.status, run.worker_id, run.result) == ("RUNNING", other.id, None)
+
+
+def test_a_function_that_does_not_listen_is_handed_back(serve, manager, probes, settings):
     settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0.1}
     serve()
     manager.add_immediate_job(probes.wait_for_go, 20)
@@ -620,8 +642,7 @@ def test_a_function_that_does_not_listen_is_handed_back_and_its_result_refused(
 
     manager.shutdown()
 
-    assert Run.objects.get().status == "READY"
-    probes.go_on.set()
+    assert Run.objects.get().attempt == 0
     assert Run.objects.get().status == "READY"
 
 

@@ -73,3 +73,8 @@ def test_gunicorn_with_preload_starts_a_manager_in_each_process_that_serves_and_
     pids = {line["pid"] for line in ledger.lines("began")}
     assert process.pid not in pids
     assert process.pid not in set(Worker.objects.values_list("pid", flat=True))
+    assert "Warning" not in process.log.read_text()
+    process.terminate()
+    assert process.wait(40) == 0, process.log.read_text()
+    assert not Worker.objects.filter(stopped_at__isnull=True).exists()
+    assert not Worker.objects.filter(was_lost=True).exists()
