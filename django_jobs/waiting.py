@@ -173,7 +173,7 @@ def _state(job_id: str, using: str) -> str:
     if run.status == Status.RUNNING:
         return f"it runs in {run.worker_id}, and goes on"
     if run.run_after is None:
-        return "it is held, paused or broken"
+        return f"it is broken: {run.error}" if run.state == "broken" else "it is paused"
     if run.run_after > timezone.now():
         return f"it is to begin at {run.run_after.isoformat()}"
     queue = f"it waits in the queue {run.queue_name!r}"

@@ -828,10 +828,14 @@ def test_wait_gives_up_in_time_and_says_what_the_job_waits_for(manager, probes, 
     ("fields", "words"),
     [
         ({"status": "RUNNING", "worker_id": "w"}, "it runs in w, and goes on"),
-        ({"run_after": None}, "it is held, paused or broken"),
+        ({"run_after": None}, "it is paused"),
+        (
+            {"run_after": None, "error": "BadPayload: signed elsewhere"},
+            "it is broken: BadPayload: signed elsewhere",
+        ),
         ({"run_after": datetime(2100, 1, 1, tzinfo=UTC)}, "it is to begin at 2100-01-01T00:00:00+00:00"),
     ],
-    ids=["running", "held", "deferred"],
+    ids=["running", "paused", "broken", "deferred"],
 )
 def test_wait_says_where_a_run_stands(manager, make_run, fields, words):
     make_run(job_id="x", **fields)
@@ -859,11 +863,11 @@ def test_wait_does_not_take_the_result_of_an_earlier_job_of_the_same_id(manager,
     manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(hours=1), job_id="report")
 
     with pytest.raises(TimeoutError):
-        manager.wait("report", 0.05)
+        manager.wait("report", 0)
 
     manager.run_job("report")
     with pytest.raises(TimeoutError):
-        manager.wait("report", 0.05)
+        manager.wait("report", 0)
     Run.objects.filter(status="READY").update(status="SUCCESSFUL", attempt=1, result="2")
     assert manager.wait("report", 0) == 2
 
@@ -901,7 +905,7 @@ def test_wait_is_for_the_run_beside_which_a_firing_was_skipped(manager, make_job
     }  # fmt: skip
     make_run(**skipped)
     with pytest.raises(TimeoutError):
-        manager.wait("r", 0.05)
+        manager.wait("r", 0)
     watch = waiting._Watch("r", "default")
     assert watch.ended_run() is None
 
