@@ -17,7 +17,8 @@ def copied(settings, make_job, make_run):
     settings.SECRET_KEY = "another project's"
     make_job(id="foreign", broken_reason="signed elsewhere")
     make_run(job_id="tried", run_after=None, error="BadPayload: signed elsewhere")
-    make_run(job_id="paused", run_after=None)
+    # While it waited for its retry, which left an error.
+    make_run(job_id="paused", run_after=None, held_run_after="2030-01-01T00:00:00Z", error="ValueError: no")
     make_run(job_id="over", status="SUCCESSFUL")
     settings.SECRET_KEY = key
     make_job(id="own")
