@@ -38,8 +38,8 @@ class DashboardAdmin(_ModelAdmin):
         css = {"all": ["django_jobs/admin.css", "django_jobs/dashboard.css"]}
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Allow it to those who may view runs."""
-        return request.user.has_perm("django_jobs.view_run")
+        """Allow it to those who may view runs; who may change them may."""
+        return any(request.user.has_perm(f"django_jobs.{name}_run") for name in ("view", "change"))
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Refuse: there are no rows."""

@@ -131,6 +131,8 @@ class SteeredAdmin(_ModelAdmin):
         obj = kwargs.get("obj")
         if obj is not None:
             names = [name for name in self.fitting(obj) if self.may_press(request, name)]
+            # A button that would only say why not is none.
+            context["show_delete"] = not self.why_not_deleted(obj)
             context["steering"] = [self._button(request, obj, name) for name in names]
         return super().render_change_form(request, context, *args, **kwargs)
 

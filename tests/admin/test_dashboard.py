@@ -221,6 +221,11 @@ def test_errors_show_the_exception_the_count_and_the_newest_run(root, make_run):
     assert re.search(rf"ValueError tests\.probes\.jobs:nothing ValueError: no again 2 .* {run.pk} ", page)
 
 
+def test_who_may_change_runs_may_see_it(client_of):
+    assert client_of("change_run").get(URL).status_code == 200
+    assert client_of("view_job").get(URL).status_code == 403
+
+
 def test_functions_lead_to_their_own_runs(root, tally, make_run):
     run = make_run(func="shop.jobs:give", status="FAILED")
     make_run(func="shop.jobs:give_up", status="FAILED")

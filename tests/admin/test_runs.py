@@ -673,6 +673,22 @@ def test_an_unfinished_run_is_not_deleted_on_its_own_page(root, page_url, make_r
     assert Run.objects.filter(pk=run.pk).exists()
 
 
+def test_deleting_is_offered_where_it_can_be_done(root, page_url, make_run, make_job):
+    runs = [make_run(), make_run(status=Status.RUNNING), make_run(status=Status.FAILED)]
+    jobs = [make_job(declared={}), make_job()]
+
+    offered = ["deletelink" in root.get(page_url(row)).content.decode() for row in (*runs, *jobs)]
+
+    assert offered == [False, False, True, False, True]
+
+
+def test_an_empty_list_says_whether_there_is_no_run_or_none_that_matches(root, list_url, make_run):
+    assert "There is no run yet." in root.get(list_url("run")).content.decode()
+    assert "No run here matches." in root.get(list_url("run", status="FAILED")).content.decode()
+    run = make_run()
+    assert "No run here matches." in root.get(list_url("run", before=run.pk)).content.decode()
+
+
 def test_a_finished_run_is_deleted_on_its_own_page(root, page_url, make_run, logged):
     run = make_run(status=Status.FAILED)
 

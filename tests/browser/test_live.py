@@ -363,6 +363,33 @@ def test_a_page_that_nobody_looks_at_asks_nothing(page, make_run, state):
     expect(page.locator("#result_list")).to_contain_text("meanwhile")
 
 
+def test_news_that_came_just_before_a_page_was_hidden_are_shown_when_it_is_seen_again(page, make_run, state):
+    page.goto("/admin/django_jobs/run/")
+    expect(state(page)).to_have_text("Live, every few seconds")
+    # Hidden as the news come, and seen again once they were not fetched.
+    page.evaluate("""() => {
+        const ask = window.fetch;
+        const hide = (isHidden) => {
+            Object.defineProperty(document, "hidden", {value: isHidden, configurable: true});
+            document.dispatchEvent(new Event("visibilitychange"));
+        };
+        window.fetch = async (url, ...more) => {
+            const response = await ask(url, ...more);
+            if (String(url).includes("/changes/")) {
+                return response;
+            }
+            window.fetch = ask;
+            hide(true);
+            setTimeout(() => hide(false), 500);
+            return response;
+        };
+    }""")
+
+    make_run(job_id="meanwhile")
+
+    expect(page.locator("#result_list")).to_contain_text("meanwhile", timeout=15_000)
+
+
 def test_who_is_logged_out_is_told_and_the_page_stops(page, state, watch):
     page.goto("/admin/django_jobs/run/")
     expect(state(page)).to_have_text("Live, every few seconds")

@@ -332,7 +332,7 @@
             });
             this.toggle.addEventListener("click", () => this.pause(!this.isPaused));
             // Rows are chosen by a box, and all of them or none by boxes and links.
-            for (const name of ["change", "click"]) {
+            for (const name of ["change", "click", "visibilitychange"]) {
                 document.addEventListener(name, () => this.follow());
             }
             box.hidden = false;
@@ -361,7 +361,7 @@
             }
         }
 
-        /* Rest while rows are chosen: those might be gone with the next refresh. */
+        /* Rest while rows are chosen, which might be gone with the next refresh, or nobody looks. */
         follow() {
             if (this.isWaiting && !isAnyChosen()) {
                 this.isWaiting = false;
@@ -413,7 +413,7 @@
 
         async refresh() {
             this.timer = 0;
-            if (!this.isLive() || this.mustWait()) {
+            if (this.mustWait()) {
                 return;
             }
             this.isRefreshing = true;
@@ -439,7 +439,7 @@
         }
 
         mustWait() {
-            this.isWaiting = isAnyChosen();
+            this.isWaiting = !this.isLive() || isAnyChosen();
             return this.isWaiting;
         }
 
@@ -458,7 +458,7 @@
                 throw new Error(`${response.status} from ${url}`);
             }
             const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-            if (!this.isLive() || this.mustWait()) {
+            if (this.mustWait()) {
                 return;
             }
             const focused = document.activeElement;
