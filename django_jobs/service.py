@@ -117,8 +117,10 @@ class Service:
 
     def _undo(self, error: RuntimeError) -> None:
         """Stop what had begun: half a process would claim without a heartbeat, or beat and do nothing."""
+        settings = jobs_settings()
         with self._lock:
-            self._stop_all(0.0)
+            # Something may have been claimed already, and nobody may extend its lease.
+            self._stop_all(min(settings.SHUTDOWN_SECONDS, settings.LEASE_SECONDS / 2))
         connections.give_back()
         if not self.failure:
             logger.error("nothing is executed here, for what does it could not be started: %s", error)
