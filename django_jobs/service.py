@@ -14,7 +14,7 @@ from django_jobs.celery_engine.dispatcher import Dispatcher
 from django_jobs.clock import Clock
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.declarations import Declaring
-from django_jobs.keeper import Keeper, rescue_gone
+from django_jobs.keeper import Keeper, rescue_at_start
 from django_jobs.models import jobs_database, missing_tables
 from django_jobs.worker import Worker
 
@@ -129,7 +129,7 @@ class Service:
     def _start_all(self, using: str) -> None:
         settings = jobs_settings()
         # Before anything is claimed: what this host's last process left goes first.
-        rescue_gone(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
+        rescue_at_start(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
         ears = wakeup.Ears(using)
         clock: Clock | None = None
         if self._wants_clock:
