@@ -9,9 +9,11 @@ import logging
 import math
 import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
+from django.db.models import Exists, OuterRef
 
 from django_jobs import connections, history, processes, queue, steering, wakeup
 from django_jobs.conf import jobs_settings
@@ -67,8 +69,7 @@ class Keeper:
         self._offset: float | None = None
         # Monotonic: until then an ended lease says nothing.
         self._unsteady_until = 0.0
-        # What everybody alive needs for another heartbeat, also those that wait to ask the database again.
-        self._settle_seconds = max(self._lease_seconds, 2 * Outage.LONGEST_DELAY)
+        self._settle_seconds = _settle_seconds(self._lease_seconds)
         self._pruner = history.Pruner(self._using)
         self._thread = threading.Thread(target=self._serve, name="django_jobs-keeper", daemon=True)
 
@@ -245,19 +246,31 @@ class Keeper:
                 self._worker.stop_run(run_id, "cancelled")
 
 
-def rescue_gone(now: datetime, *, using: str, max_rescues: int) -> None:
-    """Take the runs of ended processes of this machine from them.
+def rescue_at_start(now: datetime, *, using: str, max_rescues: int) -> None:
+    """Take their runs from ended processes of this machine, and from who has been silent for too long.
 
-    Not those of ended leases: the database may have been away for all until now.
+    An ended lease alone is no death: the database may have been away for all until now. But where another
+    process registered after that, and long enough ago, it was there, and who lives has said so since.
 
     Args:
         now: By the database's clock.
         using: Alias of the database.
         max_rescues: A run whose workers died more often than this is FAILED.
     """
-    here = WorkerRow.objects.using(using).filter(host=processes.host(), stopped_at__isnull=True)
-    gone = [row.pk for row in here.only("process_key") if processes.is_gone(row.process_key)]
+    workers = WorkerRow.objects.using(using)
+    open_rows = workers.filter(stopped_at__isnull=True)
+    here = open_rows.filter(host=processes.host()).only("process_key")
+    gone = [row.pk for row in here if processes.is_gone(row.process_key)]
+    since = now - timedelta(seconds=_settle_seconds(jobs_settings().LEASE_SECONDS))
+    witnesses = workers.filter(started_at__gt=OuterRef("lease_expires_at"), started_at__lt=since)
+    silent = open_rows.filter(Exists(witnesses), lease_expires_at__lt=now)
+    gone.extend(silent.values_list("pk", flat=True))
     _rescue(now, gone, using=using, max_rescues=max_rescues, leases=False)
+
+
+def _settle_seconds(lease_seconds: float) -> float:
+    """Return what everybody alive needs for another heartbeat, also who waits to ask the database again."""
+    return max(lease_seconds, 2 * Outage.LONGEST_DELAY)
 
 
 def _rescue(now: datetime, gone: list[str], *, using: str, max_rescues: int, leases: bool) -> None:

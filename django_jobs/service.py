@@ -14,7 +14,7 @@ from django_jobs.celery_engine.dispatcher import Dispatcher
 from django_jobs.clock import Clock
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.declarations import Declaring
-from django_jobs.keeper import Keeper, rescue_gone
+from django_jobs.keeper import Keeper, rescue_at_start
 from django_jobs.models import jobs_database, missing_tables
 from django_jobs.worker import Worker
 
@@ -117,8 +117,10 @@ class Service:
 
     def _undo(self, error: RuntimeError) -> None:
         """Stop what had begun: half a process would claim without a heartbeat, or beat and do nothing."""
+        settings = jobs_settings()
         with self._lock:
-            self._stop_all(0.0)
+            # Something may have been claimed already, and nobody may extend its lease.
+            self._stop_all(min(settings.SHUTDOWN_SECONDS, settings.LEASE_SECONDS / 2))
         connections.give_back()
         if not self.failure:
             logger.error("nothing is executed here, for what does it could not be started: %s", error)
@@ -127,7 +129,7 @@ class Service:
     def _start_all(self, using: str) -> None:
         settings = jobs_settings()
         # Before anything is claimed: what this host's last process left goes first.
-        rescue_gone(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
+        rescue_at_start(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
         ears = wakeup.Ears(using)
         clock: Clock | None = None
         if self._wants_clock:

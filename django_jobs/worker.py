@@ -689,7 +689,8 @@ def _too_often_interrupted(execution: Execution) -> Outcome | None:
         return execution.cut_off(f"{INTERRUPTED}, and at_most_once forbids another attempt")
     # Of this attempt, which is not counted: the next one's are counted anew.
     before = sum(
-        entry["attempt"] == run.attempt and entry["error"].startswith(INTERRUPTED) for entry in run.errors
+        entry.get("attempt") == run.attempt and str(entry.get("error")).startswith(INTERRUPTED)
+        for entry in run.errors
     )
     if before < MOST_INTERRUPTIONS:
         return None

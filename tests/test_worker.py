@@ -16,6 +16,7 @@ from django_jobs import service as service_module
 from django_jobs import worker as worker_module
 from django_jobs.declarations import Declaring
 from django_jobs.exceptions import JobCancelled, JobFailed
+from django_jobs.keeper import rescue_at_start
 from django_jobs.models import Job, Run, Worker
 from tests.probes.models import Mark
 
@@ -976,6 +977,23 @@ def test_an_ended_lease_is_no_death_at_the_start_of_a_process(serve, make_run, m
     service._keeper._beat()
 
     assert Run.objects.get().rescues == 1
+
+
+@pytest.mark.parametrize(("witnessed", "status"), [(40, "READY"), (5, "RUNNING"), (80, "RUNNING")])
+def test_who_was_silent_since_a_process_registered_long_ago_is_dead_at_the_next_start(
+    make_run, make_worker, witnessed, status
+):
+    # Processes that live too short to see a lease out, as `runjobs --drain` once a minute.
+    now = timezone.now()
+    make_worker(id="silent")
+    make_run(func="tests.probes.jobs:mark")
+    assert queue.claim("silent", limit=1, using="default")
+    Worker.objects.filter(pk="silent").update(lease_expires_at=now - timedelta(seconds=60))
+    make_worker(started_at=now - timedelta(seconds=witnessed), stopped_at=now)
+
+    rescue_at_start(queue.database_now("default"), using="default", max_rescues=3)
+
+    assert Run.objects.get().status == status
 
 
 def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, manager, probes, monkeypatch):

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from django_jobs.admin import display, times
 from django_jobs.models import FINISHED, Run, Status
+from django_jobs.runs import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,8 +70,8 @@ def attempts(run: Run) -> list[Attempt]:
     elif (
         run.status in FINISHED
         and run.started_at is not None
-        # One that was handed back has the number of the next, on another worker.
-        and not any((one.number, one.worker_id) == (run.attempt, run.worker_id) for one in found)
+        # One that was handed back has the number of the next.
+        and not any(one.number == run.attempt and one.error != INTERRUPTED for one in found)
     ):
         found.append(
             Attempt(

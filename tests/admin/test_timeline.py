@@ -5,6 +5,7 @@ import time_machine
 
 from django_jobs.admin import timeline
 from django_jobs.models import Run, Status
+from django_jobs.runs import INTERRUPTED
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -67,6 +68,22 @@ def test_a_failed_attempt_is_there_once():
     run = make(status=Status.FAILED, attempt=1, started_at=at(1), finished_at=at(2), errors=[entry(1, 1, 2)])
 
     assert [kind for kind, *_ in told(run)] == ["moment", "waited", "attempt", "end"]
+
+
+def test_an_attempt_that_was_handed_back_and_the_one_that_came_of_it_are_both_there():
+    stopped = entry(1, 1, 2, worker_id="old", error=INTERRUPTED, traceback="")
+    run = make(
+        status=Status.SUCCESSFUL,
+        attempt=1,
+        worker_id="new",
+        started_at=at(3),
+        finished_at=at(4),
+        errors=[stopped],
+    )
+
+    assert [kind for kind, *_ in told(run)] == [
+        "moment", "waited", "attempt", "waited", "attempt", "end"
+    ]  # fmt: skip
 
 
 def test_attempts_that_are_not_kept_leave_a_gap():

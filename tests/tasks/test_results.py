@@ -132,6 +132,19 @@ def test_a_task_that_was_handed_back_was_last_attempted_before(tasks, db, change
     assert result.last_attempted_at == result.started_at < timezone.now() - timedelta(minutes=1)
 
 
+def test_an_attempt_that_was_handed_back_and_begun_anew_counts_once(tasks, db, change):
+    result = tasks.give.enqueue()
+    change(
+        status="RUNNING", attempt=1, worker_id="worker-2", started_at=timezone.now(),
+        errors=[entry(1, error="WorkerStopped: its worker stopped", exception="")],
+    )  # fmt: skip
+
+    result.refresh()
+
+    assert result.worker_ids == ["worker-2"]
+    assert result.attempts == 1
+
+
 def test_attempts_that_nobody_remembers_count(tasks, db, change):
     result = tasks.give.enqueue()
     change(status="FAILED", attempt=4, worker_id="worker-4", errors=[entry(1), entry(4)])
