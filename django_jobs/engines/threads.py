@@ -40,6 +40,7 @@ class ThreadEngine(Executor):
         self._idle_seconds = idle_seconds
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        # Threads that rest, and for which no work has been put.
         self._idle = 0
         self._lock = threading.Lock()
         self._is_shut_down = False
@@ -59,7 +60,9 @@ class ThreadEngine(Executor):
             if self._is_shut_down:
                 raise RuntimeError("cannot submit to an engine that was shut down")
             self._work.put(work)
-            if self._idle < self._work.qsize() and len(self._threads) < self._max_workers:
+            if self._idle:
+                self._idle -= 1
+            elif len(self._threads) < self._max_workers:
                 thread = threading.Thread(
                     target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True
                 )
@@ -125,14 +128,10 @@ class ThreadEngine(Executor):
             self._idle += 1
         began = time.monotonic()
         try:
-            try:
-                work = self._work.get(timeout=self._idle_seconds)
-            except queue.Empty:
-                connections.give_back()
-                work = self._work.get()
-        finally:
-            with self._lock:
-                self._idle -= 1
+            work = self._work.get(timeout=self._idle_seconds)
+        except queue.Empty:
+            connections.give_back()
+            work = self._work.get()
         if work is not None:
             connections.tidy(time.monotonic() - began)
         return work
