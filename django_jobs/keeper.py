@@ -99,7 +99,7 @@ class Keeper:
                 self._attention.wait(self._look())
                 outage.worked()
             except (DatabaseError, InterfaceError) as error:
-                self._stopping.wait(outage.failed(error))
+                self._wait_out(outage.failed(error))
             except Exception:  # a mistake of ours must not end the heartbeat that keeps every run
                 logger.exception("worker=%s: keeping failed", self._worker.id)
                 self._stopping.wait(self._heartbeat_seconds)
@@ -107,10 +107,20 @@ class Keeper:
         outage.close()
         connections.give_back()
 
+    def _wait_out(self, seconds: float) -> None:
+        """Leave the database alone for some time; limits of time hold meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            until_late = self._stop_late(self._worker.executions(), time.monotonic())
+            if self._stopping.wait(max(0.0, min(left, until_late, PROGRESS_SECONDS))):
+                return
+
     def _look(self) -> float:
         """Do what is due; return the seconds until something else is."""
         executions = self._worker.executions()
         now = time.monotonic()
+        # First: it needs no database.
+        until_late = self._stop_late(executions, now)
         if now >= self._next_heartbeat:
             self._beat()
             self._next_heartbeat = time.monotonic() + self._heartbeat_seconds
@@ -121,7 +131,7 @@ class Keeper:
         wait = CANCEL_SECONDS
         if executions:
             self._see_to(now)
-            wait = min(PROGRESS_SECONDS, self._stop_late(executions, now))
+            wait = min(PROGRESS_SECONDS, until_late)
         return max(0.0, min(wait, self._next_heartbeat - time.monotonic()))
 
     def _stop_late(self, executions: list[Execution], now: float) -> float:
