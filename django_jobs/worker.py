@@ -235,7 +235,7 @@ class Worker:
         for key, execution in found:
             if reason == "cancelled" and self._waiting.pop(key, None) is not None:
                 self._ended(execution, _never_begun("CANCELLED", "cancelled before it began"))
-                self._release(self._lane_of(execution.run))
+                self._release(execution.run, self._lane_of(execution.run))
             else:
                 execution.stop(reason, self._loop.call_soon)
 
@@ -245,7 +245,7 @@ class Worker:
             execution.run for key in list(self._waiting) if (execution := self._waiting.pop(key, None))
         ]
         for run in unbegun:
-            self._release(self._lane_of(run))
+            self._release(run, self._lane_of(run))
         self._hand_back(unbegun)
 
     def hand_back_stuck(self, seconds: float = 1.0) -> None:
@@ -422,6 +422,9 @@ class Worker:
     def _lane_of(self, run: ClaimedRun) -> Lane:
         if run.rescues >= min(SUSPECT_AFTER, self._max_rescues) > 0:
             return self._apart
+        return self._claimed_by(run)
+
+    def _claimed_by(self, run: ClaimedRun) -> Lane:
         if len(self.lanes) == 1:
             return self.lanes[0]
         # The first has the queues that nobody named.
@@ -437,8 +440,17 @@ class Worker:
                 return
             self._executions[key] = self._waiting[key] = execution
             lane.taken += 1
+            if lane is self._apart:
+                self._count_apart(run, 1)
             self.claims += 1
         lane.engine.call(self._begin, key, lane)
+
+    def _count_apart(self, run: ClaimedRun, change: int) -> Lane:
+        """Have a run that is executed apart take a slot of the lane that claims it, or free it."""
+        claimed_by = self._claimed_by(run)
+        if claimed_by is not self._apart:
+            claimed_by.taken += change
+        return claimed_by
 
     # Runs that this process adds
 
@@ -519,7 +531,7 @@ class Worker:
             logger.exception("worker=%s: executing run=%s failed", self.id, key[0])
             self._ended(execution, execution.failed(error))
         finally:
-            self._release(lane, time.monotonic() - began)
+            self._release(execution.run, lane, time.monotonic() - began)
 
     def _begin_remotely(self, execution: Execution, pool: Pool) -> Begun | None:
         """Have a run executed by a pool; return None when what did it died, and this is written."""
@@ -572,11 +584,13 @@ class Worker:
         if was_full:
             self._wake.set()
 
-    def _release(self, lane: Lane, seconds: float | None = None) -> None:
+    def _release(self, run: ClaimedRun, lane: Lane, seconds: float | None = None) -> None:
         with self._lock:
             lane.taken -= 1
             if seconds is not None:
                 lane.note(seconds)
+            if lane is self._apart:
+                lane = self._count_apart(run, -1)
             is_hungry = lane.is_hungry and not lane.is_drained
         if is_hungry:
             self._wake.set()

@@ -11,6 +11,7 @@ from django.db import DataError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from django_jobs import Retry, queue, runner, wakeup
+from django_jobs import worker as worker_module
 from django_jobs.exceptions import JobCancelled, JobFailed
 from django_jobs.models import Run, Worker
 from tests.probes.models import Mark
@@ -743,6 +744,23 @@ def test_a_run_whose_workers_died_twice_is_executed_where_it_harms_nobody(serve,
     assert manager.wait("bystander", 60) != os.getpid()
     with pytest.raises(JobFailed, match="its worker died 4 times"):
         manager.wait("culprit", 60)
+
+
+def test_runs_that_are_executed_apart_take_a_slot_where_they_are_claimed(transactional_db, make_run):
+    for _ in range(4):
+        make_run(rescues=2)
+    worker = worker_module.Worker(using="default", threads=2)
+    worker._register(worker.id)
+    (lane,) = worker.lanes
+    worker._apart.engine.call = lambda *args: None
+
+    for run in queue.claim(worker.id, limit=2, using="default"):
+        worker.execute(run)
+    assert worker.free_slots(lane) == 0
+    worker.hand_back_waiting()
+
+    assert worker.free_slots(lane) == 2
+    assert (lane.taken, worker._apart.taken) == (0, 0)
 
 
 def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monkeypatch):
