@@ -138,9 +138,11 @@ class Keeper:
         """Tell those to end whose time is over, and interrupt those told; return the seconds until the next."""
         wait = math.inf
         for execution in executions:
-            if execution.deadline is not None and not execution.context.must_stop:
-                if execution.deadline > now:
-                    wait = min(wait, execution.deadline - now)
+            # Read once: it has none while the run waits for its turn on the loop.
+            deadline = execution.deadline
+            if deadline is not None and not execution.context.must_stop:
+                if deadline > now:
+                    wait = min(wait, deadline - now)
                     continue
                 self._worker.stop_run(execution.run.id, "timeout")
             if execution.interrupt_at is not None:

@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     from django_jobs.engines.pools import Pool
     from django_jobs.runner import Begun
+
+# A begun `async def` run, what to await for it, and the lane that it has a slot of.
+_ForLoop = tuple["Execution", "Callable[[], Coroutine[None, None, Outcome]]", "Lane"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +109,8 @@ class Worker:
         self._lease_seconds = settings.LEASE_SECONDS
         # Runs on the loop, and not yet written.
         self._on_loop = 0
+        # Those of `_waiting` that wait for others on the loop to end; they keep the slots of their threads.
+        self._for_loop: deque[_ForLoop] = deque()
         self._unwritten: set[tuple[int, int]] = set()
         # A claim may have been made whose answer was lost.
         self._may_hold_unknown = False
@@ -517,6 +523,7 @@ class Worker:
             # Taken back before it began.
             return
         began = time.monotonic()
+        keeps_slot = False
         try:
             execution.start_clock()
             signals.emit(signals.run_started, run=execution.run)
@@ -525,13 +532,15 @@ class Worker:
             outcome = execution.begin() if lane.pool is None else self._begin_remotely(execution, lane.pool)
             if isinstance(outcome, Outcome):
                 self._ended(execution, outcome)
-            elif outcome is not None:
-                self._detach(execution, outcome)
+            elif outcome is not None and not self._detach(execution, outcome, lane):
+                # What cannot begin here is not claimed.
+                keeps_slot = True
         except Exception as error:  # a mistake of ours, which the heartbeat would keep RUNNING for ever
             logger.exception("worker=%s: executing run=%s failed", self.id, key[0])
             self._ended(execution, execution.failed(error))
         finally:
-            self._release(execution.run, lane, time.monotonic() - began)
+            if not keeps_slot:
+                self._release(execution.run, lane, time.monotonic() - began)
 
     def _begin_remotely(self, execution: Execution, pool: Pool) -> Begun | None:
         """Have a run executed by a pool; return None when what did it died, and this is written."""
@@ -560,9 +569,21 @@ class Worker:
                     queue.tell_of_rescues([rescued], using=self.using)
                 return
 
-    def _detach(self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]]) -> None:
+    def _detach(
+        self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]], lane: Lane
+    ) -> bool:
+        """Have a run awaited on the loop; return False when it has to wait until others there end."""
         with self._lock:
+            if self._on_loop >= self._async_runs:
+                execution.stop_clock()
+                self._waiting[execution.run.id, execution.run.attempt] = execution
+                self._for_loop.append((execution, begin, lane))
+                return False
             self._on_loop += 1
+        self._await(execution, begin)
+        return True
+
+    def _await(self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]]) -> None:
         try:
             future = self._loop.submit(begin)
         except RuntimeError:
@@ -575,7 +596,16 @@ class Worker:
     def _awaited(self, execution: Execution, future: Future[Outcome]) -> None:
         with self._lock:
             was_full = self._on_loop >= self._async_runs
-            self._on_loop -= 1
+            following = self._next_for_loop() if self._for_loop else None
+            if following is None:
+                self._on_loop -= 1
+        if following is not None:
+            begun, begin, lane = following
+            begun.start_clock()
+            if begun.deadline is not None and self.on_attention is not None:
+                self.on_attention()
+            self._await(begun, begin)
+            self._release(begun.run, lane)
         try:
             outcome = future.result()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing else would end the run
@@ -583,6 +613,15 @@ class Worker:
         self._ended(execution, outcome)
         if was_full:
             self._wake.set()
+
+    def _next_for_loop(self) -> _ForLoop | None:
+        while self._for_loop:
+            following = self._for_loop.popleft()
+            run = following[0].run
+            if self._waiting.pop((run.id, run.attempt), None) is not None:
+                return following
+            # Taken back meanwhile.
+        return None
 
     def _release(self, run: ClaimedRun, lane: Lane, seconds: float | None = None) -> None:
         with self._lock:
