@@ -106,7 +106,7 @@ class Keeper:
                 self._attention.wait(self._look())
                 outage.worked()
             except (DatabaseError, InterfaceError) as error:
-                self._stopping.wait(outage.failed(error))
+                self._wait_out(outage.failed(error))
             except Exception:  # a mistake of ours must not end the heartbeat that keeps every run
                 logger.exception("worker=%s: keeping failed", self._worker.id)
                 self._stopping.wait(self._heartbeat_seconds)
@@ -114,10 +114,20 @@ class Keeper:
         outage.close()
         connections.give_back()
 
+    def _wait_out(self, seconds: float) -> None:
+        """Leave the database alone for some time; limits of time hold meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            until_late = self._stop_late(self._worker.executions(), time.monotonic())
+            if self._stopping.wait(max(0.0, min(left, until_late, PROGRESS_SECONDS))):
+                return
+
     def _look(self) -> float:
         """Do what is due; return the seconds until something else is."""
         executions = self._worker.executions()
         now = time.monotonic()
+        # First: it needs no database.
+        until_late = self._stop_late(executions, now)
         if now >= self._next_heartbeat:
             self._beat()
             self._next_heartbeat = time.monotonic() + self._heartbeat_seconds
@@ -129,16 +139,18 @@ class Keeper:
         wait = CANCEL_SECONDS
         if executions:
             self._see_to(now)
-            wait = min(PROGRESS_SECONDS, self._stop_late(executions, now))
+            wait = min(PROGRESS_SECONDS, until_late)
         return max(0.0, min(wait, self._next_heartbeat - time.monotonic()))
 
     def _stop_late(self, executions: list[Execution], now: float) -> float:
         """Tell those to end whose time is over, and interrupt those told; return the seconds until the next."""
         wait = math.inf
         for execution in executions:
-            if execution.deadline is not None and not execution.context.must_stop:
-                if execution.deadline > now:
-                    wait = min(wait, execution.deadline - now)
+            # Read once: it has none while the run waits for its turn on the loop.
+            deadline = execution.deadline
+            if deadline is not None and not execution.context.must_stop:
+                if deadline > now:
+                    wait = min(wait, deadline - now)
                     continue
                 self._worker.stop_run(execution.run.id, "timeout")
             if execution.interrupt_at is not None:

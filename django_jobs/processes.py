@@ -27,7 +27,7 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Return when a process started, in the kernel's ticks; None when there is no such process."""
+    """Return when a process started, in the kernel's ticks; "" of a dead one, None where it is not seen."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -35,7 +35,18 @@ def _started(pid: int) -> str | None:
     # The name in parentheses may hold spaces; field 22 is counted from behind it. A zombie is
     # dead, only not yet buried by its parent.
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in {"Z", "X"} else fields[19]
+    return "" if fields[0] in {"Z", "X"} else fields[19]
+
+
+def _may_exist(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        # Somebody else's.
+        return True
+    return True
 
 
 def process_key() -> str:
@@ -49,7 +60,9 @@ def is_gone(key: str) -> bool:
     place, _, rest = key.rpartition("/")[0].rpartition("/")
     if not key or not place or place != _place():
         return False
-    return _started(int(rest)) != key.rpartition("/")[2]
+    started = _started(int(rest))
+    # /proc may be mounted so that it hides the processes of other users.
+    return not _may_exist(int(rest)) if started is None else started != key.rpartition("/")[2]
 
 
 def new_worker_id() -> str:

@@ -97,6 +97,11 @@ class Execution:
         if timeout is not None:
             self.deadline = self._begun + timeout
 
+    def stop_clock(self) -> None:
+        """Note that the attempt waits once more; `start_clock` begins it anew."""
+        self.started_at = self.deadline = None
+        self.claimed_at = time.monotonic()
+
     def begin(self) -> Outcome | Callable[[], Coroutine[Any, Any, Outcome]]:
         """Execute the run on this thread; `start_clock` came before.
 

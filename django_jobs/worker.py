@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
     from django_jobs.engines.pools import Pool
     from django_jobs.runner import Begun
+
+# A begun `async def` run, what to await for it, and the lane that it has a slot of.
+_ForLoop = tuple["Execution", "Callable[[], Coroutine[None, None, Outcome]]", "Lane"]
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +113,8 @@ class Worker:
         self._lease_seconds = settings.LEASE_SECONDS
         # Runs on the loop, and not yet written.
         self._on_loop = 0
+        # Those of `_waiting` that wait for others on the loop to end; they keep the slots of their threads.
+        self._for_loop: deque[_ForLoop] = deque()
         self._unwritten: set[tuple[int, int]] = set()
         # Begun, interrupted, and still RUNNING in the database: their lease does the rest.
         self._interrupted_unsaid: set[tuple[int, int]] = set()
@@ -254,7 +260,7 @@ class Worker:
         for key, execution in found:
             if reason == "cancelled" and self._waiting.pop(key, None) is not None:
                 self._ended(execution, _never_begun("CANCELLED", "cancelled before it began"))
-                self._release(self._lane_of(execution.run))
+                self._release(execution.run, self._lane_of(execution.run))
             else:
                 execution.stop(reason, self._loop.call_soon)
 
@@ -264,7 +270,7 @@ class Worker:
             execution.run for key in list(self._waiting) if (execution := self._waiting.pop(key, None))
         ]
         for run in unbegun:
-            self._release(self._lane_of(run))
+            self._release(run, self._lane_of(run))
         self._hand_back(unbegun)
 
     def hand_back_stuck(self, seconds: float = 1.0) -> None:
@@ -465,6 +471,9 @@ class Worker:
     def _lane_of(self, run: ClaimedRun) -> Lane:
         if run.rescues >= min(SUSPECT_AFTER, self._max_rescues) > 0:
             return self._apart
+        return self._claimed_by(run)
+
+    def _claimed_by(self, run: ClaimedRun) -> Lane:
         if len(self.lanes) == 1:
             return self.lanes[0]
         # The first has the queues that nobody named.
@@ -480,8 +489,17 @@ class Worker:
                 return
             self._executions[key] = self._waiting[key] = execution
             lane.taken += 1
+            if lane is self._apart:
+                self._count_apart(run, 1)
             self.claims += 1
         lane.engine.call(self._begin, key, lane)
+
+    def _count_apart(self, run: ClaimedRun, change: int) -> Lane:
+        """Have a run that is executed apart take a slot of the lane that claims it, or free it."""
+        claimed_by = self._claimed_by(run)
+        if claimed_by is not self._apart:
+            claimed_by.taken += change
+        return claimed_by
 
     # Runs that this process adds
 
@@ -548,6 +566,7 @@ class Worker:
             # Taken back before it began.
             return
         began = time.monotonic()
+        keeps_slot = False
         try:
             execution.start_clock()
             signals.emit(signals.run_started, run=execution.run)
@@ -556,13 +575,15 @@ class Worker:
             outcome = execution.begin() if lane.pool is None else self._begin_remotely(execution, lane.pool)
             if isinstance(outcome, Outcome):
                 self._ended(execution, outcome)
-            elif outcome is not None:
-                self._detach(execution, outcome)
+            elif outcome is not None and not self._detach(execution, outcome, lane):
+                # What cannot begin here is not claimed.
+                keeps_slot = True
         except Exception as error:  # a mistake of ours, which the heartbeat would keep RUNNING for ever
             logger.exception("worker=%s: executing run=%s failed", self.id, key[0])
             self._ended(execution, execution.failed(error))
         finally:
-            self._release(lane, time.monotonic() - began)
+            if not keeps_slot:
+                self._release(execution.run, lane, time.monotonic() - began)
 
     def _begin_remotely(self, execution: Execution, pool: Pool) -> Begun | None:
         """Have a run executed by a pool; return None when what did it died, and this is written."""
@@ -601,9 +622,21 @@ class Worker:
                     queue.tell_of_rescues([rescued], using=self.using)
                 return
 
-    def _detach(self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]]) -> None:
+    def _detach(
+        self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]], lane: Lane
+    ) -> bool:
+        """Have a run awaited on the loop; return False when it has to wait until others there end."""
         with self._lock:
+            if self._on_loop >= self._async_runs:
+                execution.stop_clock()
+                self._waiting[execution.run.id, execution.run.attempt] = execution
+                self._for_loop.append((execution, begin, lane))
+                return False
             self._on_loop += 1
+        self._await(execution, begin)
+        return True
+
+    def _await(self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]]) -> None:
         try:
             future = self._loop.submit(begin)
         except RuntimeError as error:
@@ -618,7 +651,16 @@ class Worker:
     def _awaited(self, execution: Execution, future: Future[Outcome]) -> None:
         with self._lock:
             was_full = self._on_loop >= self._async_runs
-            self._on_loop -= 1
+            following = self._next_for_loop() if self._for_loop else None
+            if following is None:
+                self._on_loop -= 1
+        if following is not None:
+            begun, begin, lane = following
+            begun.start_clock()
+            if begun.deadline is not None and self.on_attention is not None:
+                self.on_attention()
+            self._await(begun, begin)
+            self._release(begun.run, lane)
         try:
             outcome = future.result()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing else would end the run
@@ -627,11 +669,22 @@ class Worker:
         if was_full:
             self._wake.set()
 
-    def _release(self, lane: Lane, seconds: float | None = None) -> None:
+    def _next_for_loop(self) -> _ForLoop | None:
+        while self._for_loop:
+            following = self._for_loop.popleft()
+            run = following[0].run
+            if self._waiting.pop((run.id, run.attempt), None) is not None:
+                return following
+            # Taken back meanwhile.
+        return None
+
+    def _release(self, run: ClaimedRun, lane: Lane, seconds: float | None = None) -> None:
         with self._lock:
             lane.taken -= 1
             if seconds is not None:
                 lane.note(seconds)
+            if lane is self._apart:
+                lane = self._count_apart(run, -1)
             is_hungry = lane.is_hungry and not lane.is_drained
         if is_hungry:
             self._wake.set()

@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from django_jobs import queue
@@ -105,3 +106,19 @@ def test_a_worker_that_could_not_say_that_it_lives_takes_nobody_else_for_dead(ke
     keeper._beat()
 
     assert status() == "READY"
+
+
+def test_limits_of_time_hold_while_the_database_is_away(keeper, monkeypatch):
+    looked = []
+
+    def away():
+        raise OperationalError("away")
+
+    monkeypatch.setattr(keeper, "_beat", away)
+    monkeypatch.setattr(keeper, "_stop_late", lambda executions, now: looked.append(now) or 0.01)
+
+    with pytest.raises(OperationalError):
+        keeper._look()
+    assert len(looked) == 1
+    keeper._wait_out(0.05)
+    assert len(looked) > 2

@@ -45,6 +45,28 @@ def test_a_zombie_is_gone_before_its_parent_buries_it(child):
     assert processes.is_gone(key) is True
 
 
+def test_a_living_process_that_is_hidden_from_us_is_not_gone(child, monkeypatch):
+    key = key_of(child.pid)
+    monkeypatch.setattr(processes, "_started", lambda pid: None)
+
+    assert processes.is_gone(key) is False
+    child.kill()
+    child.wait(10)
+    assert processes.is_gone(key) is True
+
+
+def test_a_process_that_we_may_not_signal_is_not_gone(child, monkeypatch):
+    key = key_of(child.pid)
+
+    def refuse(pid, number):
+        raise PermissionError
+
+    monkeypatch.setattr(processes, "_started", lambda pid: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", refuse)
+        assert processes.is_gone(key) is False
+
+
 def test_another_process_of_the_same_number_does_not_stand_in_for_it():
     key = processes.process_key().rpartition("/")[0] + "/1"
 

@@ -233,6 +233,36 @@ def test_an_async_function_is_ended_when_its_time_is_over(serve, manager, probes
         manager.wait(job_id, 10)
 
 
+def test_no_more_async_functions_are_awaited_at_once_than_are_allowed(
+    serve, manager, probes, settings, monkeypatch
+):
+    settings.DJANGO_JOBS = {"ASYNC_RUNS": 2}
+    monkeypatch.setitem(probes.at_once, "most", 0)
+    # One that waits for its turn is not out of time.
+    ids = manager.using(timeout=0.8).add_many([(probes.count_at_once, [0.3]) for _ in range(20)])
+
+    service = serve()
+    for job_id in ids:
+        manager.wait(job_id, 30)
+
+    assert probes.at_once["most"] == 2
+    assert [lane.taken for lane in service.worker.lanes] == [0]
+
+
+def test_an_async_run_that_waits_for_its_turn_can_be_cancelled(serve, manager, probes, settings, until):
+    settings.DJANGO_JOBS = {"ASYNC_RUNS": 1}
+    manager.add_many([(probes.rest, [2]) for _ in range(5)])
+    service = serve()
+    until(lambda: service.worker._for_loop)
+    waiting = service.worker._for_loop[-1][0].run.job_id
+
+    manager.cancel_job(waiting)
+
+    with pytest.raises(JobCancelled):
+        manager.wait(waiting, 10)
+    assert Run.objects.get(job_id=waiting).error == "cancelled before it began"
+
+
 def test_a_cancel_that_an_async_function_does_not_hear_leaves_its_run_an_outcome(serve, manager, probes):
     serve()
     job_id = manager.add_immediate_job(probes.query_then_compute, 1.5)
@@ -1068,6 +1098,23 @@ def test_a_run_whose_workers_died_twice_is_executed_where_it_harms_nobody(serve,
     assert manager.wait("bystander", 60) != os.getpid()
     with pytest.raises(JobFailed, match="its worker died 4 times"):
         manager.wait("culprit", 60)
+
+
+def test_runs_that_are_executed_apart_take_a_slot_where_they_are_claimed(transactional_db, make_run):
+    for _ in range(4):
+        make_run(rescues=2)
+    worker = worker_module.Worker(using="default", threads=2)
+    worker._register(worker.id)
+    (lane,) = worker.lanes
+    worker._apart.engine.call = lambda *args: None
+
+    for run in queue.claim(worker.id, limit=2, using="default"):
+        worker.execute(run)
+    assert worker.free_slots(lane) == 0
+    worker.hand_back_waiting()
+
+    assert worker.free_slots(lane) == 2
+    assert (lane.taken, worker._apart.taken) == (0, 0)
 
 
 def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monkeypatch):

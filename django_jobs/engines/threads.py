@@ -40,6 +40,7 @@ class ThreadEngine(Executor):
         self._idle_seconds = idle_seconds
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        # Threads that rest, and for which no work has been put.
         self._idle = 0
         self._lock = threading.Lock()
         self._is_shut_down = False
@@ -61,7 +62,9 @@ class ThreadEngine(Executor):
             if self._is_shut_down:
                 raise RuntimeError("cannot submit to an engine that was shut down")
             self._work.put(work)
-            if self._idle < self._work.qsize() and len(self._threads) < self._max_workers:
+            if self._idle:
+                self._idle -= 1
+            elif len(self._threads) < self._max_workers:
                 self._start_thread()
 
     def _start_thread(self) -> None:
@@ -126,24 +129,36 @@ class ThreadEngine(Executor):
 
     def _next(self) -> _Work | None:
         try:
-            work = self._work.get_nowait()
+            work = self._take()
         except queue.Empty:
             pass
         else:
             connections.tidy()
             return work
-        with self._lock:
-            self._idle += 1
         began = time.monotonic()
         try:
-            try:
-                work = self._work.get(timeout=self._idle_seconds)
-            except queue.Empty:
-                connections.give_back()
-                work = self._work.get()
-        finally:
-            with self._lock:
-                self._idle -= 1
+            work = self._work.get(timeout=self._idle_seconds)
+        except queue.Empty:
+            connections.give_back()
+            work = self._work.get()
         if work is not None:
             connections.tidy(time.monotonic() - began)
         return work
+
+    def _take(self) -> _Work | None:
+        """Take what waits, or be counted as resting.
+
+        Raises:
+            Empty: Nothing waits.
+        """
+        try:
+            return self._work.get_nowait()
+        except queue.Empty:
+            pass
+        with self._lock:
+            # Once more: what was put until now was put for no resting thread.
+            try:
+                return self._work.get_nowait()
+            except queue.Empty:
+                self._idle += 1
+                raise

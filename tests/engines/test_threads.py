@@ -66,6 +66,18 @@ def test_an_idle_thread_is_used_again(engine):
     assert len(made._threads) == 1
 
 
+def test_a_batch_begins_at_once_though_a_thread_rests(engine):
+    for _ in range(20):
+        made = engine(10)
+        made.submit(int).result(5)
+        while not made._idle:
+            pass
+        everybody = threading.Barrier(4)
+
+        for future in [made.submit(everybody.wait, 5) for _ in range(4)]:
+            future.result(5)
+
+
 def test_waiting_work_can_be_cancelled(engine):
     made = engine(1)
     gate = threading.Event()

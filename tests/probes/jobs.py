@@ -50,6 +50,19 @@ def fail(message="it went wrong"):
     raise ValueError(message)
 
 
+# How many of `count_at_once` are awaited, and at most were.
+at_once = {"now": 0, "most": 0}
+
+
+async def count_at_once(seconds):
+    at_once["now"] += 1
+    at_once["most"] = max(at_once.values())
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        at_once["now"] -= 1
+
+
 async def query_then_compute(seconds):
     await Mark.objects.acount()
     began.set()
