@@ -158,6 +158,11 @@ class Dialect:
             [*params, limit],
         )
 
+    @property
+    def _some_due(self) -> str:
+        """Condition that a run is due, whose ever; from the index, however many wait for later."""
+        return f"(SELECT MIN(d.run_after) FROM {RUN_TABLE} d WHERE d.status = 'READY') <= {self.now}"  # noqa: S608
+
     def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
         """Take ready runs and return their `CLAIMED_COLUMNS`."""
         raise NotImplementedError
@@ -371,6 +376,13 @@ class PostgreSQL(Dialect):
         """See `Dialect`."""
         return f"{self.now} + v.retry_in * INTERVAL '1 second'"
 
+    def ready(self, worker_id: str, queues: Sequence[str], paused: Sequence[str]) -> Statement:
+        """See `Dialect`."""
+        # Decided once, before any row: a claim walks the READY rows by their priorities, and would walk
+        # all of them to find that none is due.
+        where, params = super().ready(worker_id, queues, paused)
+        return f"{self._some_due} AND {where}", params
+
     def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
         """See `Dialect`."""
         pick, params = self.pick(worker_id, queues, paused, limit)
@@ -448,6 +460,40 @@ class SQLite(Dialect):
     def after_delay(self) -> str:
         """See `Dialect`."""
         return "v.retry_in"
+
+    def pick(
+        self,
+        worker_id: str,
+        queues: Sequence[str],
+        paused: Sequence[str],
+        limit: int,
+        columns: str = "id",
+    ) -> Statement:
+        """See `Dialect`."""
+        # What decides the limit is read once, before any row; what stands in WHERE for each of them.
+        # It walks the READY rows by their priorities, and would walk all of them to find nothing.
+        pick, params = super().pick(worker_id, queues, paused, limit, columns)
+        some_due, names = self._some_due_of(queues, paused)
+        return f"{pick.removesuffix('%s')}CASE WHEN {some_due} THEN %s ELSE 0 END", [
+            *params[:-1],
+            *names,
+            limit,
+        ]
+
+    def _some_due_of(self, queues: Sequence[str], paused: Sequence[str]) -> Statement:
+        if not queues and not paused:
+            return self._some_due, []
+        # From name to name on the index of queues, however many runs each has.
+        following = f"SELECT MIN(n.queue_name) FROM {RUN_TABLE} n WHERE n.status = 'READY'"  # noqa: S608
+        names, params = self._of_queues(queues, paused)
+        return (
+            f"{self._some_due} AND EXISTS (WITH RECURSIVE waiting(queue_name) AS ({following} UNION ALL "  # noqa: S608
+            f"SELECT ({following} AND n.queue_name > waiting.queue_name) FROM waiting "
+            "WHERE waiting.queue_name IS NOT NULL) SELECT 1 FROM waiting "
+            f"WHERE EXISTS (SELECT 1 FROM {RUN_TABLE} d WHERE d.status = 'READY' "
+            f"AND d.queue_name = waiting.queue_name AND d.run_after <= {self.now}){names})",
+            params,
+        )
 
     def claim(self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
         """See `Dialect`."""

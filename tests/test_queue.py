@@ -6,7 +6,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import codec, queue, signals, steering
+from django_jobs import codec, queue, signals, sql, steering
 from django_jobs.models import Run, Status, Worker
 from django_jobs.runs import NewRun, Outcome
 
@@ -109,6 +109,73 @@ def test_claim_keeps_to_its_queues_and_leaves_paused_ones(make_run):
 
     assert [run.id for run in claim(queues=["mine"])] == [mine.id]
     assert [run.id for run in claim(paused=["stopped"])] == [other.id]
+
+
+def test_claim_finds_what_is_due_in_some_queue_beside_others(make_run):
+    make_run(queue_name="stopped")
+    make_run(queue_name="z-stopped")
+    make_run(queue_name="later", run_after=timezone.now() + timedelta(minutes=1))
+    mine = make_run(queue_name="z")
+
+    assert claim(queues=["a", "later"]) == []
+    assert claim(paused=["stopped", "z", "z-stopped"]) == []
+    assert claim(queues=["z"], paused=["z"]) == []
+    assert [run.id for run in claim(queues=["a", "z"], paused=["stopped", "a"])] == [mine.id]
+
+
+@pytest.fixture
+def steps():
+    """Return a function that counts the thousands of steps that SQLite takes for something."""
+
+    def count(work):
+        counted = []
+        raw = connection.connection
+        raw.set_progress_handler(lambda: counted.append(1), 1000)
+        try:
+            work()
+        finally:
+            raw.set_progress_handler(None, 0)
+        return len(counted)
+
+    return count
+
+
+@pytest.mark.parametrize(
+    ("days", "asked"),
+    [
+        (1, {}),
+        (1, {"queues": ["b", "c"]}),
+        (0, {"paused": ["b"]}),
+        (0, {"queues": ["a", "c"]}),
+    ],
+    ids=str,
+)
+def test_sqlite_claims_nothing_without_looking_at_each_run(make_run, steps, days, asked):
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite alone counts its steps")
+    make_run(queue_name="b", run_after=timezone.now() + timedelta(days=days))
+    with connection.cursor() as cursor:
+        columns = ", ".join(field.column for field in Run._meta.concrete_fields if field.column != "id")
+        for _ in range(11):
+            cursor.execute(f"INSERT INTO django_jobs_run ({columns}) SELECT {columns} FROM django_jobs_run")
+
+    assert steps(lambda: claim(**asked)) < 3
+
+
+def test_postgresql_claims_nothing_without_looking_at_deferred_runs(make_run):
+    if connection.vendor != "postgresql":
+        pytest.skip("a plan of PostgreSQL's")
+    for _ in range(20):
+        make_run(run_after=timezone.now() + timedelta(days=1))
+    statement, params = sql.dialect(connection).pick("w", (), (), 10)
+
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {statement} FOR UPDATE SKIP LOCKED", params)
+        plan = [line for (line,) in cursor.fetchall()]
+
+    scans = [line for line in plan if "on django_jobs_run " in line and "on django_jobs_run d" not in line]
+    assert scans
+    assert all("(never executed)" in scan for scan in scans)
 
 
 def test_claim_says_who_and_counts_the_attempt(make_run):
