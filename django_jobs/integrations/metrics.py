@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connections
 from django.http import HttpResponse
@@ -240,7 +241,9 @@ class MetricsView(View):
                 "MetricsView needs a token, or is_public=True where your network or a decorator keeps others out: "
                 'MetricsView.as_view(token=os.environ["METRICS_TOKEN"])'
             )
-        return super().as_view(**{"collector": JobsCollector(), **options})
+        view = super().as_view(**{"collector": JobsCollector(), **options})
+        # LoginRequiredMiddleware would send a scrape to the login, token or not.
+        return login_not_required(view) if options.get("token") or cls.token else view
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Answer a scrape."""

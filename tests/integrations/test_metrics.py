@@ -5,6 +5,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.test import RequestFactory
@@ -293,6 +295,18 @@ def test_the_view_wants_its_token():
     answer = get(view, authorization="Bearer s3cret", accept=OPENMETRICS)
     assert (answer.status_code, answer["Content-Type"].split(";")[0]) == (200, "application/openmetrics-text")
     assert b"django_jobs_up 1.0" in answer.content
+
+
+def test_a_view_with_a_token_needs_no_login():
+    middleware = LoginRequiredMiddleware(lambda request: None)
+    request = RequestFactory().get("/")
+    request.user = AnonymousUser()
+
+    def redirects(view):
+        return middleware.process_view(request, view, (), {}) is not None
+
+    assert not redirects(MetricsView.as_view(token="s3cret"))
+    assert redirects(MetricsView.as_view(is_public=True))
 
 
 def test_a_view_without_a_word_on_who_may_read_it_is_refused():
