@@ -193,6 +193,7 @@ class JobManager:
 
         Raises:
             ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
+            FunctionNotAllowed: The function is of a module that may not be called.
             TypeError: The arguments do not fit the function, or one cannot be stored.
             ValueError: The function cannot be found by name, or the id is too long.
         """

@@ -182,7 +182,6 @@ class Supervisor:
             if process.kill_at is not None and now >= process.kill_at and process.is_alive:
                 logger.error("%s did not stop in time: it is killed", process)
                 process.kill_at = None
-                self._is_in_order = False
                 process.kill()
         if self._stopped_by:
             return
@@ -253,7 +252,9 @@ class Supervisor:
         how = how_it_ended(process.code)
         if process in self._leaving:
             self._leaving.discard(process)
-            self._is_in_order = self._is_in_order and process.code == 0
+            # One that was replaced, perhaps weeks ago, is no part of how all of it stops.
+            if self._stopped_by and process.code:
+                self._is_in_order = False
             logger.log(logging.WARNING if process.code else logging.INFO, "%s stopped: %s", process, how)
             return
         slot = self._slots[process.number - 1]

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+# What counted in so long before a month is there with zeros when it begins: also what comes once a month.
+REMEMBERED = timedelta(days=62)
 # How long tallies of each size are kept.
 KEPT = {MINUTE: timedelta(days=2), HOUR: timedelta(days=60), DAY: timedelta(days=5 * 365)}
 
@@ -538,10 +540,11 @@ class Counted:
 
 
 def month_so_far(now: datetime, *, by_function: bool = False, using: str | None = None) -> list[Counted]:
-    """Return what was counted since the month began in UTC, by queue, with one query.
+    """Return what was counted since the month began in UTC, by queue, with two queries.
 
-    For counters that others read again and again: until the month ends these never fall. What ended on the
-    day before the month is there too, with zeros, so that nobody misses where it begins to count.
+    For counters that others read again and again: until the month ends these never fall. What was counted
+    in the 62 days before the month alone is there too, with zeros and at the end, so that nobody misses where
+    it begins to count.
 
     Args:
         now: Aware; by the database's clock, or processes would not begin the month together.
@@ -549,21 +552,21 @@ def month_so_far(now: datetime, *, by_function: bool = False, using: str | None 
         using: Alias of the database; None for that of the jobs.
     """
     begins_at = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    rows = Tally.objects.using(using or jobs_database()).filter(
-        size_seconds=DAY, begins_at__gte=begins_at - timedelta(days=1)
-    )
+    rows = Tally.objects.using(using or jobs_database()).filter(size_seconds=DAY).order_by()
     groups = ("func", "queue_name") if by_function else ("queue_name",)
-    is_counted = Q(begins_at__gte=begins_at)
-    sums = {f"sum_{name}": Sum(name, filter=is_counted, default=0) for name, _ in sql.TALLY_SUMS}
-    grouped = rows.values(*groups, "outcome").annotate(**sums, first=Min("pk")).order_by()
     found: dict[tuple[str, ...], tuple[int, dict[str, list[Any]]]] = {}
-    for row in grouped.values_list(*groups, "outcome", "first", *sums):
+    sums = {f"sum_{name}": Sum(name) for name, _ in sql.TALLY_SUMS}
+    month = rows.filter(begins_at__gte=begins_at).values(*groups, "outcome").annotate(**sums, first=Min("pk"))
+    for row in month.values_list(*groups, "outcome", "first", *sums):
         key, outcome, first = row[: len(groups)], row[len(groups)], row[len(groups) + 1]
         before, outcomes = found.get(key, (first, {}))
         outcomes[outcome] = list(row[len(groups) + 2 :])
         found[key] = (min(before, first), outcomes)
+    earlier = rows.filter(begins_at__gte=begins_at - REMEMBERED, begins_at__lt=begins_at)
+    for *names, first in earlier.values(*groups).annotate(first=Min("pk")).values_list(*groups, "first"):
+        found.setdefault(tuple(names), (first, {}))
     counted = [
         Counted(key[0] if by_function else "", key[-1], first, _summary(outcomes))
         for key, (first, outcomes) in found.items()
     ]
-    return sorted(counted, key=lambda one: one.first)
+    return sorted(counted, key=lambda one: (not one.summary.outcomes, one.first))

@@ -4,6 +4,7 @@ import importlib
 import inspect
 import re
 from pathlib import Path
+from typing import is_typeddict
 
 import django
 from django.conf import settings
@@ -15,26 +16,65 @@ HEAD = """\
 
 What the docstrings say, of all that is public. `python -m tests.reference` writes this page, from a checkout; a test fails where the two differ. [API](api.md) has the same in the order in which one needs it, with tables and examples.
 
-Each method of the manager that touches the database has an async twin, whose name begins with `a`: see [there](api.md#async-twins).
+Each method of the manager that touches the database has an async twin, whose name begins with `a` (that of `wait` is `await_job`): see [there](api.md#async-twins).
 """
 
 # Public for the sake of other modules here; nothing that a reader would call.
 NOT_FOR_READERS = {
+    "DjangoJobsInstrumentor": {"instrumentation_dependencies"},
+    "DjangoJobsIntegration": {"setup_once"},
+    "Durations": {"over"},
     "JobManager": {"serve", "service", "start_after"},
+    "JobsCollector": {"collect", "describe"},
+    "MetricsView": {"get"},
+    "RunFilter": {"filter"},
     "JobOptions": {"over", "stored", "validate"},
     "JobsMixin": {"setUp"},
     "RunContext": {"is_listening", "log_text", "must_stop", "stop", "was_told"},
 }
 # Classes whose instances a reader is given.
-GIVEN = {"AddedJob", "CapturedJobs", "Executed", "JobManager", "JobsBackend", "JobsMixin", "RunContext"}
+GIVEN = {
+    "AddedJob", "CapturedJobs", "DjangoJobsInstrumentor", "Durations", "Enqueuer", "Executed", "JobManager",
+    "JobsBackend", "JobsMixin",
+    "Jobs", "MetricsView", "Observer", "Point", "Pruned", "RunContext", "RunFilter", "Summary",
+}  # fmt: skip
 # Where what is public lives, in the order of the page.
 MODULES = {
     "django_jobs": None,
     "django_jobs.options": ["JobOptions"],
+    "django_jobs.decorators": ["Enqueuer"],
     "django_jobs.overrides": ["edit", "reset"],
     "django_jobs.codec": ["register"],
     "django_jobs.tasks": ["JobsBackend"],
+    "django_jobs.live": None,
+    "django_jobs.asgi": ["DjangoConnections"],
     "django_jobs.testing": None,
+    "django_jobs.health": [
+        "report",
+        "Report",
+        "Problem",
+        "WorkerReport",
+        "WorkerTotals",
+        "QueueReport",
+    ],
+    "django_jobs.tallies": [
+        "totals",
+        "by_function",
+        "by_queue",
+        "by_function_and_queue",
+        "series",
+        "together",
+        "Summary",
+        "Durations",
+        "Point",
+    ],
+    "django_jobs.history": ["prune", "Pruned"],
+    "django_jobs.logs": ["RunFilter"],
+    "django_jobs.observers": ["Observer", "install", "remove"],
+    "django_jobs.integrations.health_check": ["Jobs"],
+    "django_jobs.integrations.metrics": ["MetricsView", "JobsCollector", "exposition"],
+    "django_jobs.integrations.sentry": ["DjangoJobsIntegration"],
+    "django_jobs.integrations.tracing": ["DjangoJobsInstrumentor"],
     "django_jobs.exceptions": None,
 }
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
@@ -60,6 +100,8 @@ def entry(name: str, thing: object, level: str) -> list[str]:
     """Return the heading and text of a function or class, and of the public methods of a class."""
     if not thing.__module__.startswith("django_jobs"):
         return [f"{level} `{name}`\n", f"APScheduler's own: `{thing.__module__}.{thing.__qualname__}`.\n"]
+    if is_typeddict(thing):
+        return [f"{level} `{name}`\n", f"{text(inspect.getdoc(thing))}\n{keys(thing)}"]
     is_class = inspect.isclass(thing)
     is_made = not is_class or not (name in GIVEN or issubclass(thing, BaseException))
     sign = signature(thing, is_method=is_class) if is_made else ""
@@ -67,6 +109,12 @@ def entry(name: str, thing: object, level: str) -> list[str]:
     for member, value in vars(thing).items() if is_class else ():
         parts += member_entry(thing, member, value)
     return parts
+
+
+def keys(thing: type) -> str:
+    """Return the keys of a dict with what the comments behind them say."""
+    found = re.findall(r"^    (\w+): (.+?)(?:  # (.+))?$", inspect.getsource(thing), re.MULTILINE)
+    return joined([f"- `{key}` (`{kind}`){': ' if words else ''}{words}" for key, kind, words in found])
 
 
 def member_entry(owner: type, name: str, value: object) -> list[str]:
@@ -100,7 +148,7 @@ def text(doc: str) -> str:
     """Return a docstring as Markdown: its sections as lists, and paragraphs on one line each."""
     out: list[str] = []
     paragraph: list[str] = []
-    in_section = False
+    in_section = in_code = False
 
     def flush() -> None:
         if paragraph:
@@ -108,7 +156,14 @@ def text(doc: str) -> str:
             paragraph.clear()
 
     for line in doc.splitlines():
-        if found := SECTION.match(line):
+        if line.startswith("```"):
+            # Without its language: tests execute what has one, and this has no imports.
+            flush()
+            in_code = not in_code
+            out.append("```" if in_code else f"{out.pop()}\n```")
+        elif in_code:
+            out.append(f"{out.pop()}\n{line}")
+        elif found := SECTION.match(line):
             flush()
             out.append(f"**{found[1]}**")
             in_section = True

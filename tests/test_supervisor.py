@@ -24,6 +24,24 @@ def test_a_process_that_lived_for_a_while_is_started_again_at_once():
     assert [slot.note_life(Process()) for _ in range(3)] == [1, 2, 4]
 
 
+@pytest.mark.parametrize(("stopped_by", "is_in_order"), [(0, True), (signal.SIGTERM, False)])
+def test_a_worker_that_was_replaced_and_failed_is_no_part_of_how_all_stop_later(stopped_by, is_in_order):
+    class Process:
+        number, code, age = 1, 1, 5.0
+
+        def close(self):
+            return
+
+    supervising = supervisor.Supervisor([sys.executable], 1)
+    process = Process()
+    supervising._leaving.add(process)
+    supervising._stopped_by = stopped_by
+
+    supervising._ended(process)
+
+    assert supervising._is_in_order == is_in_order
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError, connections
 from django.http import HttpResponse
@@ -42,7 +43,7 @@ _LES = [*(str(end) for end in BIN_ENDS), "+Inf"]
 
 
 class JobsCollector(Collector):
-    """Collects everything with seven queries, whose cost grows with what is unfinished and with how many functions there are.
+    """Collects everything with eight queries, whose cost grows with what is unfinished and with how many functions there are.
 
     Counters begin anew with each month, in UTC.
 
@@ -240,7 +241,9 @@ class MetricsView(View):
                 "MetricsView needs a token, or is_public=True where your network or a decorator keeps others out: "
                 'MetricsView.as_view(token=os.environ["METRICS_TOKEN"])'
             )
-        return super().as_view(**{"collector": JobsCollector(), **options})
+        view = super().as_view(**{"collector": JobsCollector(), **options})
+        # LoginRequiredMiddleware would send a scrape to the login, token or not.
+        return login_not_required(view) if options.get("token") or cls.token else view
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Answer a scrape."""

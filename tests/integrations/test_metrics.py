@@ -5,6 +5,8 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.test import RequestFactory
@@ -138,7 +140,7 @@ def test_limits_are_those_of_the_health_check(make_run, make_worker):
 
 @pytest.mark.parametrize("queues", [1, 30])
 @pytest.mark.parametrize("functions", [0, 5])
-def test_a_scrape_costs_seven_queries_whatever_there_is(
+def test_a_scrape_costs_eight_queries_whatever_there_is(
     queues, functions, make_run, make_worker, django_assert_num_queries
 ):
     for number in range(queues):
@@ -146,7 +148,7 @@ def test_a_scrape_costs_seven_queries_whatever_there_is(
         make_run(queue_name=f"queue-{number}")
         make_worker()
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         exposition(JobsCollector(most_functions=functions))
 
 
@@ -188,12 +190,13 @@ def test_what_waits_in_more_queues_than_are_named_is_summed_up(make_run):
     assert found["django_jobs_queue_runs", "other", "due"] == 3
 
 
-def test_counters_begin_anew_with_the_month_and_what_was_counted_yesterday_is_there_with_zero(monkeypatch):
+def test_counters_begin_anew_with_the_month_and_what_was_counted_lately_is_there_with_zero(monkeypatch):
     def scrape_at(*moment):
         monkeypatch.setattr(queue, "database_now", lambda using: datetime(*moment, tzinfo=UTC))
         return samples()
 
-    count(queue_name="long ago", at=datetime(2026, 1, 30, 12, tzinfo=UTC))
+    count(queue_name="long ago", at=datetime(2025, 11, 30, 12, tzinfo=UTC))
+    count(queue_name="monthly", at=datetime(2025, 12, 3, 12, tzinfo=UTC))
     count(queue_name="mail", times=7, at=datetime(2026, 1, 31, 12, tzinfo=UTC))
 
     assert scrape_at(2026, 1, 31, 23, 59, 59)["django_jobs_runs_total", "mail", "successful"] == 7
@@ -201,6 +204,7 @@ def test_counters_begin_anew_with_the_month_and_what_was_counted_yesterday_is_th
     found = scrape_at(2026, 2, 1)
     assert found["django_jobs_runs_total", "mail", "successful"] == 0
     assert found["django_jobs_run_duration_seconds_count", "mail"] == 0
+    assert found["django_jobs_runs_total", "monthly", "failed"] == 0
     assert ("django_jobs_runs_total", "long ago", "successful") not in found
 
     count(queue_name="mail", times=2, at=datetime(2026, 2, 1, 0, 0, 1, tzinfo=UTC))
@@ -291,6 +295,18 @@ def test_the_view_wants_its_token():
     answer = get(view, authorization="Bearer s3cret", accept=OPENMETRICS)
     assert (answer.status_code, answer["Content-Type"].split(";")[0]) == (200, "application/openmetrics-text")
     assert b"django_jobs_up 1.0" in answer.content
+
+
+def test_a_view_with_a_token_needs_no_login():
+    middleware = LoginRequiredMiddleware(lambda request: None)
+    request = RequestFactory().get("/")
+    request.user = AnonymousUser()
+
+    def redirects(view):
+        return middleware.process_view(request, view, (), {}) is not None
+
+    assert not redirects(MetricsView.as_view(token="s3cret"))
+    assert redirects(MetricsView.as_view(is_public=True))
 
 
 def test_a_view_without_a_word_on_who_may_read_it_is_refused():

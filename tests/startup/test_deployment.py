@@ -295,6 +295,7 @@ def test_every_file_gives_running_work_longer_than_jobs_do():
     runjobs += [int(compose()["services"]["jobs"]["stop_grace_period"].removesuffix("s"))]
     assert all(given > 2 * limit + STOP_MARGIN_SECONDS for given in runjobs)
     assert gunicorn["graceful_timeout"] > limit
+    assert gunicorn["timeout"] > limit
     assert int(uwsgi["uwsgi"]["worker-reload-mercy"]) > limit
 
 
