@@ -239,7 +239,7 @@ def set_clock(monkeypatch):
         traveller.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def until():
     """Return a function that looks until something is true, and fails after a while."""
 
@@ -256,19 +256,9 @@ def until():
 @pytest.fixture
 def child_env(transactional_db):
     """The environment of a process that works on this test's database."""
-    from django.db import connection
+    from tests.children import environment
 
-    name = str(connection.settings_dict["NAME"])
-    env = {
-        **os.environ,
-        "TESTPROJECT_DATABASE_NAME": name,
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "testproject")]),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "default",
-    }
-    env.pop("DJANGO_JOBS_AUTOSTART", None)
-    return env
+    return environment()
 
 
 @pytest.fixture
