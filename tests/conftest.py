@@ -16,6 +16,7 @@ from django.utils import timezone
 
 ROOT = Path(__file__).parent.parent
 DATABASES = ("sqlite", "postgresql", "mariadb")
+SAID = pytest.StashKey[list]()
 
 
 def pytest_cmdline_main(config):
@@ -44,6 +45,17 @@ def pytest_configure():
 
 def pytest_report_header():
     return f"database: {os.environ.get('TESTPROJECT_DATABASE') or 'sqlite'}"
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(SAID, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def say(request):
+    """Return a function that has a line shown at the end, whether tests fail or not."""
+    return request.config.stash.setdefault(SAID, []).append
 
 
 @pytest.fixture(autouse=True)

@@ -23,20 +23,6 @@ def pytest_addoption(parser):
     group.addoption("--seed", type=int, help="Repeat a soak's faults.")
 
 
-SAID = pytest.StashKey[list]()
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    for line in config.stash.get(SAID, []):
-        terminalreporter.write_line(line)
-
-
-@pytest.fixture
-def say(request):
-    """Return a function that has a line shown at the end, whether tests fail or not."""
-    return request.config.stash.setdefault(SAID, []).append
-
-
 @pytest.fixture
 def soak_minutes(request):
     """Minutes of soak that were asked for, or None in a normal run."""
