@@ -16,6 +16,7 @@ from django.utils import timezone
 
 ROOT = Path(__file__).parent.parent
 DATABASES = ("sqlite", "postgresql", "mariadb")
+SAID = pytest.StashKey[list]()
 
 
 def pytest_cmdline_main(config):
@@ -44,6 +45,17 @@ def pytest_configure():
 
 def pytest_report_header():
     return f"database: {os.environ.get('TESTPROJECT_DATABASE') or 'sqlite'}"
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(SAID, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def say(request):
+    """Return a function that has a line shown at the end, whether tests fail or not."""
+    return request.config.stash.setdefault(SAID, []).append
 
 
 @pytest.fixture(autouse=True)
@@ -239,7 +251,7 @@ def set_clock(monkeypatch):
         traveller.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def until():
     """Return a function that looks until something is true, and fails after a while."""
 
@@ -256,19 +268,9 @@ def until():
 @pytest.fixture
 def child_env(transactional_db):
     """The environment of a process that works on this test's database."""
-    from django.db import connection
+    from tests.children import environment
 
-    name = str(connection.settings_dict["NAME"])
-    env = {
-        **os.environ,
-        "TESTPROJECT_DATABASE_NAME": name,
-        "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "testproject")]),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "default",
-    }
-    env.pop("DJANGO_JOBS_AUTOSTART", None)
-    return env
+    return environment()
 
 
 @pytest.fixture

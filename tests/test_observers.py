@@ -10,6 +10,7 @@ from django_jobs import observers
 from django_jobs.inline import inline_worker
 from django_jobs.models import Job, Run, jobs_database
 from django_jobs.runs import Outcome
+from tests.executed import execute_all
 
 
 class Notes(observers.Observer):
@@ -48,12 +49,6 @@ def notes():
     yield observer
     observers.remove(observer)
     assert observer not in observers.installed
-
-
-def execute_all():
-    with inline_worker(jobs_database()) as worker:
-        while run := worker.next_due():
-            worker.execute(run)
 
 
 def ended(notes):

@@ -4,26 +4,18 @@ from urllib.parse import urlencode
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import quote
-from django.contrib.auth.models import Permission, User
 from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
+
+from tests.people import add_staff
 
 
 @pytest.fixture
 def make_user(db):
     """Return a factory of staff with some permissions of ours, such as `view_run`."""
 
-    def make(*permissions, is_superuser=False):
-        user = User.objects.create(
-            username=f"staff-{User.objects.count()}", is_staff=True, is_superuser=is_superuser
-        )
-        found = Permission.objects.filter(content_type__app_label="django_jobs", codename__in=permissions)
-        assert len(found) == len(permissions)
-        user.user_permissions.set(found)
-        return user
-
-    return make
+    return add_staff
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from django_jobs import Retry, codec, triggers
 from django_jobs.models import Job
 from django_jobs.retry import to_json
 from django_jobs.testing import drain_jobs
+from tests.admin.pages import unescaped_text_of
 from tests.probes import signatures as probes
 
 ADD = "/admin/django_jobs/job/add/"
@@ -19,11 +20,6 @@ BASE = {
 
 def url_of(func):
     return f"{ADD}?func={func.__module__}:{func.__qualname__}"
-
-
-def text_of(response):
-    assert response.status_code == 200
-    return unescape(response.content.decode())
 
 
 @pytest.fixture
@@ -49,11 +45,11 @@ def test_functions_registered_with_job_can_be_chosen_and_no_others(root):
 
 
 def test_functions_are_searched_by_part_of_their_name(root):
-    text = text_of(root.get(f"{ADD}?q=SCAL"))
+    text = unescaped_text_of(root.get(f"{ADD}?q=SCAL"))
 
     assert "%3Ascalars" in text
     assert "%3Acollections" not in text
-    assert "No function of such a name" in text_of(root.get(f"{ADD}?q=zzz"))
+    assert "No function of such a name" in unescaped_text_of(root.get(f"{ADD}?q=zzz"))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +107,7 @@ def test_a_job_for_one_time_is_added(add):
 
 
 def test_the_policy_begins_as_the_function_has_it_and_can_be_changed(root, add):
-    text = text_of(root.get(url_of(probes.defaults)))
+    text = unescaped_text_of(root.get(url_of(probes.defaults)))
     assert 'name="queue_name" value="slow"' in text
     assert 'name="attempts" value="4"' in text
 
@@ -137,13 +133,13 @@ def test_secrets_are_stored_as_such_and_logged_nowhere(add, root, page_url):
     job = Job.objects.get()
     assert codec.load_arguments(job.payload) == ((), {"api_key": "k3y", "pin": 4711})
     assert "4711" not in str(LogEntry.objects.get().change_message)
-    text = text_of(root.get(page_url(job)))
+    text = unescaped_text_of(root.get(page_url(job)))
     assert "k3y" not in text
     assert "4711" not in text
 
 
 def test_mistakes_in_arguments_and_schedule_are_said_together_and_nothing_is_added(add):
-    text = text_of(add(probes.rest, arguments={"first": "x"}, every="", queue_name=""))
+    text = unescaped_text_of(add(probes.rest, arguments={"first": "x"}, every="", queue_name=""))
 
     assert "Enter a whole number." in text
     assert "Fill this in" in text
@@ -156,7 +152,7 @@ def test_an_id_in_use_is_refused_and_its_job_left_alone(add, make_job, make_run)
     make_run(job_id="queued")
 
     for job_id in ("taken", "queued"):
-        text = text_of(add(probes.rest, arguments={"first": "1"}, job_id=job_id))
+        text = unescaped_text_of(add(probes.rest, arguments={"first": "1"}, job_id=job_id))
         assert "There is a job of this id already." in text
 
     assert Job.objects.get().func == job.func
@@ -165,14 +161,14 @@ def test_an_id_in_use_is_refused_and_its_job_left_alone(add, make_job, make_run)
 def test_what_cannot_be_stored_is_said(add, settings):
     settings.DJANGO_JOBS = {"MAX_PAYLOAD_BYTES": 100}
 
-    text = text_of(add(probes.unknown_hints, arguments={"value": '"' + "x" * 300 + '"'}))
+    text = unescaped_text_of(add(probes.unknown_hints, arguments={"value": '"' + "x" * 300 + '"'}))
 
     assert "MAX_PAYLOAD_BYTES" in text
     assert not Job.objects.exists()
 
 
 def test_the_preview_adds_nothing_and_keeps_what_was_filled_in(add):
-    text = text_of(
+    text = unescaped_text_of(
         add(probes.rest, "_preview", arguments={"first": "17"}, kind="cron", expression="0 4 1 1 *")
     )
 
@@ -190,7 +186,7 @@ def test_a_function_that_no_form_can_call_says_why(root, said):
 
 
 def test_a_function_without_parameters_has_no_such_fields(root):
-    assert "argument-" not in text_of(root.get(url_of(probes.bare)))
+    assert "argument-" not in unescaped_text_of(root.get(url_of(probes.bare)))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +206,7 @@ def test_who_may_not_add_cannot(client_of, add, list_url, permissions):
 def test_who_may_add_or_manage_can(client_of, add, list_url, permission):
     client = client_of("view_job", permission)
 
-    assert "addlink" in text_of(client.get(list_url("job")))
+    assert "addlink" in unescaped_text_of(client.get(list_url("job")))
     add(probes.rest, client=client, arguments={"first": "1"})
 
     assert Job.objects.count() == 1

@@ -11,6 +11,7 @@ from django_jobs import Retry, overrides, triggers
 from django_jobs.admin import crontab_text
 from django_jobs.models import Job
 from django_jobs.retry import to_json
+from tests.admin.pages import unescaped_text_of
 
 DECLARED = {
     "trigger": triggers.rule(triggers.interval(60)),
@@ -19,11 +20,6 @@ DECLARED = {
     "max_instances": 1,
     "retry": None,
 }
-
-
-def text_of(response):
-    assert response.status_code == 200
-    return unescape(response.content.decode())
 
 
 def filled_in(response):
@@ -192,7 +188,7 @@ def test_one_attempt_is_no_retry(submit, make_job):
 def test_a_mistake_is_said_and_nothing_is_changed(submit, make_job, logged, changes, words, button):
     job = make_job()
 
-    text = text_of(submit(job, button, **changes))
+    text = unescaped_text_of(submit(job, button, **changes))
 
     assert words in text
     before, job = job, Job.objects.get(pk=job.pk)
@@ -213,7 +209,7 @@ def test_what_another_way_to_fire_would_need_does_not_matter(submit, make_job):
 def test_the_preview_shows_the_next_five_firings_and_changes_nothing(submit, make_job, logged):
     job = make_job()
 
-    text = text_of(
+    text = unescaped_text_of(
         submit(job, "_preview", kind="cron", expression="0 4 1 1 *", zone="Europe/Berlin", priority="3")
     )
 
@@ -227,7 +223,7 @@ def test_the_preview_shows_the_next_five_firings_and_changes_nothing(submit, mak
 
 
 def test_the_preview_goes_on_from_a_chosen_next_run(submit, make_job):
-    text = text_of(submit(make_job(), "_preview", next_run_0="2031-01-02", next_run_1="03:00:00"))
+    text = unescaped_text_of(submit(make_job(), "_preview", next_run_0="2031-01-02", next_run_1="03:00:00"))
 
     for minute in range(5):
         assert f"2031-01-02 03:0{minute}:00</time>" in text
@@ -236,7 +232,7 @@ def test_the_preview_goes_on_from_a_chosen_next_run(submit, make_job):
 def test_the_form_shows_the_firings_that_there_are(root, page_url, make_job):
     job = make_job(next_run_time=datetime(2031, 1, 2, tzinfo=UTC))
 
-    text = text_of(root.get(page_url(job, "schedule")))
+    text = unescaped_text_of(root.get(page_url(job, "schedule")))
 
     assert text.count("2031-01-02 00:0") == 5
 
@@ -244,7 +240,7 @@ def test_the_form_shows_the_firings_that_there_are(root, page_url, make_job):
 def test_an_interval_goes_on_from_its_next_run_in_the_preview(submit, make_job):
     job = make_job(trigger=triggers.interval(3600), next_run_time=datetime(2031, 1, 2, 0, 30, tzinfo=UTC))
 
-    text = text_of(submit(job, "_preview", priority="1"))
+    text = unescaped_text_of(submit(job, "_preview", priority="1"))
 
     assert "2031-01-02 04:30:00</time>" in text
 
@@ -261,7 +257,7 @@ def test_an_interval_goes_on_from_its_next_run_in_the_preview(submit, make_job):
 def test_a_trigger_that_the_fields_cannot_say_is_kept_or_replaced(submit, root, page_url, make_job, trigger):
     job = make_job(trigger=trigger, next_run_time=datetime(2031, 1, 2, tzinfo=UTC))
     words = trigger_of(job)
-    assert f"As it is: {words}" in text_of(root.get(page_url(job, "schedule")))
+    assert f"As it is: {words}" in unescaped_text_of(root.get(page_url(job, "schedule")))
 
     submit(job, priority="1")
     assert (trigger_of(job), Job.objects.get().priority) == (words, 1)
@@ -293,9 +289,9 @@ def test_a_crontab_comes_back_as_an_expression(expression, zone):
 
 def test_a_paused_job_has_no_next_run_to_choose_and_stays_paused(submit, root, page_url, make_job):
     job = make_job(next_run_time=None, paused_at=timezone.now())
-    assert 'name="next_run_0"' not in text_of(root.get(page_url(job, "schedule")))
+    assert 'name="next_run_0"' not in unescaped_text_of(root.get(page_url(job, "schedule")))
 
-    assert "</time>" in text_of(submit(job, "_preview", every="5"))
+    assert "</time>" in unescaped_text_of(submit(job, "_preview", every="5"))
     submit(job, every="5")
 
     job.refresh_from_db()
@@ -321,7 +317,7 @@ def test_what_is_refused_at_the_last_moment_is_said(submit, make_job, monkeypatc
     monkeypatch.setattr(overrides, "edit", refuse)
     job = make_job()
 
-    text = text_of(submit(job, next_run_0="2031-01-02", next_run_1="03:00"))
+    text = unescaped_text_of(submit(job, next_run_0="2031-01-02", next_run_1="03:00"))
 
     assert "resume it first" in text
     assert logged(job) == []
@@ -366,13 +362,13 @@ def test_a_job_that_another_trigger_does_not_mend_says_so(submit, make_job, said
 
 def test_a_declared_job_is_overridden_and_goes_back(submit, root, page_url, make_job):
     job = make_job(id="tick", declared=DECLARED)
-    assert 'value="once"' not in text_of(root.get(page_url(job, "schedule")))
+    assert 'value="once"' not in unescaped_text_of(root.get(page_url(job, "schedule")))
 
     submit(job, kind="cron", expression="0 4 * * *", attempts="3")
 
     job.refresh_from_db()
     assert job.overridden == ["retry", "trigger"]
-    assert "retry (the code says: never)" in text_of(root.get(page_url(job)))
+    assert "retry (the code says: never)" in unescaped_text_of(root.get(page_url(job)))
     overrides.reset("tick")
     job.refresh_from_db()
     assert (job.overridden, job.options, trigger_of(job)) == ([], None, "every minute")
@@ -391,7 +387,7 @@ def test_a_job_that_is_gone_is_said_to_be(root, page_url, make_job, said):
 def test_who_may_not_manage_cannot_edit(client_of, page_url, make_job, permissions):
     client, job = client_of(*permissions), make_job()
 
-    assert "Edit schedule" not in text_of(client.get(page_url(job)))
+    assert "Edit schedule" not in unescaped_text_of(client.get(page_url(job)))
     assert client.get(page_url(job, "schedule")).status_code == 403
     assert client.post(page_url(job, "schedule"), {"_save": "1", "priority": "5"}).status_code == 403
 
@@ -399,7 +395,7 @@ def test_who_may_not_manage_cannot_edit(client_of, page_url, make_job, permissio
 @pytest.mark.parametrize("permission", ["manage_job", "change_job"])
 def test_who_may_manage_or_change_can_edit(client_of, submit, page_url, make_job, permission):
     client, job = client_of("view_job", permission), make_job()
-    assert "Edit schedule" in text_of(client.get(page_url(job)))
+    assert "Edit schedule" in unescaped_text_of(client.get(page_url(job)))
 
     submit(job, client=client, priority="5")
 

@@ -4,6 +4,7 @@ import pytest
 from django.utils import timezone
 
 from django_jobs.models import Status
+from tests.admin.pages import text_of
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -18,11 +19,6 @@ def ended(make_run):
         return make_run(job_id="nightly", status=status, started_at=start, finished_at=end, **fields)
 
     return make
-
-
-def text_of(response):
-    assert response.status_code == 200
-    return response.content.decode()
 
 
 def test_the_strip_has_the_newest_twenty_outcomes_oldest_first_with_links(root, page_url, make_job, ended):

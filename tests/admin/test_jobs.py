@@ -9,6 +9,7 @@ from django.utils import timezone
 from django_jobs import codec, overrides, triggers
 from django_jobs.admin.jobs import JobAdmin
 from django_jobs.models import Job, Run, Status
+from tests.admin.pages import text_of
 
 HOSTILE = "<script>alert('x')</script>"
 AWKWARD_IDS = [
@@ -21,11 +22,6 @@ AWKWARD_IDS = [
     "100%",
     "semi;colon:#",
 ]
-
-
-def text_of(response):
-    assert response.status_code == 200
-    return response.content.decode()
 
 
 def test_the_list_shows_state_trigger_and_last_outcome(root, list_url, make_job, make_run):

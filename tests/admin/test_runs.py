@@ -8,15 +8,11 @@ from django.utils import timezone
 from django_jobs import codec, selection
 from django_jobs.admin import RunAdmin, paging
 from django_jobs.models import Run, Status
+from tests.admin.pages import text_of
 
 HOSTILE = "<script>alert('x')</script>"
 # Session and user, and what the pages ask for.
 LIST_QUERIES, PAGE_QUERIES = 7, 7
-
-
-def text_of(response):
-    assert response.status_code == 200
-    return response.content.decode()
 
 
 def ids_of(response):

@@ -7,11 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs.models import Queue, Tally, Worker
-
-
-def text_of(response):
-    assert response.status_code == 200
-    return response.content.decode()
+from tests.admin.pages import text_of
 
 
 def ago(seconds):

@@ -3,12 +3,12 @@
 import os
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from tests.browser.chromium import ARGS, find_chromium
 from tests.browser.far import PlaywrightThread
 from tests.browser.watch import Watch
+from tests.people import add_staff
 
 
 @pytest.fixture(scope="package")
@@ -39,16 +39,7 @@ def watch():
 def make_staff(transactional_db):
     """Return a factory of staff with some permissions of ours, such as `view_run`; of superusers without."""
 
-    def make(*permissions):
-        user = User.objects.create(
-            username=f"staff-{User.objects.count()}", is_staff=True, is_superuser=not permissions
-        )
-        found = Permission.objects.filter(content_type__app_label="django_jobs", codename__in=permissions)
-        assert len(found) == len(permissions)
-        user.user_permissions.set(found)
-        return user
-
-    return make
+    return lambda *permissions: add_staff(*permissions, is_superuser=not permissions)
 
 
 @pytest.fixture

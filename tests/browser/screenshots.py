@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import io
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.browser.chromium import ARGS, find_chromium
+from tests.children import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,8 +35,7 @@ HEIGHTS = {"": 900, "-narrow": 844}
 @contextlib.contextmanager
 def demo(env: dict[str, str]) -> Iterator[str]:
     """Serve the demo for the time being; yield its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(ROOT / "testproject" / "manage.py"), "demo", str(port)]
     process = subprocess.Popen(
         command, env=env, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -1,6 +1,6 @@
 """Pages that show what happens elsewhere without being loaded again."""
 
-import socket
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -11,6 +11,7 @@ from django.contrib.sessions.models import Session
 from django_jobs.models import Run
 from tests.browser.accessibility import assert_accessible
 from tests.browser.far import expect
+from tests.children import ROOT, environment, free_port
 from tests.probes.models import Mark
 
 # Notes when a text first shows within an element, by the page's clock, which is this machine's.
@@ -25,17 +26,11 @@ NOTE_TIME = """([selector, text]) => {
 }"""
 
 
-@pytest.fixture
-def site(spawn, until):
+@pytest.fixture(scope="module")
+def site(django_db_setup, until, tmp_path_factory):
     """The address of a server with sockets, whose process executes nothing; no channel layer is configured."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
-    spawn(
-        sys.executable, "-m", "uvicorn", "--port", str(port), "--lifespan", "off", "tests.browser.asgi:application",
-        env={"DJANGO_JOBS_AUTOSTART": "0"},
-    )  # fmt: skip
 
     def answers():
         try:
@@ -44,8 +39,20 @@ def site(spawn, until):
         except urllib.error.URLError:
             return False
 
-    until(answers, timeout=60)
-    return url
+    with (tmp_path_factory.mktemp("site") / "log").open("w") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable, "-m", "uvicorn", "--port", str(port), "--lifespan", "off",
+                "tests.browser.asgi:application",
+            ],
+            env={**environment(), "DJANGO_JOBS_AUTOSTART": "0"}, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,
+        )  # fmt: skip
+    try:
+        until(answers, timeout=60)
+        yield url
+    finally:
+        process.kill()
+        process.wait(10)
 
 
 @pytest.fixture

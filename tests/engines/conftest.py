@@ -25,20 +25,6 @@ def pytest_addoption(parser):
     )
 
 
-SAID = pytest.StashKey[list]()
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    for line in config.stash.get(SAID, []):
-        terminalreporter.write_line(line)
-
-
-@pytest.fixture
-def say(request):
-    """Return a function that has a line shown at the end."""
-    return request.config.stash.setdefault(SAID, []).append
-
-
 def require_broker(name):
     """Skip, or fail where the tests' servers must be there, if nothing listens where a broker should."""
     url = urlsplit(celery_apps.URLS[name])

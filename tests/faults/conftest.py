@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import environment, free_port
 from tests.faults import servers
 from tests.faults.processes import MANAGE, ROOT, Client, Ledger, answers, is_started
 
@@ -20,20 +21,6 @@ def pytest_addoption(parser):
         help="Random faults under load for so long, and the clocks' long form.",
     )  # fmt: skip
     group.addoption("--seed", type=int, help="Repeat a soak's faults.")
-
-
-SAID = pytest.StashKey[list]()
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    for line in config.stash.get(SAID, []):
-        terminalreporter.write_line(line)
-
-
-@pytest.fixture
-def say(request):
-    """Return a function that has a line shown at the end, whether tests fail or not."""
-    return request.config.stash.setdefault(SAID, []).append
 
 
 @pytest.fixture
@@ -113,7 +100,7 @@ def web(start, until):
     """Return a function that starts gunicorn with a view that adds jobs, and waits until it answers."""
 
     def run(*arguments, workers=2, **more):
-        port = servers.free_port()
+        port = free_port()
         process = start(
             sys.executable, "-m", "gunicorn", "-w", str(workers), "-b", f"127.0.0.1:{port}", *arguments,
             "testproject.wsgi", **more,
@@ -163,8 +150,7 @@ def _server(vendor, started, size=None):
             message = f"no server program of {vendor} here that a test may kill"
             (pytest.fail if os.environ.get("DJANGO_JOBS_TEST_DATABASES") else pytest.skip)(message)
         server = started[vendor, size] = kind(size)
-        env = {**os.environ, **server.env, "DJANGO_SETTINGS_MODULE": "tests.settings"}
-        env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "testproject")])
+        env = {**environment(), **server.env}
         subprocess.run([*MANAGE, "migrate", "-v", "0"], env=env, check=True, cwd=ROOT)
     return started[vendor, size]
 

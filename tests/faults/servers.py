@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -14,14 +13,10 @@ from pathlib import Path
 
 from django.db import connection
 
+from tests.children import free_port
+
 # Seconds that processes of outage tests wait for SQLite's write lock.
 LOCK_SECONDS = 1.0
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 class Server:

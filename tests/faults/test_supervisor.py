@@ -9,6 +9,7 @@ import pytest
 
 from django_jobs.models import Run, Worker
 from tests.faults.processes import end
+from tests.faults.test_shutdown import finished, recorded_once
 from tests.probes import ledger as probes
 
 # Each starts several processes, some of them in turn.
@@ -64,18 +65,6 @@ def said(process, pattern):
 
 def live_rows():
     return set(Worker.objects.filter(stopped_at__isnull=True).values_list("pid", flat=True))
-
-
-def recorded_once(ledger):
-    recorded = [line["run"] for line in ledger.lines("recorded")]
-    assert len(recorded) == len(set(recorded))
-
-
-def all_succeed(accepted, until):
-    until(lambda: not Run.objects.unfinished().exists(), timeout=60)
-    runs = dict(Run.objects.values_list("job_id", "status"))
-    assert set(accepted) <= set(runs)
-    assert set(runs.values()) == {"SUCCESSFUL"}
 
 
 def test_each_worker_process_works_and_is_named(supervise, manager, ledger, gate, until):
@@ -135,7 +124,7 @@ def test_recycling_by_age_loses_and_doubles_nothing_while_jobs_flow(
     until(lambda: said(process, "is another process now") >= 4, timeout=90)
     accepted = client.stop()
 
-    all_succeed(accepted, until)
+    finished(accepted, until)
     recorded_once(ledger)
     assert not client.errors
     # In order: nothing was begun and not finished.
@@ -266,7 +255,7 @@ def test_sighup_replaces_all_workers_with_no_gap_while_jobs_flow(supervise, mana
     until(lambda: not old & set(alive(process)), timeout=60)
     accepted = client.stop()
 
-    all_succeed(accepted, until)
+    finished(accepted, until)
     recorded_once(ledger)
     assert ledger.count("began") == ledger.count("ended") == len(accepted)
     assert set(Run.objects.values_list("attempt", "rescues")) == {(1, 0)}

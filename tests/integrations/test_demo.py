@@ -1,21 +1,18 @@
 import json
-import socket
 import sys
-from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-ROOT = Path(__file__).parents[2]
+from tests.children import ROOT, free_port
 
 
 @pytest.fixture
 def demo(spawn, collector, tmp_path):
     """The demo, watched; returns a function that asks it for an address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     process = spawn(
         sys.executable, str(ROOT / "testproject" / "manage.py"), "demo", str(port),
         env={

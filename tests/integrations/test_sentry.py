@@ -17,6 +17,7 @@ from django_jobs.inline import inline_worker
 from django_jobs.integrations import sentry, sentry_monitors
 from django_jobs.integrations.sentry import DjangoJobsIntegration
 from django_jobs.models import Job, Run, jobs_database
+from tests.executed import execute_all
 
 
 class Kept(Transport):
@@ -60,12 +61,6 @@ def sent():
 def installed_anew():
     # `setup_once` is called once per process.
     DjangoJobsIntegration.setup_once()
-
-
-def execute_all():
-    with inline_worker(jobs_database()) as worker:
-        while run := worker.next_due():
-            worker.execute(run)
 
 
 @pytest.mark.django_db

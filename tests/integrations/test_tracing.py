@@ -18,6 +18,7 @@ from django_jobs import Retry
 from django_jobs.inline import inline_worker
 from django_jobs.integrations.tracing import DjangoJobsInstrumentor
 from django_jobs.models import Job, Run, jobs_database
+from tests.executed import execute_all
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -58,12 +59,6 @@ def traced():
 @pytest.fixture
 def traces(traced):
     return traced()
-
-
-def execute_all():
-    with inline_worker(jobs_database()) as worker:
-        while run := worker.next_due():
-            worker.execute(run)
 
 
 def is_child(span, parent):

@@ -1,18 +1,19 @@
-import contextlib
 import json
 import os
 import re
 import signal
-import socket
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import connection
 
 from django_jobs.models import Run, Worker
+from tests.children import free_port
+from tests.faults.test_outages import cut_other_connections
+from tests.startup.test_servers import live
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "fastapi.md"
@@ -29,9 +30,7 @@ def api(spawn, child_env, tmp_path, until):
     (tmp_path / "shop" / "__init__.py").touch()
 
     def start(*, script=None, env=None):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         path = os.pathsep.join([child_env["PYTHONPATH"], str(tmp_path)])
         command = [script, str(port)] if script else ["-m", "uvicorn", "--port", str(port), "shop.api:app"]
         process = spawn(
@@ -62,10 +61,6 @@ def call(process, path, method="GET"):
     except urllib.error.HTTPError as error:
         with error:
             return error.code, error.read()
-
-
-def live():
-    return Worker.objects.filter(stopped_at__isnull=True).count()
 
 
 def test_routes_add_list_and_cancel_jobs_that_the_same_process_executes(api, until):
@@ -133,20 +128,7 @@ def test_requests_get_on_after_the_database_cut_their_connections(api, until):
     until(lambda: live() == 1, timeout=30)
     assert call(process, "/jobs")[0] == 200
 
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        else:
-            cursor.execute(
-                "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
-            )
-            for (number,) in cursor.fetchall():
-                # One that was just closed is unknown.
-                with contextlib.suppress(OperationalError):
-                    cursor.execute(f"KILL {number}")
+    cut_other_connections()
 
     assert call(process, "/jobs")[0] == 200
     _, added = call(process, "/texts?text=to+be", "POST")

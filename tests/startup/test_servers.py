@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.error
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from django_jobs.models import Run, Worker
+from tests.children import free_port
 from tests.probes import jobs
 
 ROOT = Path(__file__).parents[2]
@@ -20,9 +20,7 @@ MANAGE = [sys.executable, str(ROOT / "testproject" / "manage.py")]
 
 @pytest.fixture
 def port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    return free_port()
 
 
 def answers(port):

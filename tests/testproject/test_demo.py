@@ -23,10 +23,9 @@ ROOT = MANAGE.parent.parent
 
 
 @pytest.fixture
-def var_dir(settings, tmp_path, monkeypatch):
+def var_dir(var_dir, monkeypatch):
     monkeypatch.delenv("TESTPROJECT_ADMIN_PASSWORD", raising=False)
-    settings.VAR_DIR = tmp_path
-    return tmp_path
+    return var_dir
 
 
 @pytest.fixture

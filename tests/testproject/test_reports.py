@@ -15,13 +15,7 @@ from documents.views import SAMPLES_DIR
 from mailings.demo import load_demo_recipients
 from reports.jobs import write_report, write_whole
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def var_dir(settings, tmp_path):
-    settings.VAR_DIR = tmp_path
-    return tmp_path
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("var_dir")]
 
 
 def test_html_report_shows_the_figures(var_dir):
