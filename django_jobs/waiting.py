@@ -44,7 +44,7 @@ def wait(job_id: str, timeout: float | None, *, using: str) -> Any:
             heard.clear()
             if (run := watch.ended_run()) is not None:
                 return _outcome(run)
-            if pause:
+            if timeout is None:
                 _check_can_end(job_id, using)
             heard.wait(pause)
     finally:
@@ -59,7 +59,7 @@ async def await_end(job_id: str, timeout: float | None, *, using: str) -> Any:
         run = await sync_to_async(watch.ended_run)()
         if run is not None:
             return _outcome(run)
-        if pause:
+        if timeout is None:
             await sync_to_async(_check_can_end)(job_id, using)
         await asyncio.sleep(pause)
     state = await sync_to_async(_state)(job_id, using)
@@ -152,21 +152,29 @@ def _pauses(timeout: float | None) -> Iterable[float]:
         pause = min(_LONGEST, pause * 1.5)
 
 
+_IN_ATOMIC = (
+    "inside atomic() nothing begins that the transaction adds, until it commits: wait after it; in tests, "
+    "have jobs executed with jobs.drain()"
+)
+
+
 def _check_can_end(job_id: str, using: str) -> None:
-    """Refuse to wait inside a transaction.
+    """Refuse to wait without an end inside a transaction.
 
     Raises:
         RuntimeError: One is under way.
     """
     if connections[using].in_atomic_block:
-        raise RuntimeError(
-            f"job {job_id!r} has not ended, and cannot be waited for inside atomic(): what the transaction adds "
-            "begins when it commits. Wait after it; in tests, have jobs executed with jobs.drain()"
-        )
+        raise RuntimeError(f"job {job_id!r} has not ended, and is waited for without a timeout; {_IN_ATOMIC}")
 
 
 def _state(job_id: str, using: str) -> str:
     """Say what a job waits for."""
+    state = _waits_for(job_id, using)
+    return f"{state}; {_IN_ATOMIC}" if connections[using].in_atomic_block else state
+
+
+def _waits_for(job_id: str, using: str) -> str:
     run = Run.objects.using(using).unfinished().filter(job_id=job_id).order_by("-id").first()
     if run is None:
         return "it has not fired yet"

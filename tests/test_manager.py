@@ -843,18 +843,18 @@ def test_wait_says_where_a_run_stands(manager, make_run, fields, words):
     with pytest.raises(TimeoutError) as error:
         manager.wait("x", 0)
 
-    assert str(error.value).endswith(words)
+    assert words in str(error.value)
 
 
-def test_inside_a_transaction_nothing_is_waited_for(manager, probes, make_run):
+def test_inside_a_transaction_nothing_is_waited_for_without_an_end(manager, probes, make_run):
     job_id = manager.add_immediate_job(probes.mark)
     make_run(job_id="done", status="SUCCESSFUL")
 
     with pytest.raises(RuntimeError, match=r"inside atomic\(\).*jobs.drain\(\)"):
         manager.wait(job_id)
 
-    with pytest.raises(TimeoutError):
-        manager.wait(job_id, 0)
+    with pytest.raises(TimeoutError, match=r"inside atomic\(\).*jobs.drain\(\)"):
+        manager.wait(job_id, 0.05)
     assert manager.wait("done") is None
 
 
