@@ -387,8 +387,8 @@ class JobManager:
             JobFailed: It ended FAILED or SKIPPED; the error and traceback are attributes.
             JobCancelled: It was cancelled.
             TimeoutError: It has not ended in time; it goes on. The message says what it waits for.
-            RuntimeError: It has not ended, and a transaction is under way: what that adds begins when it
-                commits.
+            RuntimeError: It has not ended, a transaction is under way, and there is no `timeout`: what the
+                transaction adds begins when it commits.
             JobLookupError: There is no such job.
         """
         return waiting.wait(sought_id(job_id), timeout, using=jobs_database())
