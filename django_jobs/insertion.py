@@ -118,7 +118,11 @@ def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], No
         and worker.would_begin(run.queue_name)
     ):
         run.status, run.worker_id = Status.RUNNING.value, worker.id
-        (run_id,) = queue.enqueue([run], using=using)
+        try:
+            (run_id,) = queue.enqueue([run], using=using)
+        except BaseException:
+            worker.break_off()
+            raise
         return worker.promise(claimed(run, run_id))
     run.status, run.worker_id = Status.READY.value, ""
     ids = queue.enqueue([run], using=using)

@@ -103,6 +103,8 @@ class Worker:
         self.claims = 0
         # Runs that this process inserted as its own, and when: each begins when its transaction commits.
         self._promised: dict[tuple[int, int], float] = {}
+        # How many are about to be: outside a transaction they are committed before they are promised.
+        self._inserting = 0
         # Runs that nobody here knew of when the database was last asked.
         self._unknown: set[tuple[int, int]] = set()
         # Monotonic: when the keeper last extended the lease, and when the worker will look by itself.
@@ -388,6 +390,9 @@ class Worker:
         with self._lock:
             known = self._executions.keys() | self._unwritten | self._interrupted_unsaid
             unknown = held - known - self._promised.keys()
+            if self._inserting:
+                # It may be theirs; `hand_back_forgotten` finds what is not.
+                return
         if unknown:
             queue.hand_back(self.id, unknown, using=self.using)
 
@@ -504,7 +509,10 @@ class Worker:
     # Runs that this process adds
 
     def would_begin(self, queue_name: str) -> bool:
-        """Return whether a run that is added now can begin here as soon as it is committed."""
+        """Return whether a run that is added now can begin here as soon as it is committed.
+
+        If so, it is inserted next: `promise` or `break_off` follows.
+        """
         if (
             self._stopping.is_set()
             or queue_name in self.paused
@@ -517,11 +525,18 @@ class Worker:
         if lane is None or lane.pool is not None or not lane.is_drained:
             return False
         with self._lock:
-            return (
+            is_free = (
                 lane.taken + self._recently_promised() < lane.slots
                 and self._on_loop < self._async_runs
                 and len(self._promised) < MOST_PROMISED
             )
+            self._inserting += is_free
+            return is_free
+
+    def break_off(self) -> None:
+        """Note that the run was not inserted that would have begun here."""
+        with self._lock:
+            self._inserting -= 1
 
     def _recently_promised(self) -> int:
         # Those of a transaction that was rolled back are never heard of again.
@@ -535,6 +550,7 @@ class Worker:
             What keeps the promise, to be called in that transaction.
         """
         with self._lock:
+            self._inserting -= 1
             self._promised[run.id, run.attempt] = time.monotonic()
         return lambda: transaction.on_commit(lambda: self._keep(run), using=self.using)
 

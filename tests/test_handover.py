@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from django_jobs import processes, queue, wakeup
@@ -182,6 +182,37 @@ def test_a_commit_that_is_told_of_after_all_begins_nothing_twice(idle, manager, 
 
     assert not worker.executions()
     assert Run.objects.get().attempt == 1
+
+
+def test_a_run_that_is_committed_and_not_yet_promised_is_not_taken_for_unknown(
+    idle, manager, probes, monkeypatch
+):
+    service = idle()
+    enqueue = queue.enqueue
+
+    def look_between(runs, **options):
+        ids = enqueue(runs, **options)
+        # As after an answer that was lost.
+        service.worker._hand_back_unknown()
+        return ids
+
+    monkeypatch.setattr(queue, "enqueue", look_between)
+    forbid_claims(monkeypatch)
+
+    assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
+
+
+def test_an_insert_that_fails_is_no_longer_waited_for(idle, manager, probes, monkeypatch):
+    service = idle()
+
+    def fail(runs, **options):
+        raise OperationalError("away")
+
+    monkeypatch.setattr(queue, "enqueue", fail)
+
+    with pytest.raises(OperationalError):
+        manager.add_immediate_job(probes.nothing)
+    assert service.worker._inserting == 0
 
 
 def test_promises_that_were_rolled_back_are_forgotten(idle, manager, probes):
