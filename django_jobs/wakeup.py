@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-import select
+import selectors
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 CHANNEL = "django_jobs"
 # A connection that was cut without a word is noticed when it is next looked at.
 LISTEN_SECONDS = 30.0
+
+# Of a connection that only listens, and would not notice for two hours that a router forgot it.
+KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
 
 # What a notice is about; one process's SQLite file only says that something changed.
 RUNS = "runs"
@@ -110,8 +113,20 @@ class Listener(Protocol):
         """Let go of what it listens with."""
 
 
+# Not `select`, which cannot wait for descriptors of 1024 and above; Windows has no `poll`.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+def _readable(sources: Sequence[Any], timeout: float) -> list[Any]:
+    """Return which of the sources can be read, after `timeout` seconds at the latest."""
+    with _Selector() as selector:
+        for source in sources:
+            selector.register(source, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(timeout)]
+
+
 class _Bell:
-    """Ends another thread's `select`."""
+    """Ends another thread's `_readable`."""
 
     def __init__(self) -> None:
         self._heard, self._rung = socket.socketpair()
@@ -143,9 +158,10 @@ class _PostgreSQLListener:
     def __init__(self, using: str) -> None:
         # A copy, because the thread's own connection may be pooled and in transactions.
         self._connection = connections[using].copy()
+        options = self._connection.settings_dict["OPTIONS"]
         self._connection.settings_dict = {
             **self._connection.settings_dict,
-            "OPTIONS": {k: v for k, v in self._connection.settings_dict["OPTIONS"].items() if k != "pool"},
+            "OPTIONS": KEEPALIVES | {name: value for name, value in options.items() if name != "pool"},
         }
         self._connection.ensure_connection()
         with self._connection.cursor() as cursor:
@@ -156,7 +172,7 @@ class _PostgreSQLListener:
     def wait(self, timeout: float) -> str | None:
         raw = self._connection.connection
         if not self._heard:
-            readable, _, _ = select.select([raw.fileno(), self._bell], [], [], timeout)
+            readable = _readable([raw.fileno(), self._bell], timeout)
             if self._bell in readable:
                 self._bell.hush()
             if raw.fileno() in readable:
@@ -226,7 +242,7 @@ class _SQLiteListener:
                 self._looks = list(reversed(self.LOOKS))
 
     def _select(self, sources: list[Any], timeout: float) -> bool:
-        readable, _, _ = select.select(sources, [], [], timeout)
+        readable = _readable(sources, timeout)
         if self._bell in readable:
             self._bell.hush()
         return self._writes in readable
@@ -245,7 +261,7 @@ class _PollListener:
     """Where a database sends no word, ask at short intervals whether something is due."""
 
     hears_commits = False
-    # The first after something was found; then longer and longer ones.
+    # The first after something new was found; then longer and longer ones.
     SHORTEST, LONGEST = 0.05, 0.25
 
     def __init__(self, using: str) -> None:
@@ -253,14 +269,20 @@ class _PollListener:
         self._bell = _Bell()
         self._interval = self.SHORTEST
         self._heard: deque[str] = deque()
+        # What the last look found.
+        self._told: set[str] = set()
 
     def wait(self, timeout: float) -> str | None:
         if not self._heard:
-            if select.select([self._bell], [], [], min(timeout, self._interval))[0]:
+            if _readable([self._bell], min(timeout, self._interval)):
                 self._bell.hush()
                 return None
-            self._heard.extend(self._due())
-            self._interval = self.SHORTEST if self._heard else min(self.LONGEST, self._interval * 1.5)
+            due = self._due()
+            self._heard.extend(due)
+            # What is still due may be for nobody here: its queue paused, or all threads busy.
+            is_new = not self._told.issuperset(due)
+            self._interval = self.SHORTEST if is_new else min(self.LONGEST, self._interval * 1.5)
+            self._told = set(due)
         return self._heard.popleft() if self._heard else None
 
     def _due(self) -> list[str]:

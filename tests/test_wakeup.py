@@ -1,4 +1,6 @@
+import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -10,7 +12,7 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from django_jobs import inotify, wakeup
-from django_jobs.models import Queue
+from django_jobs.models import Queue, Run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -112,6 +114,56 @@ def test_where_no_word_is_sent_due_jobs_are_found_and_others_are_not(hear, make_
 
     assert listener.wait(0.01) == wakeup.JOBS
     listener.close()
+
+
+def test_where_no_word_is_sent_what_stays_due_is_asked_for_less_and_less_often(make_run):
+    make_run()
+    listener = wakeup._PollListener("default")
+    listener.SHORTEST, listener.LONGEST = 0.001, 0.005
+
+    assert listener.wait(1) == wakeup.RUNS
+    soon = listener._interval
+    assert [listener.wait(1) for _ in range(5)] == [wakeup.RUNS] * 5
+    late = listener._interval
+    Run.objects.all().delete()
+    assert listener.wait(1) is None
+    make_run()
+    assert listener.wait(1) == wakeup.RUNS
+
+    assert (soon, late, listener._interval) == (0.001, 0.005, 0.001)
+    listener.close()
+
+
+def test_descriptors_of_a_process_with_many_open_files_are_heard():
+    fcntl, resource = pytest.importorskip("fcntl"), pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip("no more than 1024 files may be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    here, there = socket.socketpair()
+    high = fcntl.fcntl(here.fileno(), fcntl.F_DUPFD, 1100)
+    try:
+        assert wakeup._readable([high], 0) == []
+        there.send(b".")
+        assert wakeup._readable([high], 5) == [high]
+    finally:
+        os.close(high)
+        here.close()
+        there.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_listening_connection_notices_a_silent_cut_unless_settings_say_otherwise(monkeypatch):
+    if wakeup.Ears("default")._listener_class() is not wakeup._PostgreSQLListener:
+        pytest.skip("only PostgreSQL's listener (with psycopg 3) has a connection to another process")
+    options = {**connection.settings_dict["OPTIONS"], "keepalives_count": 7}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+
+    listener = wakeup._PostgreSQLListener("default")
+    given = listener._connection.connection.info.get_parameters()
+    listener.close()
+
+    assert (given["keepalives_idle"], given["keepalives_count"]) == ("60", "7")
 
 
 def test_what_ears_write_for_others_is_not_heard_and_what_others_write_is(hear, ears, until):
