@@ -7,10 +7,10 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from django.db import IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, transaction
 from django.utils import timezone
 
-from django_jobs import current_run
+from django_jobs import Retry, current_run, job
 from documents.models import Chunk, Document
 from documents.reading import KINDS, Unreadable, read_content, split_text
 
@@ -34,6 +34,8 @@ class Ingested(NamedTuple):
     is_skipped: bool
 
 
+# A database that is locked or away for a moment is no reason to give up: what is done is skipped.
+@job(retry=Retry(max_attempts=3, delay=5, on=[DatabaseError]))
 def ingest_folder(folder: str | Path) -> dict[str, Any]:
     """Ingest every file in a folder and the folders below it.
 
@@ -94,6 +96,7 @@ def ingest_folder(folder: str | Path) -> dict[str, Any]:
     }
 
 
+@job
 def ingest_file(path: str | Path) -> dict[str, Any]:
     """Ingest one file, unless its content is known already.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
+import hashlib
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -17,8 +19,6 @@ from documents.jobs import ingest_folder
 from documents.views import SAMPLES_DIR
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from django.http import HttpRequest, HttpResponse
 
 MOST_SHOWN = 10
@@ -49,19 +49,39 @@ def _outcome(job_id: str) -> str:
 
 
 def _put_together(chosen: dict[str, Any]) -> tuple[Path, list[str]]:
-    """Put chosen samples and uploaded files into a folder of their own; return it, and their names."""
-    folder = settings.VAR_DIR / "uploads" / secrets.token_hex(8)
-    folder.mkdir(parents=True)
+    """Put chosen samples and uploaded files into a folder of their own; return it, and their names.
+
+    The same files again are in the same folder, and known by their paths.
+    """
+    uploads = settings.VAR_DIR / "uploads"
+    uploads.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=".", dir=uploads))
     names = []
     for name in chosen["samples"]:
-        shutil.copyfile(SAMPLES_DIR / name, folder / name)
+        shutil.copyfile(SAMPLES_DIR / name, made / name)
         names.append(name)
     for number, file in enumerate(chosen["files"], 1):
         name = get_valid_filename(file.name)
         # Two uploads may have one name, or that of a sample.
-        target = folder / name if not (folder / name).exists() else folder / f"{number}-{name}"
+        target = made / name if not (made / name).exists() else made / f"{number}-{name}"
         with target.open("wb") as opened:
             for part in file.chunks():
                 opened.write(part)
         names.append(target.name)
+    folder = uploads / _digest(made)
+    try:
+        made.rename(folder)
+    except OSError:
+        # It is there, with the same files in it.
+        shutil.rmtree(made)
+        if not folder.is_dir():
+            raise
     return folder, names
+
+
+def _digest(folder: Path) -> str:
+    """Return what names and contents of a folder's files come to."""
+    files = [
+        f"{path.name}:{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in sorted(folder.iterdir())
+    ]
+    return hashlib.sha256("\n".join(files).encode()).hexdigest()[:32]

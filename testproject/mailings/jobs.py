@@ -7,10 +7,11 @@ from typing import Any
 from django.core import mail
 from django.core.mail import EmailMessage
 
-from django_jobs import current_run
+from django_jobs import current_run, job
 from mailings.models import Recipient
 
 
+@job
 def send_newsletter(subject: str, body: str, batch_size: int = 50) -> dict[str, int]:
     """Write to every subscribed recipient, each in a message of their own.
 

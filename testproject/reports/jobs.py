@@ -1,7 +1,8 @@
-"""The job that writes a report of what the database holds."""
+"""The job that writes a report of what the database holds, and two that show how jobs fail."""
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import tempfile
@@ -13,15 +14,18 @@ from django.db.models import Count, Max, Sum
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from django_jobs import cron, recurring
+from django_jobs import Retry, cron, current_run, job, recurring
 from documents.models import Chunk, Document
 from mailings.models import Recipient
+
+# Older files are removed: reports come every minute.
+MOST_REPORTS = 20
 
 
 @recurring(seconds=30, args=["html"], job_id="demo-report")
 @cron("* * * * *", args=["csv"], job_id="demo-report-csv")
 def write_report(kind: Literal["html", "csv"] = "html") -> dict[str, Any]:
-    """Write what the database holds to a new file in `VAR_DIR/reports`.
+    """Write what the database holds to a new file in `VAR_DIR/reports`, which keeps the last 20.
 
     The file appears whole or not at all.
 
@@ -48,7 +52,34 @@ def write_report(kind: Literal["html", "csv"] = "html") -> dict[str, Any]:
             raise ValueError(f"kind is {kind!r}; it must be 'html' or 'csv'")
     path = settings.VAR_DIR / "reports" / f"report-{now:%Y%m%dT%H%M%S.%fZ}.{kind}"
     write_whole(path, text)
+    # By time, which is first in their names.
+    for old in sorted(path.parent.glob("report-*"))[:-MOST_REPORTS]:
+        old.unlink(missing_ok=True)
     return {"path": str(path), "rows": rows}
+
+
+@job(retry=Retry(max_attempts=4, delay=2))
+async def ask_other_library(title: str) -> str:
+    """Ask another library for a book; it only answers at the third attempt.
+
+    Raises:
+        ConnectionError: It does not answer yet.
+    """
+    await asyncio.sleep(0.5)
+    run = current_run()
+    if run and run.attempt < 3:
+        raise ConnectionError("the other library does not answer")
+    return f"{title} is there"
+
+
+@job
+def print_report(copies: int = 1) -> None:
+    """Print the newest report; there is no printer, so that the admin has a failure to show.
+
+    Raises:
+        ConnectionError: Always.
+    """
+    raise ConnectionError(f"no printer for {copies} copies")
 
 
 def collect_figures() -> dict[str, Any]:

@@ -16,7 +16,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from django_jobs import get_job_manager
+from django_jobs.models import Run
 from documents.management.commands.demo import add_demo_jobs, check_address, prepare_admin
+from reports.jobs import ask_other_library, print_report
 
 MANAGE = project_settings.BASE_DIR / "manage.py"
 ROOT = MANAGE.parent.parent
@@ -91,7 +93,27 @@ def test_each_demo_ingests_and_writes_to_readers_anew():
     add_demo_jobs()
 
     kinds = sorted((job["kind"], job["name"]) for job in get_job_manager().get_jobs())
-    assert kinds == [("immediate", "ingest_folder")] * 2 + [("scheduled", "send_newsletter")] * 2
+    assert kinds == sorted(
+        [
+            ("immediate", "ask_other_library"),
+            ("immediate", "ingest_folder"),
+            ("immediate", "print_report"),
+            ("scheduled", "send_newsletter"),
+        ]
+        * 2
+    )
+
+
+@pytest.mark.django_db
+def test_a_demo_has_a_failure_and_an_attempt_that_is_tried_again(jobs):
+    get_job_manager().add_immediate_job(ask_other_library, "Emma")
+    get_job_manager().add_immediate_job(print_report)
+
+    jobs.drain(deferred=True)
+
+    asked, printed = Run.objects.order_by("func")
+    assert (asked.status, asked.attempt, asked.result) == ("SUCCESSFUL", 3, '"Emma is there"')
+    assert (printed.status, printed.error) == ("FAILED", "ConnectionError: no printer for 1 copies")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +180,8 @@ def test_the_demo_serves_from_any_folder_and_stops_cleanly(stop, tmp_path, free_
     assert f"user admin, password {password}" in output
     assert f"http://127.0.0.1:{free_port}/admin/" in output
     assert process.returncode == 0
-    assert "Traceback" not in output
+    # That of the job that fails on purpose.
+    assert output.count("Traceback") == output.count("ConnectionError: no printer for 2 copies\nTraceback")
 
 
 def test_manage_check_passes_without_warnings_from_any_folder(tmp_path):

@@ -80,6 +80,13 @@ def test_reports_do_not_replace_each_other(var_dir):
     assert {str(path) for path in (var_dir / "reports").iterdir()} == paths
 
 
+def test_the_newest_reports_are_kept(var_dir, monkeypatch):
+    monkeypatch.setattr(reports.jobs, "MOST_REPORTS", 2)
+    paths = [write_report(kind)["path"] for kind in ("html", "csv", "html")]
+
+    assert sorted(str(path) for path in (var_dir / "reports").iterdir()) == sorted(paths[1:])
+
+
 def test_an_unknown_kind_is_refused(var_dir):
     with pytest.raises(ValueError, match="kind is 'xml'"):
         write_report("xml")

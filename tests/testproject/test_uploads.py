@@ -42,6 +42,18 @@ def test_what_it_came_to_is_there_when_the_page_is_loaded_again(client):
     assert Document.objects.count() == 1
 
 
+def test_the_same_files_again_are_known_and_no_second_document(client, var_dir):
+    from django_jobs.testing import drain_jobs
+
+    for _ in range(2):
+        ingest(client, samples=["volunteers.md"], files=[SimpleUploadedFile("a.txt", b"Come at ten.")])
+        drain_jobs()
+
+    assert "0 new, 2 known already, 0 unreadable." in text_of(client.get("/documents/"))
+    assert Document.objects.count() == 2
+    assert len(list((var_dir / "uploads").iterdir())) == 1
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

@@ -23,6 +23,7 @@ from documents.jobs import ingest_folder
 from documents.views import SAMPLES_DIR
 from mailings.demo import load_demo_recipients
 from mailings.jobs import send_newsletter
+from reports.jobs import ask_other_library, print_report
 
 ADMIN = "admin"
 PASSWORD_VARIABLE = "TESTPROJECT_ADMIN_PASSWORD"  # noqa: S105 - a name
@@ -136,9 +137,14 @@ def prepare_admin() -> str | None:
 
 
 def add_demo_jobs() -> None:
-    """Add an immediate and a scheduled job; the recurring ones are declared in `reports.jobs`."""
+    """Add immediate jobs, one that is retried and one that fails among them, and a scheduled one.
+
+    The recurring ones are declared in `reports.jobs`.
+    """
     manager = get_job_manager()
     manager.add_immediate_job(ingest_folder, str(SAMPLES_DIR))
+    manager.add_immediate_job(ask_other_library, "The Name of the Rose")
+    manager.add_immediate_job(print_report, 2)
     manager.add_scheduled_job(
         send_newsletter,
         timezone.now() + timedelta(seconds=10),
