@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 
 PROJECT = {
     "mysite/__init__.py": "",
@@ -28,6 +30,7 @@ execute_from_command_line(sys.argv)
 """,
     "try_it.py": """
 import os
+import re
 os.environ["DJANGO_SETTINGS_MODULE"] = "mysite.settings"
 import django
 django.setup()
@@ -49,6 +52,13 @@ def run(*command, cwd):
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def sqlite_options():
+    (text,) = re.findall(
+        r'^DATABASES\["default"\]\["OPTIONS"\] = {.*?^}\n', README.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return text
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +85,9 @@ def test_the_wheel_has_all_that_the_app_needs_and_nothing_else(wheel):
 
 
 @pytest.mark.timeout(300)
-def test_a_project_that_installs_the_wheel_works_after_migrate_with_no_other_setting(wheel, tmp_path):
+def test_a_project_that_installs_the_wheel_works_after_migrate_with_the_settings_of_the_readme(
+    wheel, tmp_path
+):
     run(sys.executable, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
     python = str(tmp_path / "venv" / "bin" / "python")
     run(python, "-m", "pip", "install", "-q", str(wheel), cwd=tmp_path)
@@ -83,6 +95,8 @@ def test_a_project_that_installs_the_wheel_works_after_migrate_with_no_other_set
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+    with (tmp_path / "mysite" / "settings.py").open("a") as settings:
+        settings.write(sqlite_options())
 
     assert "no issues" in run(python, "-W", "error", "manage.py", "check", cwd=tmp_path)
     run(python, "manage.py", "migrate", "-v", "0", cwd=tmp_path)
