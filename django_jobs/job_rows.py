@@ -45,21 +45,21 @@ def add(
         using: Alias of the database.
 
     Raises:
-        ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
+        ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise", which has to be
+            said of a recurring one.
         ValueError: `max_instances` is out of range.
-        TypeError: `on_conflict` was said of a recurring job.
     """
-    if kind is Kind.RECURRING and options.on_conflict is not None:
-        raise TypeError("on_conflict has no meaning for a recurring job: the same id updates it")
     # The firings of others have nothing to do with who added them.
     with observers.adding([run]) if kind is Kind.SCHEDULED and observers.installed else nullcontext():
         row = _row(run, options, trigger, kind, max_instances)
         with transaction.atomic(using=using):
-            is_new = True
+            is_new: bool | None = True
             if not is_named:
                 row.save(using=using, force_insert=True)
             elif kind is Kind.RECURRING:
-                is_new = _declare(row, using)
+                is_new = _declare(row, options.on_conflict, using)
+                if is_new is None:
+                    return
             elif not insert_if_free(
                 row.id, options, lambda: row.save(using=using, force_insert=True), using=using
             ):
@@ -92,8 +92,8 @@ def _row(run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max
     )
 
 
-def _declare(row: Job, using: str) -> bool:
-    """Insert or update a recurring job; return whether it is new."""
+def _declare(row: Job, on_conflict: str | None, using: str) -> bool | None:
+    """Insert or update a recurring job; return whether it is new, None where the one that is there is kept."""
     columns = (
         "name", "func", "payload", "signature", "queue_name", "priority", "options", "kind", "job_state",
         "max_instances", "coalesce", "misfire_grace_time",
@@ -109,6 +109,10 @@ def _declare(row: Job, using: str) -> bool:
                 # Another process declares it at the same time: update what it wrote.
                 continue
             return True
+        if on_conflict == "skip":
+            return None
+        if on_conflict == "raise":
+            raise ConflictingIdError(row.id)
         if triggers.same(old.job_state, row.job_state):
             # The old one goes on as it was, with its start and its next run.
             row.job_state = old.job_state

@@ -243,7 +243,8 @@ class JobManager:
         """Have a function called again and again; the first time after one interval.
 
         A recurring job is declared, not added: the same id updates it, and keeps its next run while
-        the interval is the same, and its pause.
+        the interval is the same, and its pause. With `on_conflict` "skip" the one that is there stays
+        as it is, and "raise" refuses.
 
         Args:
             func: As for `add_immediate_job`.
@@ -256,7 +257,6 @@ class JobManager:
 
         Raises:
             ValueError: The interval is not positive; otherwise as `add_immediate_job`.
-            TypeError: `on_conflict` was said, too: the same id updates the job.
         """
         trigger = triggers.interval(interval_seconds)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)

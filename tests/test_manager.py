@@ -473,13 +473,18 @@ def test_max_instances_of_the_call_goes_before_that_of_using(manager, probes):
     assert dict(Job.objects.values_list("id", "max_instances")) == {"one": 1, "five": 5}
 
 
-def test_on_conflict_is_refused_for_a_recurring_job(manager, probes):
-    manager.add_recurring_job(probes.mark, 60, job_id="r")
+def test_on_conflict_is_heeded_for_a_recurring_job(manager, probes):
+    def add(**options):
+        manager.using(**options).add_cron_job(probes.nothing, "0 3 * * *", job_id="r")
+        return Job.objects.get().name
 
-    with pytest.raises(TypeError, match="no meaning for a recurring job"):
-        manager.using(on_conflict="skip").add_cron_job(probes.nothing, "0 3 * * *", job_id="r")
+    manager.using(on_conflict="raise").add_recurring_job(probes.mark, 60, job_id="r")
 
+    assert add(on_conflict="skip") == "mark"
+    with pytest.raises(ConflictingIdError):
+        add(on_conflict="raise")
     assert Job.objects.get().name == "mark"
+    assert add(on_conflict="replace") == "nothing"
 
 
 def test_add_many_is_all_or_nothing(manager, probes):
