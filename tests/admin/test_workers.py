@@ -84,11 +84,18 @@ def test_a_queue_shows_what_waits_and_how_fast_it_goes(root, list_url, make_run)
         make_run(queue_name="mail", run_after=now - timedelta(hours=2)),
         make_run(queue_name="mail", run_after=now),
     )
+    ended_at = now.replace(second=0, microsecond=0) - timedelta(minutes=5)
     for outcome, runs in (("SUCCESSFUL", 120), ("FAILED", 30)):
-        Tally.objects.create(
-            size_seconds=60, begins_at=now.replace(second=0, microsecond=0) - timedelta(minutes=5), outcome=outcome,
-            func="f", queue_name="mail", runs=runs,
-        )  # fmt: skip
+        # Of the hour, too: where the last one is a whole one, its minutes are not read.
+        for size, begins_at in ((60, ended_at), (3600, ended_at.replace(minute=0))):
+            Tally.objects.create(
+                size_seconds=size,
+                begins_at=begins_at,
+                outcome=outcome,
+                func="f",
+                queue_name="mail",
+                runs=runs,
+            )
 
     page = re.sub(r"<[^>]*>", " ", root.get(list_url("queue")).content.decode())
 
