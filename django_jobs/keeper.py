@@ -69,14 +69,13 @@ class Keeper:
         self._offset: float | None = None
         # Monotonic: until then an ended lease says nothing.
         self._unsteady_until = 0.0
-        self._settle_seconds = _settle_seconds(self._lease_seconds)
         self._pruner = history.Pruner(self._using)
         self._thread = threading.Thread(target=self._serve, name="django_jobs-keeper", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         # The database may have been away for all others until now.
-        self._unsteady_until = time.monotonic() + self._settle_seconds
+        self._unsteady_until = time.monotonic() + self._lease_seconds
         self._worker.on_attention = self._attention.set
         self._worker.has_keeper = True
         wakeup.subscribe(self._heard)
@@ -106,7 +105,8 @@ class Keeper:
                 self._attention.wait(self._look())
                 outage.worked()
             except (DatabaseError, InterfaceError) as error:
-                self._wait_out(outage.failed(error))
+                # No longer than until the next heartbeat: others go by the lease once the database is back.
+                self._wait_out(min(outage.failed(error), self._heartbeat_seconds))
             except Exception:  # a mistake of ours must not end the heartbeat that keeps every run
                 logger.exception("worker=%s: keeping failed", self._worker.id)
                 self._stopping.wait(self._heartbeat_seconds)
@@ -220,18 +220,18 @@ class Keeper:
         monotonic = time.monotonic()
         if silent > self._lease_seconds / 2:
             # What kept this worker from saying that it lives may have kept the others.
-            self._unsteady_until = monotonic + self._settle_seconds
+            self._unsteady_until = monotonic + self._lease_seconds
             logger.info(
                 "worker=%s: no heartbeat for %.0f s; nobody is taken for dead for %.0f s",
-                self._worker.id, silent, self._settle_seconds,
+                self._worker.id, silent, self._lease_seconds,
             )  # fmt: skip
         offset = now.timestamp() - monotonic
         # Seconds are not a clock that was set, but a database that was slow to answer.
         if self._offset is not None and abs(offset - self._offset) > max(1.0, self._heartbeat_seconds):
-            self._unsteady_until = monotonic + self._settle_seconds
+            self._unsteady_until = monotonic + self._lease_seconds
             logger.warning(
                 "worker=%s: the clock jumped by %.0f s; nobody is taken for dead for %.0f s",
-                self._worker.id, offset - self._offset, self._settle_seconds,
+                self._worker.id, offset - self._offset, self._lease_seconds,
             )  # fmt: skip
         self._offset = offset
         return monotonic >= self._unsteady_until
@@ -273,16 +273,11 @@ def rescue_at_start(now: datetime, *, using: str, max_rescues: int) -> None:
     open_rows = workers.filter(stopped_at__isnull=True)
     here = open_rows.filter(host=processes.host()).only("process_key")
     gone = [row.pk for row in here if processes.is_gone(row.process_key)]
-    since = now - timedelta(seconds=_settle_seconds(jobs_settings().LEASE_SECONDS))
+    since = now - timedelta(seconds=jobs_settings().LEASE_SECONDS)
     witnesses = workers.filter(started_at__gt=OuterRef("lease_expires_at"), started_at__lt=since)
     silent = open_rows.filter(Exists(witnesses), lease_expires_at__lt=now)
     gone.extend(silent.values_list("pk", flat=True))
     _rescue(now, gone, using=using, max_rescues=max_rescues, leases=False)
-
-
-def _settle_seconds(lease_seconds: float) -> float:
-    """Return what everybody alive needs for another heartbeat, also who waits to ask the database again."""
-    return max(lease_seconds, 2 * Outage.LONGEST_DELAY)
 
 
 def _rescue(now: datetime, gone: list[str], *, using: str, max_rescues: int, leases: bool) -> None:
