@@ -337,6 +337,19 @@ def test_the_switch_of_a_queue_is_replaced_when_it_is_paused_elsewhere(page, sta
         assert not switch.evaluate("each => each.isConnected")
 
 
+def test_a_run_that_ends_before_its_page_first_asks_is_said_too(page, make_run):
+    hold = "const real = window.fetch, held = new Promise((go) => { window.go = go; });"
+    page.add_init_script(f"{hold} window.fetch = (...args) => held.then(() => real(...args));")
+    run = make_run(status="RUNNING")
+    page.goto(f"/admin/django_jobs/run/{run.pk}/change/")
+
+    run.status = "FAILED"
+    run.save()
+    page.evaluate("window.go()")
+
+    expect(page.locator(".django-jobs-live-news")).to_have_text("Failed", timeout=15_000)
+
+
 def test_a_run_that_ends_is_said_to_those_who_hear_the_page(page, make_run, state):
     run = make_run(status="RUNNING")
     page.goto(f"/admin/django_jobs/run/{run.pk}/change/")

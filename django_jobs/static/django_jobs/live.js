@@ -313,12 +313,17 @@
         counter.textContent = interpolate(ngettext(words, words, 0), { sel: 0, cnt: count }, true);
     }
 
+    function newsOf(parts) {
+        return Array.from(parts, (part) => part.dataset.liveNews || "").filter(Boolean).join(" ");
+    }
+
     /* An admin page, told of changes, that fetches its parts anew. */
     class Page {
         constructor(box) {
             this.box = box;
             this.text = box.querySelector(".django-jobs-live-text");
             this.news = box.querySelector(".django-jobs-live-news");
+            this.lastNews = newsOf(document.querySelectorAll("[data-live-part]"));
             this.toggle = box.querySelector(".django-jobs-live-toggle");
             this.known = {};
             this.gap = REFRESH;
@@ -478,8 +483,8 @@
         }
 
         announce(parts) {
-            const news = parts.map((part) => part.dataset.liveNews || "").filter(Boolean).join(" ");
-            if (this.lastNews !== undefined && news && news !== this.lastNews) {
+            const news = newsOf(parts);
+            if (news && news !== this.lastNews) {
                 this.news.textContent = news;
             }
             this.lastNews = news;
