@@ -134,13 +134,17 @@ class Selection:
             "kind": self.kind,
             "queue_name": self.queue,
             "func": self.func,
-            "worker_id": self.worker_id,
+            "worker_id": "" if self.row_status in UNFINISHED else self.worker_id,
             "job_id": self.job_id,
             "error__icontains": self.error,
             "enqueued_at__gte": self.since,
             "enqueued_at__lt": self.until,
         }
         runs = runs.filter(**{name: value for name, value in exact.items() if value})
+        if self.worker_id and self.row_status in UNFINISHED:
+            # Wrapped: by its statistics PostgreSQL finds them soon along the ids, for most of the finished
+            # runs are that worker's.
+            runs = runs.filter(Exact(Coalesce("worker_id", Value("")), self.worker_id))
         return runs if bounds is None else bounds.apply(runs)
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from django_jobs import dispatches, queue, sql
 from django_jobs.models import InStatus, Run, Status
+from django_jobs.selection import Selection
 
 pytestmark = pytest.mark.django_db
 
@@ -172,3 +173,17 @@ def test_columns_of_runs_are_added_without_writing_the_table_anew(migration, col
     assert added[1].endswith("NULL"), statements
     assert "NOT NULL" not in added[1], statements
     assert "DEFAULT" not in added[1], statements
+
+
+def test_waiting_runs_of_a_worker_are_not_looked_for_among_its_finished_ones(many_runs):
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL's statistics know that most runs are that worker's")
+    Run.objects.exclude(status=Status.READY).update(worker_id="w0")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+    runs = Selection(status="READY", worker_id="w0").apply(Run.objects.all())
+    text = explain(runs.order_by("-pk")[:51])
+
+    assert "_pkey" not in text
+    assert "django_jobs_run_" in text
