@@ -44,6 +44,10 @@ def test_the_dashboard_is_accessible_and_as_wide_as_its_window(open_page, busy, 
     assert page.locator(".jobs-plot .jobs-bar-failed").count() == 1
     assert_accessible(page, within="#content")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    # Whoever has to stop a queue from a telephone sees how.
+    switch = page.get_by_role("button", name="Pause queue mail").bounding_box()
+    assert switch["x"] >= 0
+    assert switch["x"] + switch["width"] <= look.get("width", 1400)
 
 
 def test_a_queue_is_paused_with_the_keyboard_and_without_scripts(open_page, busy):
