@@ -188,7 +188,9 @@ def test_a_killed_workers_runs_start_elsewhere_within_its_lease(worker, manager,
 
     # The lease, and a heartbeat of the one that notices; the rest is for a busy machine. It has just
     # started itself, and goes by no lease for as long.
-    settled = Worker.objects.get(pk=run.worker_id).started_at + timedelta(seconds=SHORT_LEASE["LEASE_SECONDS"])
+    settled = Worker.objects.get(pk=run.worker_id).started_at + timedelta(
+        seconds=SHORT_LEASE["LEASE_SECONDS"]
+    )
     assert 0 < (run.started_at - max(lease_ends, settled)).total_seconds() < 5
     assert (run.attempt, run.rescues) == (2, 1)
     assert ledger.lines("rescued")[0]["pid"] == other.pid
