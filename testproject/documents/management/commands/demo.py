@@ -81,6 +81,7 @@ class Command(BaseCommand):
             f"  Running    ingest of {SAMPLES_DIR}\n"
             f"  In 10 s    a newsletter, to files in {settings.VAR_DIR / 'mail'}\n"
             f"  Each 30 s  an HTML report, and each minute a CSV one, in {settings.VAR_DIR / 'reports'}\n"
+            f"  On purpose one job that fails, and one that is tried three times\n"
         )
 
 
