@@ -119,7 +119,7 @@ class JobStore(DjangoJobStore):  # type: ignore[misc]
         """Lock and return a batch of the due jobs that no other clock holds."""
         try:
             return self._due_jobs(now)
-        except Exception as error:
+        except Exception as error:  # APScheduler would only log it
             self.error = error
             raise
 

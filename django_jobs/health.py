@@ -284,7 +284,7 @@ def obstacle(queue_name: str, *, using: str) -> str:
     live = Worker.objects.using(using).filter(
         stopped_at__isnull=True, lease_expires_at__gte=queue.database_now(using)
     )
-    is_served = _is_served(queue_name, live.values_list("queues", flat=True)[:MOST_WORKERS])
+    is_served = _is_served(queue_name, live.values_list("queues", flat=True))
     return "busy" if is_served else "unserved"
 
 

@@ -105,7 +105,7 @@ def flush(seconds: float) -> None:
         try:
             for observer in installed:
                 observer.flush(seconds)
-        except Exception:
+        except Exception:  # an observer of the project's, and the process is ending
             logger.exception("what was observed could not be sent")
         finally:
             _flushing.release()

@@ -152,11 +152,16 @@ class Dialect:
     ) -> Statement:
         """Select what to claim: by priority, then due time, then id."""
         where, params = self.ready(worker_id, queues, paused)
+        most, names = self.most(queues, paused, limit)
         return (
             f"SELECT {columns} FROM {RUN_TABLE} WHERE {where} "  # noqa: S608
-            "ORDER BY priority DESC, run_after, id LIMIT %s",
-            [*params, limit],
+            f"ORDER BY priority DESC, run_after, id LIMIT {most}",
+            [*params, *names],
         )
+
+    def most(self, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
+        """How many runs to pick: an expression that is read once, before any row."""
+        return "%s", [limit]
 
     @property
     def _some_due(self) -> str:
@@ -461,24 +466,12 @@ class SQLite(Dialect):
         """See `Dialect`."""
         return "v.retry_in"
 
-    def pick(
-        self,
-        worker_id: str,
-        queues: Sequence[str],
-        paused: Sequence[str],
-        limit: int,
-        columns: str = "id",
-    ) -> Statement:
+    def most(self, queues: Sequence[str], paused: Sequence[str], limit: int) -> Statement:
         """See `Dialect`."""
-        # What decides the limit is read once, before any row; what stands in WHERE for each of them.
-        # It walks the READY rows by their priorities, and would walk all of them to find nothing.
-        pick, params = super().pick(worker_id, queues, paused, limit, columns)
+        # None where none is due: in WHERE that would be asked for each READY row, all of which are walked
+        # by their priorities to find nothing.
         some_due, names = self._some_due_of(queues, paused)
-        return f"{pick.removesuffix('%s')}CASE WHEN {some_due} THEN %s ELSE 0 END", [
-            *params[:-1],
-            *names,
-            limit,
-        ]
+        return f"CASE WHEN {some_due} THEN %s ELSE 0 END", [*names, limit]
 
     def _some_due_of(self, queues: Sequence[str], paused: Sequence[str]) -> Statement:
         if not queues and not paused:

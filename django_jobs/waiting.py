@@ -11,9 +11,9 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.utils import timezone
 
-from django_jobs import codec, wakeup
+from django_jobs import codec, health, wakeup
 from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError
-from django_jobs.models import FINISHED, Job, Kind, Queue, Run, Status, Worker
+from django_jobs.models import FINISHED, Job, Kind, Run, Status
 from django_jobs.runs import TOO_MANY
 
 if TYPE_CHECKING:
@@ -184,10 +184,7 @@ def _waits_for(job_id: str, using: str) -> str:
         return f"it is broken: {run.error}" if run.state == "broken" else "it is paused"
     if run.run_after > timezone.now():
         return f"it is to begin at {run.run_after.isoformat()}"
-    queue = f"it waits in the queue {run.queue_name!r}"
-    if Queue.objects.using(using).filter(name=run.queue_name, paused_at__isnull=False).exists():
-        return f"{queue}, which is paused"
-    live = Worker.objects.using(using).filter(stopped_at__isnull=True, lease_expires_at__gt=timezone.now())
-    if not any(not queues or run.queue_name in queues for queues in live.values_list("queues", flat=True)):
-        return f"{queue}, which no live worker serves"
-    return queue
+    why = {"paused": ", which is paused", "unserved": ", which no live worker serves"}
+    return (
+        f"it waits in the queue {run.queue_name!r}{why.get(health.obstacle(run.queue_name, using=using), '')}"
+    )

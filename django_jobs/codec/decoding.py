@@ -83,7 +83,7 @@ def _decode_enum(raw: Any, trusted: bool) -> Any:
     if module is None and trusted:
         try:
             module = importlib.import_module(module_name)
-        except Exception as error:
+        except Exception as error:  # a module that is executed raises what it likes
             raise BadPayload(f"cannot import {module_name!r} for the enum {reference}: {error}") from error
     kind = find(module, qualname)
     if isinstance(kind, type) and issubclass(kind, Enum):

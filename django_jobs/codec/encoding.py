@@ -122,7 +122,7 @@ def _encode_custom(value: Any, outer: _Outer) -> Any:
     custom = custom_by_type[type(value)]
     try:
         raw = custom.encode(value)
-    except Exception as error:
+    except Exception as error:  # the project's own
         reason = f"the encoder registered for it raised {type(error).__name__}: {error}"
         raise Unstorable(f"is a {name_of(custom.type)}, and {reason}") from error
     return tagged(custom.tag, _encode(raw, outer))
