@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from django_jobs.context import RunContext, current_run
-    from django_jobs.decorators import job
+    from django_jobs.api.manager import JobManager, get_job_manager
     from django_jobs.exceptions import (
         ConflictingIdError,
         GiveUp,
@@ -17,9 +16,10 @@ if TYPE_CHECKING:
         JobLookupError,
         RetryLater,
     )
-    from django_jobs.manager import JobManager, get_job_manager
-    from django_jobs.retry import Retry
-    from django_jobs.schedules import cron, recurring
+    from django_jobs.execution.context import RunContext, current_run
+    from django_jobs.registry.decorators import job
+    from django_jobs.registry.retry import Retry
+    from django_jobs.registry.schedules import cron, recurring
 
 __all__ = [
     "ConflictingIdError",
@@ -44,15 +44,15 @@ _HOMES = {
     "JobCancelled": "exceptions",
     "JobFailed": "exceptions",
     "JobLookupError": "exceptions",
-    "JobManager": "manager",
-    "Retry": "retry",
+    "JobManager": "api.manager",
+    "Retry": "registry.retry",
     "RetryLater": "exceptions",
-    "RunContext": "context",
-    "cron": "schedules",
-    "current_run": "context",
-    "get_job_manager": "manager",
-    "job": "decorators",
-    "recurring": "schedules",
+    "RunContext": "execution.context",
+    "cron": "registry.schedules",
+    "current_run": "execution.context",
+    "get_job_manager": "api.manager",
+    "job": "registry.decorators",
+    "recurring": "registry.schedules",
 }
 
 

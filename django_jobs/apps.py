@@ -7,7 +7,8 @@ from django.core import checks as django_checks
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import checks, schedules, signals
+from django_jobs import checks, signals
+from django_jobs.registry import schedules
 
 
 class DjangoJobsConfig(AppConfig):
@@ -20,8 +21,10 @@ class DjangoJobsConfig(AppConfig):
     def ready(self) -> None:
         """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
         # Only now may models be imported, and with them the manager.
-        from django_jobs import autostart, celery_engine, task_results
+        from django_jobs.integrations import celery
+        from django_jobs.integrations.django_tasks import results
         from django_jobs.live import layer
+        from django_jobs.worker import autostart
 
         for check in checks.ALL:
             django_checks.register(check, django_checks.Tags.compatibility)
@@ -30,8 +33,8 @@ class DjangoJobsConfig(AppConfig):
         for check in checks.DATABASE:
             django_checks.register(check, django_checks.Tags.database)
         signals.write_to_log()
-        task_results.connect_where_used()
-        celery_engine.connect_where_used()
+        results.connect_where_used()
+        celery.connect_where_used()
         layer.connect_where_used()
         autodiscover_modules("jobs")
         schedules.check_declarations()

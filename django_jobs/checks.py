@@ -13,9 +13,10 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
-from django_jobs import arguments, conf, decorators, schedules
-from django_jobs.celery_engine.project import complaints
-from django_jobs.engines.factories import factory, takes_max_workers
+from django_jobs import conf
+from django_jobs.execution.engines.executor_factories import factory, takes_max_workers
+from django_jobs.integrations.celery.app import complaints
+from django_jobs.registry import arguments, decorators, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

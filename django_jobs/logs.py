@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from django_jobs.context import current_run
+from django_jobs.execution.context import current_run
 
 _FIELDS = ("job_id", "run_id", "attempt", "queue_name")
 

@@ -13,9 +13,10 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import ImproperlyConfigured
 
-from django_jobs import editions, functions
 from django_jobs.conf import unknown_key
-from django_jobs.options import JobOptions
+from django_jobs.integrations.django_tasks import compat
+from django_jobs.registry import functions
+from django_jobs.registry.options import JobOptions
 
 try:
     from django.tasks.backends.base import BaseTaskBackend
@@ -59,18 +60,18 @@ class JobsBackend(BaseTaskBackend):
     @property
     def _queue(self) -> ModuleType:
         # Only now may models be imported: a Task may be declared before all apps are loaded.
-        from django_jobs import task_queue
+        from django_jobs.integrations.django_tasks import enqueue
 
-        return task_queue
+        return enqueue
 
     @property
-    def _edition(self) -> editions.Edition:
+    def _edition(self) -> compat.Edition:
         """The edition that this instance was made by: where both are in use they read the same TASKS."""
         # Not there yet while another thread imports it.
         handler = getattr(sys.modules.get("django_tasks"), "task_backends", None)
         if handler is not None and any(one is self for one in handler.all(initialized_only=True)):
-            return editions.edition("django_tasks")
-        return editions.edition(BaseTaskBackend.__module__.removesuffix(".backends.base"))
+            return compat.edition("django_tasks")
+        return compat.edition(BaseTaskBackend.__module__.removesuffix(".backends.base"))
 
     @property
     def task_class(self) -> Any:  # type: ignore[override] # a class in the framework, the same for all
@@ -90,7 +91,7 @@ class JobsBackend(BaseTaskBackend):
         Raises:
             InvalidTask: As in the framework, or its queue's name is longer than 100 characters.
         """
-        edition = editions.edition_of(task)
+        edition = compat.edition_of(task)
         if isinstance(task.run_after, timedelta):
             # The framework's validation knows none, though its documentation does. This validates the rest.
             replace(task, run_after=None)

@@ -15,12 +15,15 @@ from unittest import mock
 from asgiref.sync import sync_to_async
 from django.db.models import Max
 
-from django_jobs import codec, functions, insertion, sql, triggers
-from django_jobs.declarations import Declaring
+from django_jobs import codec, triggers
+from django_jobs.api import enqueue
+from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError, ObjectGone
-from django_jobs.inline import Executed, inline_worker
-from django_jobs.manager import get_job_manager
 from django_jobs.models import Job, Kind, Run, Status, jobs_database
+from django_jobs.registry import functions
+from django_jobs.scheduler.schedule_sync import Declaring
+from django_jobs.storage import sql
+from django_jobs.worker.inline import Executed, inline_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -208,7 +211,7 @@ class CapturedJobs:
         self._look()
         row = Job.objects.using(self._using).filter(pk=job_id).first()
         if row is not None:
-            run_id = insertion.insert_firing(row, using=self._using, begins=False)
+            run_id = enqueue.insert_firing(row, using=self._using, begins=False)
         else:
             waiting = Run.objects.using(self._using).ready().filter(job_id=job_id).order_by("-pk")
             run_id = waiting.values_list("pk", flat=True).first()

@@ -61,7 +61,7 @@ def say(request):
 @pytest.fixture(autouse=True)
 def nothing_declared(monkeypatch):
     """Start each test without declared schedules: the example project's would fire in all of them."""
-    from django_jobs import schedules
+    from django_jobs.registry import schedules
 
     monkeypatch.setattr(schedules, "_declared", {})
 
@@ -182,7 +182,7 @@ def probes():
 @pytest.fixture
 def manager(db):
     """A manager as a fresh process would have it; what it starts is stopped."""
-    from django_jobs.manager import JobManager
+    from django_jobs.api.manager import JobManager
 
     manager = JobManager()
     yield manager
@@ -192,7 +192,7 @@ def manager(db):
 @pytest.fixture
 def serve(transactional_db, manager):
     """Return a function that starts a clock and a worker in this process, and waits until they run."""
-    from django_jobs.service import Service
+    from django_jobs.worker.service import Service
 
     def start(**options):
         service = Service(**options)
@@ -209,7 +209,7 @@ def run_async():
     from asgiref.sync import sync_to_async
     from django.db import connections
 
-    from django_jobs.event_loops import _helper
+    from django_jobs.api.async_support import _helper
 
     def run(coroutine):
         async def main():
@@ -229,7 +229,7 @@ def set_clock(monkeypatch):
     """Return a function that sets the database's clock by some time, once; SQLite's is the host's."""
     from django.db import connection
 
-    from django_jobs import sql
+    from django_jobs.storage import sql
 
     travellers = []
 

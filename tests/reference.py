@@ -41,15 +41,15 @@ GIVEN = {
 # Where what is public lives, in the order of the page.
 MODULES = {
     "django_jobs": None,
-    "django_jobs.options": ["JobOptions"],
-    "django_jobs.decorators": ["Enqueuer"],
-    "django_jobs.overrides": ["edit", "reset"],
+    "django_jobs.registry.options": ["JobOptions"],
+    "django_jobs.registry.decorators": ["Enqueuer"],
+    "django_jobs.scheduler.schedule_edits": ["edit", "reset"],
     "django_jobs.codec": ["register"],
     "django_jobs.tasks": ["JobsBackend"],
     "django_jobs.live": None,
     "django_jobs.asgi": ["DjangoConnections"],
     "django_jobs.testing": None,
-    "django_jobs.health": [
+    "django_jobs.operations.health": [
         "report",
         "Report",
         "Problem",
@@ -57,7 +57,7 @@ MODULES = {
         "WorkerTotals",
         "QueueReport",
     ],
-    "django_jobs.tallies": [
+    "django_jobs.storage.statistics": [
         "totals",
         "by_function",
         "by_queue",
@@ -68,9 +68,9 @@ MODULES = {
         "Durations",
         "Point",
     ],
-    "django_jobs.history": ["prune", "Pruned"],
+    "django_jobs.storage.retention": ["prune", "Pruned"],
     "django_jobs.logs": ["RunFilter"],
-    "django_jobs.observers": ["Observer", "install", "remove"],
+    "django_jobs.execution.instrumentation": ["Observer", "install", "remove"],
     "django_jobs.integrations.health_check": ["Jobs"],
     "django_jobs.integrations.metrics": ["MetricsView", "JobsCollector", "exposition"],
     "django_jobs.integrations.sentry": ["DjangoJobsIntegration"],

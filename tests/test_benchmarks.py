@@ -7,10 +7,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from django_jobs import tallies
-from django_jobs.admin import failures
-from django_jobs.clock import Clock, read_trigger
+from django_jobs.admin.dashboard import failures
 from django_jobs.models import Job, Run
+from django_jobs.scheduler.clock import Clock, read_trigger
+from django_jobs.storage import statistics
 from tests.benchmarks import load, rows
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -60,6 +60,6 @@ def test_a_loaded_history_is_one_that_pages_can_show():
     assert failed.errors[0]["traceback"]
     (group,) = failures.since(day_ago.replace(year=2000)).groups
     assert group.place == "orders/part_24.py:34 step_24"
-    assert len(tallies.by_function(day_ago)) == load.FUNCTIONS
-    assert tallies.totals(day_ago).ended > 10_000
+    assert len(statistics.by_function(day_ago)) == load.FUNCTIONS
+    assert statistics.totals(day_ago).ended > 10_000
     assert Job.objects.filter(last_run_id__gte=1, next_run_time__gte=day_ago).count() == 3

@@ -10,8 +10,9 @@ from django.core.checks import Tags, run_checks
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from django_jobs import checks, conf, functions, job
-from tests.engines import celery_apps
+from django_jobs import checks, conf, job
+from django_jobs.registry import functions
+from tests.execution.engines import celery_apps
 
 pytestmark = pytest.mark.django_db
 
@@ -271,15 +272,15 @@ def test_celery_without_an_app_or_with_one_that_takes_no_json_is_an_error(settin
     assert message.id == "django_jobs.E020"
     assert "no Celery app was made" in message.msg
 
-    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps.missing"}
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.execution.engines.celery_apps.missing"}
     (message,) = checks.check_celery()
-    assert "tests.engines.celery_apps.missing" in message.msg
+    assert "tests.execution.engines.celery_apps.missing" in message.msg
 
-    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps.URLS"}
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.execution.engines.celery_apps.URLS"}
     (message,) = checks.check_celery()
     assert "which is no Celery app" in message.msg
 
-    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps:redis"}
+    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.execution.engines.celery_apps:redis"}
     assert checks.check_celery() == []
 
     app = celery_apps.make_app("pickled", celery_apps.URLS["redis"])
@@ -302,8 +303,8 @@ def test_a_celery_that_is_not_installed_is_named_with_its_extra(settings, monkey
     ("path", "says"),
     [
         ("tests.nowhere.pool", "cannot be had"),
-        ("tests.engines.test_conformance:missing", "cannot be had"),
-        ("tests.engines.celery_apps:URLS", "cannot be called"),
+        ("tests.execution.engines.test_conformance:missing", "cannot be had"),
+        ("tests.execution.engines.celery_apps:URLS", "cannot be called"),
         ("tests.probes.jobs.nothing", "takes no argument max_workers"),
     ],
 )

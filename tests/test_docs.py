@@ -27,12 +27,15 @@ from django.test import RequestFactory
 from sentry_sdk.consts import ClientConstructor
 
 import django_jobs
-from django_jobs import checks, conf, exceptions, health, processes, signals, snapshots, tasks, testing
-from django_jobs.context import RunContext
+from django_jobs import checks, conf, exceptions, signals, tasks, testing
+from django_jobs.api import job_info
+from django_jobs.api.manager import JobManager, get_job_manager
+from django_jobs.execution.context import RunContext
 from django_jobs.management.actions import ACTIONS, action
-from django_jobs.manager import JobManager, get_job_manager
 from django_jobs.models import Worker
-from django_jobs.options import JobOptions
+from django_jobs.operations import health
+from django_jobs.registry.options import JobOptions
+from django_jobs.storage import identity
 from django_jobs.testing import capture_jobs
 from tests import reference
 
@@ -301,7 +304,7 @@ def test_the_transcripts_of_a_page_are_what_its_commands_say(
 ):
     install(page)
     moment = datetime(2026, 11, 25, 10, tzinfo=UTC)
-    monkeypatch.setattr(processes, "new_worker_id", lambda: "web-1-4711-5f0c9f1f6a2b")
+    monkeypatch.setattr(identity, "new_worker_id", lambda: "web-1-4711-5f0c9f1f6a2b")
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID("f7a1c2d35f0e4c7b9a3f1d2e4b5c6a70"))
     with time_machine.travel(moment, tick=False), capture_jobs() as jobs:
         for block in blocks(page, "console"):
@@ -426,8 +429,8 @@ def test_the_api_page_says_which_methods_have_an_async_twin():
 @pytest.mark.parametrize(
     ("heading", "there"),
     [
-        ("What get_job returns", snapshots.JobSnapshot.__annotations__),
-        ("The last run", snapshots.RunSnapshot.__annotations__),
+        ("What get_job returns", job_info.JobSnapshot.__annotations__),
+        ("The last run", job_info.RunSnapshot.__annotations__),
         ("Options", [field.name for field in fields(JobOptions)]),
         ("Signals", [name for name in vars(signals) if isinstance(getattr(signals, name), signals.Signal)]),
         ("Errors", exceptions.__all__),

@@ -8,19 +8,10 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from freezegun import freeze_time
 
-from django_jobs import (
-    ConflictingIdError,
-    JobFailed,
-    JobLookupError,
-    Retry,
-    cron,
-    current_run,
-    job,
-    signals,
-    tallies,
-)
+from django_jobs import ConflictingIdError, JobFailed, JobLookupError, Retry, cron, current_run, job, signals
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run, Worker
+from django_jobs.storage import statistics
 from django_jobs.testing import CapturedJobs, capture_jobs, drain_jobs
 from tests.probes import tasks
 from tests.probes.models import Mark
@@ -343,7 +334,7 @@ def test_what_runs_come_to_is_counted_in_the_same_transaction(jobs, manager, pro
 
     jobs.drain()
 
-    totals = tallies.totals(timezone.now() - timedelta(minutes=5))
+    totals = statistics.totals(timezone.now() - timedelta(minutes=5))
     assert totals.outcomes == {"SUCCESSFUL": 1, "FAILED": 1}
 
 

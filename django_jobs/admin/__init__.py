@@ -6,9 +6,9 @@ from django.contrib import admin
 from django_apscheduler import admin as apscheduler_admin
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
-from django_jobs.admin.dashboard import DashboardAdmin
-from django_jobs.admin.jobs import JobAdmin
-from django_jobs.admin.runs import RunAdmin
+from django_jobs.admin.dashboard.page import DashboardAdmin
+from django_jobs.admin.jobs.page import JobAdmin
+from django_jobs.admin.runs.page import RunAdmin
 from django_jobs.admin.workers import QueueAdmin, WorkerAdmin
 from django_jobs.conf import jobs_settings
 

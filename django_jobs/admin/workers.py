@@ -13,11 +13,13 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import health, queue, tallies, wakeup
-from django_jobs.admin import charts, display, times
-from django_jobs.admin.steering import FROM_LIST, SteeredAdmin
-from django_jobs.manager import get_job_manager
+from django_jobs.admin.dashboard import charts
+from django_jobs.admin.shared import display, times
+from django_jobs.admin.shared.actions import FROM_LIST, SteeredAdmin
+from django_jobs.api.manager import get_job_manager
 from django_jobs.models import Queue, Run, Worker, jobs_database
+from django_jobs.operations import health
+from django_jobs.storage import notifications, queue, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,7 +78,7 @@ class QueueList(ChangeList):
 def _ended(now: datetime) -> dict[str, int]:
     """Count what ended within the time that rates are of, by queue."""
     counts: dict[str, int] = {}
-    for (_func, name), summary in tallies.by_function_and_queue(now - RATE_OF, now).items():
+    for (_func, name), summary in statistics.by_function_and_queue(now - RATE_OF, now).items():
         counts[name] = counts.get(name, 0) + summary.ended
     return counts
 
@@ -287,4 +289,4 @@ class QueueAdmin(SteeredAdmin):
     def remove(self, objects: Sequence[Queue]) -> None:
         """Delete rows, and let the runs of paused queues go on."""
         super().remove(objects)
-        wakeup.tell(wakeup.RUNS, using=jobs_database())
+        notifications.tell(notifications.RUNS, using=jobs_database())

@@ -21,8 +21,8 @@ from django.utils.functional import Promise
 from django_jobs.codec.decoding import decode, find
 from django_jobs.codec.refusals import Unstorable, refusal
 from django_jobs.codec.tags import TAG, custom_by_type, name_of, tagged
+from django_jobs.codec.zones import zone_key
 from django_jobs.exceptions import BadPayload, InvalidArgument
-from django_jobs.zones import zone_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from django_jobs import health
 from django_jobs.models import jobs_database
+from django_jobs.operations import health
 
 try:
     from health_check.base import HealthCheck

@@ -12,8 +12,9 @@ from django.http import HttpResponse
 from django.utils.crypto import constant_time_compare
 from django.views import View
 
-from django_jobs import health, tallies
 from django_jobs.models import BIN_ENDS, jobs_database
+from django_jobs.operations import health
+from django_jobs.storage import statistics
 
 try:
     from prometheus_client import CollectorRegistry
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
     from prometheus_client.core import Metric
 
-    from django_jobs.tallies import Counted, Durations
+    from django_jobs.storage.statistics import Counted, Durations
 
 #: What a label says of all queues or functions beyond as many as are named.
 OTHER = "other"
@@ -116,7 +117,7 @@ class JobsCollector(Collector):
         report = health.report(overdue=self._overdue, needs_clock=self._needs_clock)
         # By the database's clock: all processes begin the month together.
         now = datetime.fromisoformat(report["at"])
-        counted = tallies.month_so_far(now, by_function=bool(self._most_functions), using=using)
+        counted = statistics.month_so_far(now, by_function=bool(self._most_functions), using=using)
         queues = _named((one.queue_name for one in counted), self._most_queues)
         self._add_counted(families, counted, queues)
         _add_report(families, report, queues, self._most_queues)
@@ -191,7 +192,7 @@ def _merged(
     merged: dict[str, tuple[dict[str, int], Durations, Durations]] = {}
     for one in counted:
         name = name_of(one) if name_of(one) in named else OTHER
-        outcomes, ran, waited = merged.get(name, ({}, tallies.Durations(), tallies.Durations()))
+        outcomes, ran, waited = merged.get(name, ({}, statistics.Durations(), statistics.Durations()))
         for outcome, count in one.summary.outcomes.items():
             outcomes[outcome] = outcomes.get(outcome, 0) + count
         merged[name] = (outcomes, _added(ran, one.summary.ran), _added(waited, one.summary.waited))
@@ -202,7 +203,7 @@ def _added(one: Durations, other: Durations) -> Durations:
     bins = [*one.bins] or [0] * len(_LES)
     for index, count in enumerate(other.bins):
         bins[index] += count
-    return tallies.Durations(one.count + other.count, one.seconds + other.seconds, tuple(bins))
+    return statistics.Durations(one.count + other.count, one.seconds + other.seconds, tuple(bins))
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django_jobs import observers, signals
+from django_jobs import signals
+from django_jobs.execution import instrumentation
 
 try:
     import sentry_sdk
@@ -21,8 +22,8 @@ except ImportError as missing:
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from django_jobs.observers import End
-    from django_jobs.runs import ClaimedRun, NewRun, Outcome
+    from django_jobs.execution.instrumentation import End
+    from django_jobs.storage.records import ClaimedRun, NewRun, Outcome
 
 #: In a run's options: the trace that it was added in, as Sentry writes it into headers.
 HEADERS = "sentry"
@@ -48,7 +49,7 @@ class DjangoJobsIntegration(Integration):
     @staticmethod
     def setup_once() -> None:
         """Have runs observed; Sentry calls it once per process."""
-        observers.install(_observer)
+        instrumentation.install(_observer)
         # Each failure is an event of ours already, with its own exception.
         ignore_logger(signals.FAILED_LOGGER)
         for signal, receiver in (
@@ -65,7 +66,7 @@ def _integration() -> DjangoJobsIntegration | None:
     return None if client.transport is None else client.get_integration(DjangoJobsIntegration)
 
 
-class _Observer(observers.Observer):
+class _Observer(instrumentation.Observer):
     @contextmanager
     def adding(self, runs: Sequence[NewRun]) -> Iterator[None]:
         if _integration() is None:

@@ -22,7 +22,7 @@ from django_jobs.models import Job, jobs_database
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
 
-    from django_jobs.runs import ClaimedRun, Outcome
+    from django_jobs.storage.records import ClaimedRun, Outcome
 
 # Sentry's limit.
 MOST_CHARACTERS = 50

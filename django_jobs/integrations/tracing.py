@@ -8,7 +8,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from django_jobs import __version__, observers
+from django_jobs import __version__
+from django_jobs.execution import instrumentation
 
 try:
     from opentelemetry import context, propagate, trace
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, TracerProvider
 
-    from django_jobs.observers import End
-    from django_jobs.runs import ClaimedRun, NewRun, Outcome
+    from django_jobs.execution.instrumentation import End
+    from django_jobs.storage.records import ClaimedRun, NewRun, Outcome
 
 #: In a run's options: the context that it was added in, as the propagators write it into headers.
 CARRIER = "opentelemetry"
@@ -47,13 +48,13 @@ class DjangoJobsInstrumentor(BaseInstrumentor):  # type: ignore[misc] # see its 
 
     def _instrument(self, **options: Any) -> None:
         self._observer = _Tracing(options.get("tracer_provider"), use_links=bool(options.get("use_links")))
-        observers.install(self._observer)
+        instrumentation.install(self._observer)
 
     def _uninstrument(self, **_: Any) -> None:
-        observers.remove(self._observer)
+        instrumentation.remove(self._observer)
 
 
-class _Tracing(observers.Observer):
+class _Tracing(instrumentation.Observer):
     def __init__(self, provider: TracerProvider | None, *, use_links: bool) -> None:
         self._provider = provider
         self._use_links = use_links

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs import wakeup
-from django_jobs.connections import Outage, give_back
 from django_jobs.live import states
 from django_jobs.live.states import State
 from django_jobs.models import jobs_database
+from django_jobs.storage import notifications
+from django_jobs.storage.connections import Outage, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Feed:
             if self._thread is None:
                 self._stopping = False
                 self._thread = threading.Thread(target=self._serve, name="django_jobs-feed", daemon=True)
-                wakeup.subscribe(self._heard)
+                notifications.subscribe(self._heard)
                 self._thread.start()
         self._attention.set()
         return watch
@@ -126,7 +126,7 @@ class Feed:
 
     def _end(self) -> None:
         self._thread = None
-        wakeup.unsubscribe(self._heard)
+        notifications.unsubscribe(self._heard)
 
     def _follow(self) -> None:
         using = self._using or jobs_database()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from django_jobs import codec, sql
+from django_jobs import codec
 from django_jobs.models import FINISHED, Job, Kind, Run, Status
+from django_jobs.storage import sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,10 +14,10 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.utils.dates import MONTHS, WEEKDAYS
 from django.utils.translation import gettext
 
+from django_jobs.codec.zones import zone_key
 from django_jobs.triggers.cron_description import describe_cron
 from django_jobs.triggers.lengths import every, units_of
 from django_jobs.triggers.storage import CALENDAR_UNITS
-from django_jobs.zones import zone_key
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
+from django_jobs.codec.zones import zone_key
 from django_jobs.exceptions import UnknownTrigger
-from django_jobs.zones import zone_key
 
 
 def encode_moment(moment: datetime | None) -> str | None:

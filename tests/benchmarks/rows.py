@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connections
 
-from django_jobs import codec, queue, triggers
+from django_jobs import codec, triggers
 from django_jobs.models import Job, Run
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.runs import NewRun, Outcome
+from django_jobs.storage import queue
+from django_jobs.storage.records import NewRun, Outcome
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--no-worker", action="store_false", dest="worker")
     options = parser.parse_args()
     django.setup()
-    from django_jobs.manager import get_job_manager
-    from django_jobs.service import Service
+    from django_jobs.api.manager import get_job_manager
+    from django_jobs.worker.service import Service
     from tests.benchmarks import work  # noqa: F401 - imported before the time is taken
 
     manager = get_job_manager()

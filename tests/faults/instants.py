@@ -1,6 +1,6 @@
 """Stop or end this process at an exact instant, and write its events to the ledger.
 
-FAULTS_AT holds instants like "django_jobs.queue:claim after kill", separated by ";": a function of
+FAULTS_AT holds instants like "django_jobs.storage.queue:claim after kill", separated by ";": a function of
 django_jobs, "before" or "after" its call, and what happens there:
 
     kill    the process is killed, as by SIGKILL
@@ -32,7 +32,7 @@ def install():
         _set(path, when, ACTS[act]())
     if os.environ.get("FAULTS_ELSEWHERE"):
         # As on another host: nobody here can prove that this process is gone.
-        resolve_name("django_jobs.processes").process_key = lambda: ""
+        resolve_name("django_jobs.storage.identity").process_key = lambda: ""
 
 
 def _set(path, when, act):

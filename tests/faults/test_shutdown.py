@@ -102,7 +102,7 @@ def test_a_broker_that_does_not_answer_keeps_no_process_from_stopping(
     process = start(
         *MANAGE, "runjobs",
         jobs={
-            "ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.engines.celery_apps.redis", "SHUTDOWN_SECONDS": 2
+            "ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.execution.engines.celery_apps.redis", "SHUTDOWN_SECONDS": 2
         },
         TESTS_REDIS_URL=f"redis://127.0.0.1:{port}/0",
     )  # fmt: skip

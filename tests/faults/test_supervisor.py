@@ -60,7 +60,9 @@ def alive(process):
 
 
 def said(process, pattern):
-    return len(re.findall(rf"django_jobs.supervisor .*{pattern}", process.log.read_text(), re.MULTILINE))
+    return len(
+        re.findall(rf"django_jobs.worker.supervisor .*{pattern}", process.log.read_text(), re.MULTILINE)
+    )
 
 
 def live_rows():
@@ -103,7 +105,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_run_rescued(supervise, mana
 
 
 def test_a_worker_that_dies_at_once_is_not_started_in_a_hot_loop(supervise, until, transactional_db):
-    process = supervise(1, wait=False, at="django_jobs.worker:Worker.start before kill")
+    process = supervise(1, wait=False, at="django_jobs.worker.loop:Worker.start before kill")
 
     began = time.monotonic()
     until(lambda: said(process, "starting it again in") >= 3, timeout=60)
@@ -233,7 +235,7 @@ def test_a_supervisor_that_is_killed_leaves_workers_that_finish_what_they_run_an
 
 
 def test_a_worker_whose_supervisor_dies_while_it_starts_ends_too(supervise, gate, until, transactional_db):
-    process = supervise(1, wait=False, at="django_jobs.worker:Worker.start before hold")
+    process = supervise(1, wait=False, at="django_jobs.worker.loop:Worker.start before hold")
     until(gate.reached.exists, timeout=60)
 
     process.kill()
@@ -293,7 +295,9 @@ def test_drain_ends_when_every_worker_found_nothing_more(supervise, manager, led
 
 
 def test_a_worker_that_does_not_end_in_time_is_killed(supervise, gate, until, transactional_db):
-    process = supervise(1, jobs={"SHUTDOWN_SECONDS": 0}, at="django_jobs.service:Service.stop before hold")
+    process = supervise(
+        1, jobs={"SHUTDOWN_SECONDS": 0}, at="django_jobs.worker.service:Service.stop before hold"
+    )
 
     process.send_signal(signal.SIGTERM)
 

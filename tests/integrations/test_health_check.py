@@ -8,8 +8,8 @@ from django.test import RequestFactory
 from django.utils import timezone
 from health_check.views import HealthCheckView
 
-from django_jobs import health
 from django_jobs.integrations.health_check import Jobs
+from django_jobs.operations import health
 
 CHECK = "django_jobs.integrations.health_check.Jobs"
 

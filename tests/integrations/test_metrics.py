@@ -15,10 +15,11 @@ from prometheus_client import REGISTRY, CollectorRegistry, start_http_server
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from django_jobs import health, queue, tallies
 from django_jobs.integrations.metrics import JobsCollector, MetricsView, exposition
 from django_jobs.models import BIN_ENDS, jobs_database
-from django_jobs.runs import ClaimedRun, Outcome
+from django_jobs.operations import health
+from django_jobs.storage import queue, statistics
+from django_jobs.storage.records import ClaimedRun, Outcome
 
 pytestmark = pytest.mark.django_db
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -46,8 +47,8 @@ def count(
         run_after=began_at - timedelta(seconds=waited),
     )  # fmt: skip
     retry_in = 1.0 if outcome == "READY" else None
-    tallies.note_attempts([(run, Outcome(outcome, began_at, ended_at, retry_in=retry_in))] * times)
-    assert tallies.flush(jobs_database())
+    statistics.note_attempts([(run, Outcome(outcome, began_at, ended_at, retry_in=retry_in))] * times)
+    assert statistics.flush(jobs_database())
 
 
 def test_what_ended_is_counted_by_queue_and_outcome():

@@ -12,11 +12,13 @@ from django.utils import timezone
 from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.transport import Transport
 
-from django_jobs import Retry, observers, queue, triggers
-from django_jobs.inline import inline_worker
+from django_jobs import Retry, triggers
+from django_jobs.execution import instrumentation
 from django_jobs.integrations import sentry, sentry_monitors
 from django_jobs.integrations.sentry import DjangoJobsIntegration
 from django_jobs.models import Job, Run, jobs_database
+from django_jobs.storage import queue
+from django_jobs.worker.inline import inline_worker
 from tests.executed import execute_all
 
 
@@ -54,7 +56,7 @@ def sent():
     sentry_sdk.get_client().close()
     # A client that is off, as before the first `init`.
     sentry_sdk.get_global_scope().set_client(None)
-    observers.remove(sentry._observer)
+    instrumentation.remove(sentry._observer)
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from django_jobs import Retry
-from django_jobs.inline import inline_worker
 from django_jobs.integrations.tracing import DjangoJobsInstrumentor
 from django_jobs.models import Job, Run, jobs_database
+from django_jobs.worker.inline import inline_worker
 from tests.executed import execute_all
 
 ROOT = Path(__file__).parent.parent.parent

@@ -3,9 +3,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_jobs import queue
 from django_jobs.live import states
 from django_jobs.models import Chore, Job, Queue, Run, Tally, Worker
+from django_jobs.storage import queue
 
 pytestmark = pytest.mark.django_db
 

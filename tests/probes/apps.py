@@ -12,7 +12,7 @@ class ProbesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self):
-        from django_jobs import schedules
+        from django_jobs.registry import schedules
 
         # The processes that tests start have no schedules but those of the app that a test adds.
         app = os.environ.get("TESTS_APP", "-")

@@ -281,9 +281,9 @@ def _provider_of_the_run():
     """The provider that observes the run, as `instrument()` was given it; else that of the process."""
     from opentelemetry import trace
 
-    from django_jobs import observers
+    from django_jobs.execution import instrumentation
 
-    given = (getattr(one, "_provider", None) for one in observers.installed)
+    given = (getattr(one, "_provider", None) for one in instrumentation.installed)
     return next(filter(None, given), trace.get_tracer_provider())
 
 

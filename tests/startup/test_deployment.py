@@ -14,7 +14,7 @@ import yaml
 
 from django_jobs.conf import JobsSettings
 from django_jobs.models import Run, Worker
-from django_jobs.supervisor import STOP_MARGIN_SECONDS
+from django_jobs.worker.supervisor import STOP_MARGIN_SECONDS
 from tests.startup.test_servers import answers, live, port, post_ingest  # noqa: F401 - a fixture among them
 
 # Each starts several programs.

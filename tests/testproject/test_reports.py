@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 
 import reports.jobs
-from django_jobs import schedules, triggers
+from django_jobs import triggers
+from django_jobs.registry import schedules
 from documents.jobs import ingest_folder
 from documents.models import Chunk, Document
 from documents.views import SAMPLES_DIR

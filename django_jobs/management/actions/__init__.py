@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django_jobs.management.actions.add import Add
+from django_jobs.management.actions.control import Cancel, Pause, Remove, Resume, Retry, Run
 from django_jobs.management.actions.import_apscheduler import ImportApscheduler
 from django_jobs.management.actions.look import List, Show
 from django_jobs.management.actions.metrics import Metrics
 from django_jobs.management.actions.prune import Prune
-from django_jobs.management.actions.resign import Resign
+from django_jobs.management.actions.re_sign import Resign
 from django_jobs.management.actions.status import Status
-from django_jobs.management.actions.steer import Cancel, Pause, Remove, Resume, Retry, Run
 
 if TYPE_CHECKING:
     from django_jobs.management.actions.action import Action

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.management.base import CommandError
 
-from django_jobs import listing
+from django_jobs.operations import listing
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import ConflictingIdError, FunctionNotAllowed
 from django_jobs.management.actions import values
 from django_jobs.management.actions.action import Action, nothing_done, wrong_usage
-from django_jobs.management.actions.waiting import add_wait, wait
-from django_jobs.manager import get_job_manager
+from django_jobs.management.actions.wait import add_wait, wait
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from django_jobs.manager import JobManager
+    from django_jobs.api.manager import JobManager
 
 
 class Add(Action):

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import takeover
 from django_jobs.management.actions.action import Action, nothing_done, wrong_usage
 from django_jobs.management.actions.terminal import ids_from
+from django_jobs.operations.apscheduler import import_jobs
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Sequence
 
-    from django_jobs.takeover import Found
+    from django_jobs.operations.apscheduler.import_jobs import Found
 
 
 class ImportApscheduler(Action):
@@ -51,7 +51,7 @@ class ImportApscheduler(Action):
         ids, late = ids_from(options["ids"]), options["run_late"]
         if options["ids"] and not ids:
             raise nothing_done("no ids were given, so nothing was done")
-        found = takeover.look(ids, late=late)
+        found = import_jobs.look(ids, late=late)
         missing = [one for one in ids if one not in {job.id for job in found}]
         if missing:
             raise nothing_done(
@@ -61,7 +61,7 @@ class ImportApscheduler(Action):
         if not options["dry_run"] and any(job.row for job in found):
             self._write_table(found)
             self._ask(found, is_sure=options["yes"])
-            found = takeover.take_over(ids, late=late)
+            found = import_jobs.take_over(ids, late=late)
         else:
             self._write_table(found)
         self._sum_up(found, is_dry=options["dry_run"])

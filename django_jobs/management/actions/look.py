@@ -5,17 +5,17 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from django_jobs import listing
+from django_jobs.api.manager import get_job_manager
 from django_jobs.management.actions.action import Action, no_such_job, nothing_done, wrong_usage
 from django_jobs.management.actions.terminal import compact, duration, moment
 from django_jobs.management.actions.values import at_least
-from django_jobs.manager import get_job_manager
+from django_jobs.operations import listing
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
 
-    from django_jobs.snapshots import JobSnapshot, RunSnapshot
+    from django_jobs.api.job_info import JobSnapshot, RunSnapshot
 
 ROLES = {
     "running": "MIGRATE_HEADING",

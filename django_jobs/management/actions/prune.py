@@ -7,16 +7,16 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from django_jobs import history
 from django_jobs.conf import jobs_settings
 from django_jobs.management.actions.action import Action, wrong_usage
 from django_jobs.management.actions.terminal import sum_up
 from django_jobs.management.actions.values import at_least
+from django_jobs.storage import retention
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from django_jobs.history import Pruned
+    from django_jobs.storage.retention import Pruned
 
 
 class Prune(Action):
@@ -45,7 +45,7 @@ class Prune(Action):
             days, runs = jobs_settings().KEEP_DAYS, jobs_settings().KEEP_RUNS_PER_JOB
         if days is None and runs is None:
             raise wrong_usage("no limit is set: say --keep-days or --keep-runs-per-job")
-        pruned = history.prune(
+        pruned = retention.prune(
             keep_days=days, keep_runs_per_job=runs, dry_run=options["dry_run"], on_progress=self._show
         )
         self.terminal.end_progress()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django_jobs import health
 from django_jobs.management.actions.action import Action, nothing_done
 from django_jobs.management.actions.terminal import duration, moment, safe, sum_up
 from django_jobs.management.actions.values import duration as read_duration
+from django_jobs.operations import health
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from django_jobs.health import QueueReport, WorkerReport
+    from django_jobs.operations.health import QueueReport, WorkerReport
 
 ROLES = {"alive": "SUCCESS", "late": "WARNING", "gone": "ERROR"}
 

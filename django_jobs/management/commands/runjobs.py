@@ -14,11 +14,11 @@ from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError
 
 from django_jobs import signals
+from django_jobs.api.manager import get_job_manager
 from django_jobs.conf import jobs_settings
-from django_jobs.manager import get_job_manager
-from django_jobs.service import Service
-from django_jobs.supervised import OPTION, Lifeline, own_command
-from django_jobs.supervisor import Supervisor, is_possible
+from django_jobs.worker.service import Service
+from django_jobs.worker.supervisor import Supervisor, is_possible
+from django_jobs.worker.supervisor_link import OPTION, Lifeline, own_command
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -98,7 +98,7 @@ class Command(BaseCommand):
             raise CommandError("--processes needs signals and sockets of POSIX: start each process by itself")
         if verbosity >= 1:
             # What a person who starts it wants to see; the log of other rooms is up to the project.
-            logging.getLogger("django_jobs.supervisor").setLevel(logging.INFO)
+            logging.getLogger("django_jobs.worker.supervisor").setLevel(logging.INFO)
             self.stdout.write(
                 f"runjobs: process {os.getpid()} supervises {processes} worker process"
                 f"{'' if processes == 1 else 'es'}; stop with Ctrl-C."

@@ -6,8 +6,8 @@ import time
 
 from django.db import connections
 
-from django_jobs.clock import Clock
 from django_jobs.models import Job, Run
+from django_jobs.scheduler.clock import Clock
 from tests.benchmarks import rows
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import WorkerProcess

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from django_jobs import get_job_manager
 from django_jobs.models import Run
-from django_jobs.service import Service
+from django_jobs.worker.service import Service
 from tests.benchmarks import rows, work
 from tests.benchmarks.figures import Figure, latencies, percentile
 from tests.benchmarks.processes import WorkerProcess

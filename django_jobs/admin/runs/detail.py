@@ -1,0 +1,111 @@
+"""What the page of one run shows of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.utils.translation import gettext as _
+
+from django_jobs import codec
+from django_jobs.admin.runs import timeline
+from django_jobs.admin.shared import display
+from django_jobs.models import Job, Run, Worker, jobs_database
+from django_jobs.operations import health, retry_with_changes
+
+if TYPE_CHECKING:
+    from django.contrib.admin import AdminSite
+
+PAYLOAD = "django_jobs.view_payload"
+
+
+def facts(site: AdminSite, run: Run, *, with_payload: bool) -> dict[str, Any]:
+    """Return what the templates of a run's page show, with a handful of queries.
+
+    Args:
+        site: For links.
+        run: The run.
+        with_payload: Whether to show its arguments, result, tracebacks and log.
+    """
+    workers = _workers(site, {run.worker_id, *(one.worker_id for one in timeline.attempts(run))})
+    return {
+        "state": display.label(display.run_state(run)),
+        "is_over": run.finished_at is not None,
+        "job": _job(site, run.job_id),
+        "runs_of_job": display.list_link(site, _("All runs of this job"), job_id=run.job_id),
+        "runs_of_func": display.list_link(site, run.func, func=run.func),
+        "runs_of_queue": display.list_link(site, run.queue_name, queue=run.queue_name),
+        "worker": workers.get(run.worker_id, run.worker_id),
+        "error": display.cut(run.error),
+        "attempt": _attempt(run),
+        "steps": list(timeline.steps(run, workers, with_payload=with_payload, obstacle=_obstacle(run))),
+        "picture": timeline.picture(run),
+        "width": timeline.WIDTH,
+        "progress": _progress(run.progress),
+        "with_payload": with_payload,
+        "result": display.pretty(codec.plain(run.result))
+        if with_payload and run.result is not None
+        else None,
+        "log": run.log if with_payload else "",
+        **_neighbours(site, run),
+    }
+
+
+def _job(site: AdminSite, job_id: str) -> str:
+    is_there = Job.objects.filter(pk=job_id).exists()
+    return display.link(site, Job, job_id, job_id) if is_there else job_id
+
+
+def _attempt(run: Run) -> str:
+    """Return which attempt was the last one to begin, and of how many."""
+    number, most = timeline.tried(run)
+    if not number or most is None:
+        return str(run.attempt or "")
+    return _("%(number)d of %(most)d") % {"number": number, "most": most}
+
+
+def _obstacle(run: Run) -> str:
+    if run.state != "ready":
+        return ""
+    return health.obstacle(run.queue_name, using=jobs_database())
+
+
+def _workers(site: AdminSite, ids: set[str]) -> dict[str, str]:
+    """Return links to the workers whose rows are still there."""
+    found = Worker.objects.filter(pk__in=[pk for pk in ids if pk]).values_list("pk", flat=True)
+    return {pk: display.link(site, Worker, pk, pk) for pk in found}
+
+
+def _neighbours(site: AdminSite, run: Run) -> dict[str, Any]:
+    """Return links to the runs of its job beside it, and to those it was made from or made into."""
+    beside = Run.objects.filter(job_id=run.job_id)
+    previous = beside.filter(pk__lt=run.pk).order_by("-pk").values_list("pk", flat=True).first()
+    # Some more than the next one: a retry with changes is among them, or long past.
+    later = list(beside.filter(pk__gt=run.pk).order_by("pk").values_list("pk", "options")[:20])
+    options = run.options if isinstance(run.options, dict) else {}
+    origin = options.get(retry_with_changes.CHANGED_FROM)
+    copies = [
+        pk
+        for pk, more in later
+        if isinstance(more, dict) and more.get(retry_with_changes.CHANGED_FROM) == run.pk
+    ]
+    return {
+        "previous": None if previous is None else display.link(site, Run, previous, previous),
+        "next": display.link(site, Run, later[0][0], later[0][0]) if later else None,
+        "origin": display.link(site, Run, origin, origin) if isinstance(origin, int) else None,
+        "copies": [display.link(site, Run, pk, pk) for pk in copies],
+    }
+
+
+def _progress(progress: Any) -> dict[str, Any] | None:
+    """Return how far a run has come, with a bar where the whole is known."""
+    if not progress:
+        return None
+    if not isinstance(progress, dict):
+        return {"done": display.pretty(progress)}
+    done, total = progress.get("done"), progress.get("total")
+    return {
+        "done": done,
+        "total": total,
+        "message": progress.get("message") or "",
+        "has_bar": all(isinstance(n, int | float) and n >= 0 for n in (done, total)),
+    }

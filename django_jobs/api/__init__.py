@@ -1,0 +1,1 @@
+"""What projects call: the manager, and what stands behind its methods."""

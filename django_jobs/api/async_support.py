@@ -1,0 +1,85 @@
+"""Plain calls from where an event loop runs, and the async twins of plain methods."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+
+from django_jobs.execution.engines.threads import ThreadEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+def from_anywhere(
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[S, P], R]:
+    """Let a method that uses the database be called from a thread that runs an event loop.
+
+    Django forbids queries there. The call is made on a helper thread and waited for: one short
+    statement, as against the whole view having to change.
+    """
+
+    @wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not _is_in_a_loop():
+            return method(self, *args, **kwargs)
+        # With the caller's context: what traces its request finds the request there.
+        called = contextvars.copy_context()
+        result: R = _helper().submit(called.run, method, self, *args, **kwargs).result()
+        return result
+
+    return call
+
+
+def _is_in_a_loop() -> bool:
+    # The call itself is not made where this is caught: its errors would have it as their context.
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def twin(
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+    """Return the async form of a method: the same call on Django's thread for synchronous code."""
+
+    @wraps(method)
+    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await sync_to_async(method)(self, *args, **kwargs)
+
+    call.__doc__ = f"Await `{method.__name__}`."
+    return call
+
+
+_helper_lock = threading.Lock()
+_helper_engine: ThreadEngine | None = None
+
+
+def _helper() -> ThreadEngine:
+    global _helper_engine
+    with _helper_lock:
+        if _helper_engine is None:
+            _helper_engine = ThreadEngine(1, name="django_jobs-helper")
+        return _helper_engine
+
+
+def _forget_parent() -> None:
+    # The helper's thread is not in a child that is forked.
+    global _helper_lock, _helper_engine
+    _helper_lock, _helper_engine = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=_forget_parent)

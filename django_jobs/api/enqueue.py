@@ -1,0 +1,230 @@
+"""New runs: made of what was called for, and inserted where they begin soonest, if their id is free."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from django_jobs import codec, conf, signals
+from django_jobs.exceptions import ConflictingIdError, FunctionNotAllowed
+from django_jobs.execution import instrumentation
+from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Run, Status
+from django_jobs.registry import arguments, decorators, functions
+from django_jobs.registry.options import checked_id
+from django_jobs.scheduler.clock import firing
+from django_jobs.storage import notifications, queue, transitions
+from django_jobs.storage.records import NewRun, claimed, immediate_key, renewed
+from django_jobs.worker import inline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from django_jobs.registry.options import JobOptions
+    from django_jobs.worker.service import Service
+
+    Func = Callable[..., Any] | str
+
+
+def new_run(
+    options: JobOptions, func: Func, args: tuple[Any, ...], kwargs: dict[str, Any], job_id: str | None
+) -> tuple[NewRun, JobOptions]:
+    """Return the run of an immediate job, not inserted yet, and the options that hold for it.
+
+    Args:
+        options: They go before the function's own.
+        func: As all others for `JobManager.add_immediate_job`, also for what is raised.
+        args: For the function.
+        kwargs: For the function.
+        job_id: None for a random one.
+    """
+    path, function = functions.path_of(func)
+    arguments.check_arguments(path, function, args, kwargs)
+    options = options.over(decorators.options_of(function))
+    payload = arguments.stored_arguments(args, kwargs)
+    stored = renewed(arguments.stored_options(options, function, args))
+    run = NewRun(
+        job_id=uuid.uuid4().hex if job_id is None else checked_id(job_id),
+        name=options.name or path.rpartition(":")[2],
+        func=path,
+        payload=payload,
+        signature=codec.sign(path, payload),
+        queue_name=options.queue_name or DEFAULT_QUEUE_NAME,
+        priority=options.priority or 0,
+        options=stored,
+    )
+    return run, options
+
+
+def new_runs(options: JobOptions, jobs: Iterable[Any]) -> list[NewRun]:
+    """Return the runs of what `JobManager.add_many` takes; errors name the position in it."""
+    runs = []
+    for index, entry in enumerate(jobs):
+        try:
+            func, args, kwargs = _entry(entry)
+            runs.append(new_run(options, func, args, kwargs, None)[0])
+        except (TypeError, ValueError, FunctionNotAllowed) as error:
+            raise type(error)(f"job {index} of add_many: {error}") from error
+    return runs
+
+
+def _entry(entry: Any) -> tuple[Func, tuple[Any, ...], dict[str, Any]]:
+    if callable(entry) or isinstance(entry, str):
+        return entry, (), {}
+    if not isinstance(entry, tuple | list) or not 1 <= len(entry) <= 3:
+        raise TypeError(f"expected (func, args) or (func, args, kwargs), not {entry!r:.100}")
+    func, args, kwargs = (*entry, (), {})[:3] if len(entry) == 1 else (*entry, {})[:3]
+    if not isinstance(args, tuple | list) or not isinstance(kwargs, Mapping):
+        raise TypeError("expected (func, args) or (func, args, kwargs) with a list or tuple and a dict")
+    return func, tuple(args), dict(kwargs)
+
+
+def insert(run: NewRun, service: Service | None, *, using: str) -> Callable[[], None]:
+    """Insert a run, as this process's own worker's if it can begin at once.
+
+    Args:
+        run: As it would be claimed.
+        service: This process's, if it was started.
+        using: Alias of the database.
+
+    Returns:
+        What has it begin when the transaction under way commits, to be called before that ends.
+    """
+    if instrumentation.installed:
+        with instrumentation.adding([run]):
+            return _insert(run, service, using)
+    return _insert(run, service, using)
+
+
+def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], None]:
+    worker = None if service is None else service.worker
+    is_inline = inline.is_inline(run.queue_name)
+    if (
+        worker is not None
+        and not is_inline
+        and worker.using == using
+        and run.run_after == "now"
+        and worker.would_begin(run.queue_name)
+    ):
+        run.status, run.worker_id = Status.RUNNING.value, worker.id
+        try:
+            (run_id,) = queue.enqueue([run], using=using)
+        except BaseException:
+            worker.break_off()
+            raise
+        return worker.promise(claimed(run, run_id))
+    run.status, run.worker_id = Status.READY.value, ""
+    ids = queue.enqueue([run], using=using)
+    if is_inline and run.run_after == "now":
+        return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
+    return lambda: notifications.tell(notifications.RUNS, using=using)
+
+
+def insert_many(runs: list[NewRun], service: Service | None, *, using: str) -> None:
+    """Insert runs, all of them or none, and have them begin."""
+    at_once = conf.queues_of("inline")
+    with instrumentation.adding(runs), transaction.atomic(using=using):
+        queue.enqueue([run for run in runs if run.queue_name not in at_once], using=using)
+        notifications.tell(notifications.RUNS, using=using)
+        for run in runs:
+            if run.queue_name in at_once:
+                _insert(run, service, using)()
+
+
+def insert_under_its_id(run: NewRun, options: JobOptions, service: Service | None, *, using: str) -> None:
+    """Insert a run whose id the caller chose, if `on_conflict` lets it, and have it begin.
+
+    Raises:
+        ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
+    """
+    run.unique_key = immediate_key(run.job_id)
+    insert_if_free(run.job_id, options, lambda: insert(run, service, using=using)(), using=using)
+
+
+def insert_if_free(job_id: str, options: JobOptions, insert: Callable[[], object], *, using: str) -> bool:
+    """Insert what takes an id, if `on_conflict` lets it; return whether it was inserted.
+
+    Raises:
+        ConflictingIdError: The id is unfinished, and `on_conflict` is "raise".
+    """
+    taken: IntegrityError | None = None
+    for _attempt in range(3):
+        if not make_room(job_id, options, using=using):
+            return False
+        try:
+            # A savepoint: where the id is taken the caller's transaction must live on.
+            with transaction.atomic(using=using):
+                insert()
+        except IntegrityError as error:
+            # Somebody took the id between our look and our insert.
+            taken = error
+            continue
+        return True
+    raise ConflictingIdError(job_id) from taken
+
+
+def make_room(job_id: str, options: JobOptions, *, using: str) -> bool:
+    """Apply `on_conflict` where an id is unfinished; return whether to go on.
+
+    Raises:
+        ConflictingIdError: It is "raise"; or "replace", and the job of this id is a recurring one.
+    """
+    kind = Job.objects.using(using).filter(pk=job_id).values_list("kind", flat=True).first()
+    is_queued = Run.objects.using(using).unfinished().filter(job_id=job_id).exists()
+    if kind is None and not is_queued:
+        return True
+    match options.on_conflict:
+        case "skip":
+            return False
+        # A schedule that goes on is not for what runs once to replace: `remove_job` says that one means it.
+        case "replace" if kind != Kind.RECURRING:
+            deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
+            if deleted:
+                transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
+            transitions.cancel_waiting(Q(job_id=job_id), "replaced by a newer job of this id", using=using)
+            # A running one goes on; only its id is taken over.
+            transitions.free_key(job_id, using=using)
+            return True
+        case _:
+            raise ConflictingIdError(job_id)
+
+
+def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
+    """Insert a run of a job besides its schedule, and have it begin.
+
+    Args:
+        row: The job.
+        using: Alias of the database.
+        begins: Whether to have it begin, which is else up to the caller.
+
+    Returns:
+        The run's id.
+    """
+    run = firing(row, None)
+    with instrumentation.adding([run]), queue.write_transaction(using):
+        ids = queue.enqueue([run], using=using)
+        if ids:
+            Job.objects.using(using).filter(pk=row.pk).update(last_run_id=ids[0])
+        if begins and ids and inline.is_inline(row.queue_name):
+            inline.execute_on_commit(ids[0], row.queue_name, using=using)
+        elif begins:
+            notifications.tell(notifications.RUNS, using=using)
+    return ids[0] if ids else None
+
+
+def insert_again(last: Run, *, using: str) -> None:
+    """Insert another run like one of a job that has no row, and have it begin."""
+    run = NewRun(
+        job_id=last.job_id, name=last.name, func=last.func, payload=last.payload, signature=last.signature,
+        queue_name=last.queue_name, priority=last.priority, kind=last.kind,
+        options=renewed(last.options),
+    )  # fmt: skip
+    with instrumentation.adding([run]):
+        ids = queue.enqueue([run], using=using)
+    if inline.is_inline(run.queue_name):
+        inline.execute_on_commit(ids[0], run.queue_name, using=using)
+    else:
+        notifications.tell(notifications.RUNS, using=using)

@@ -1,0 +1,1 @@
+"""Call one function, and say what it came to."""

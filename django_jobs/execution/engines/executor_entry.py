@@ -1,0 +1,71 @@
+"""The call that an executor makes for a run: in this process, or in one that knows nothing of Django yet."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django_jobs.execution.runner import Begun, Execution
+
+# The executions that wait for their call, by a key that begins with this process's id.
+here: dict[str, Execution] = {}
+
+# The process whose connections these are: a fork inherits its parent's, and must not speak on them.
+_connected_pid = os.getpid()
+# Freed, some drivers would end the parent's session.
+_inherited: list[Any] = []
+
+
+def execute(key: str, run: str, names: Mapping[str, str]) -> Begun | str:
+    """Execute a run.
+
+    Args:
+        key: In `here`, where this is the process that claimed it.
+        run: A `ClaimedRun` as JSON.
+        names: Of the databases, by alias.
+
+    Returns:
+        What `Execution.begin` does in the process that claimed it; in another one the outcome as JSON.
+    """
+    if key.startswith(f"{os.getpid()}/"):
+        return _execute_here(here[key])
+    _set_up(names)
+    # Only now may models be imported.
+    from django_jobs.execution.engines.executor_child import execute_alone
+
+    return execute_alone(run)
+
+
+def _execute_here(execution: Execution) -> Begun:
+    from django_jobs.storage import connections
+
+    connections.tidy()
+    try:
+        return execution.begin()
+    finally:
+        connections.end_transactions()
+        # Nobody says when a thread of somebody else's rests.
+        connections.give_back()
+
+
+def _set_up(names: Mapping[str, str]) -> None:
+    global _connected_pid
+    import django
+    from django.apps import apps
+    from django.conf import settings
+    from django.db import connections
+
+    if apps.ready:
+        if _connected_pid != os.getpid():
+            for connection in connections.all(initialized_only=True):
+                _inherited.append(connection.connection)
+                connection.connection = None
+            _connected_pid = os.getpid()
+        return
+    os.environ["DJANGO_JOBS_AUTOSTART"] = "0"
+    for alias, name in names.items():
+        settings.DATABASES[alias]["NAME"] = name
+    django.setup()

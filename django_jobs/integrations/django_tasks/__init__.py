@@ -1,0 +1,1 @@
+"""Django's own Tasks framework, and its backport."""

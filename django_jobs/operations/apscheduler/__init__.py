@@ -1,0 +1,1 @@
+"""Jobs of django-apscheduler, taken over."""

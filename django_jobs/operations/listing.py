@@ -1,0 +1,278 @@
+"""Jobs and runs by status, a page at a time, each page through an index however long the history is."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from django.core.exceptions import ValidationError
+from django.db.models import Max, QuerySet
+
+from django_jobs import codec
+from django_jobs.api import job_info
+from django_jobs.api.job_info import JobSnapshot, RunSnapshot
+from django_jobs.models import FINISHED, InStatus, Job, Run, RunQuerySet, Status, jobs_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+# Rows of the history that one page looks at where no index answers its question.
+LOOKED_AT = 200_000
+# Job ids that a mistyped one is compared with.
+COMPARED = 5000
+
+# States of one index, which SQLite uses only when it is asked for all of them.
+_UNSUCCESSFUL = (Status.FAILED, Status.CANCELLED, Status.SKIPPED)
+
+
+class RunDetails(RunSnapshot):
+    """One run with all that is known of its attempts."""
+
+    job_id: str
+    func: str
+    queue_name: str
+    errors: list[
+        dict[str, Any]
+    ]  # an entry per attempt that failed: attempt, worker_id, times, error, traceback
+    log: str
+
+
+class Entry(JobSnapshot):
+    """A job, or one run of it."""
+
+    run_id: int | None  # None for a job
+
+
+class Page(TypedDict):
+    """Some entries of a list, and where the next ones begin."""
+
+    entries: list[Entry]
+    next: str | None  # for `after`; None at the end
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The jobs, or the runs, of one status, in the order of an index."""
+
+    name: str
+    rows: Callable[[str], QuerySet[Any]]
+    order: tuple[str, ...]
+    # Whether rows are looked for in a history that no index narrows down.
+    is_searched: bool = False
+
+
+def _ended(status: Status) -> Callable[[str], QuerySet[Any]]:
+    return lambda using: _runs(using).filter(InStatus(*_UNSUCCESSFUL)).filter(InStatus(status))
+
+
+def _runs(using: str) -> RunQuerySet:
+    return Run.objects.using(using)
+
+
+def _jobs(using: str) -> Any:
+    return Job.objects.using(using)
+
+
+_CLAIMS = ("-priority", "run_after", "id")
+
+_PARTS: dict[str, tuple[_Part, ...]] = {
+    "running": (_Part("running", lambda using: _runs(using).running(), ("id",)),),
+    "queued": (_Part("queued", lambda using: _runs(using).ready().filter(run_after__isnull=False), _CLAIMS),),
+    "scheduled": (_Part("scheduled", lambda using: _jobs(using).active(), ("next_run_time", "id")),),
+    "paused": (
+        _Part("paused", lambda using: _jobs(using).paused(), ("id",)),
+        _Part("held", lambda using: _runs(using).paused(), ("-priority", "id")),
+    ),
+    "broken": (
+        _Part("broken", lambda using: _jobs(using).broken(), ("id",)),
+        _Part("unreadable", lambda using: _runs(using).broken(), ("-priority", "id")),
+    ),
+    "successful": (
+        _Part(
+            "successful",
+            lambda using: _runs(using).filter(InStatus(Status.SUCCESSFUL)),
+            ("-id",),
+            is_searched=True,
+        ),
+    ),
+    "failed": (_Part("failed", _ended(Status.FAILED), ("-id",)),),
+    "cancelled": (_Part("cancelled", _ended(Status.CANCELLED), ("-id",)),),
+    "skipped": (_Part("skipped", _ended(Status.SKIPPED), ("-id",)),),
+    "finished": (
+        _Part("finished", lambda using: _runs(using).filter(InStatus(*FINISHED)), ("-id",), is_searched=True),
+    ),
+}
+
+#: What is still to run.
+UNFINISHED = ("running", "queued", "scheduled", "paused", "broken")
+#: Every status, in the order that pages have them; "finished" is the four before it in one order.
+STATUSES = tuple(_PARTS)
+
+
+def page(
+    statuses: Sequence[str] = UNFINISHED,
+    *,
+    queues: Sequence[str] = (),
+    func: str = "",
+    job_id: str = "",
+    limit: int = 50,
+    after: str | None = None,
+) -> Page:
+    """Return some jobs and runs, status by status.
+
+    Jobs that wait for their time, are paused or are broken are entries of their own, and so are runs
+    that wait, execute or have ended: a recurring job whose run executes is there twice. What is to run
+    comes in the order it will, what has ended newest first.
+
+    Args:
+        statuses: Of `STATUSES`.
+        queues: Names; empty means all.
+        func: What the function's `module:qualname` begins with.
+        job_id: Only this job, and its runs.
+        limit: Most entries; at least 1.
+        after: Another page's `next`, of the same statuses.
+
+    Returns:
+        Fewer entries than `limit`, or none, do not mean that it is the last page: at most `LOOKED_AT`
+        rows of the history are looked at where no index helps. `next` is None for the last.
+
+    Raises:
+        ValueError: A status is unknown, the limit is below 1, or `after` is no page's `next`.
+    """
+    if unknown := [status for status in statuses if status not in _PARTS]:
+        raise ValueError(f"no such status as {unknown[0]!r}; they are {', '.join(STATUSES)}")
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}")
+    using = jobs_database()
+    parts = [part for status in STATUSES if status in statuses for part in _PARTS[status]]
+    start, position = _read_cursor(after, parts) if after else (0, None)
+    is_filtered = bool(queues or func)
+    found: list[tuple[_Part, Any]] = []
+    for part in parts[start:]:
+        rows = part.rows(using)
+        if queues:
+            rows = (
+                rows.filter(queue_name__in=queues) if len(queues) > 1 else rows.filter(queue_name=queues[0])
+            )
+        if func:
+            rows = rows.filter(func__startswith=func)
+        if job_id:
+            rows = rows.filter(job_id=job_id) if rows.model is Run else rows.filter(pk=job_id)
+        if rows.model is Run:
+            rows = rows.defer("log", "errors")
+        wanted = limit + 1 - len(found)
+        is_history = part.order == ("-id",)
+        if is_history and not job_id and (part.is_searched or is_filtered):
+            some, lowest = _newest(rows, position, wanted, using)
+            found.extend((part, row) for row in some)
+            if len(some) < wanted and lowest is not None:
+                return _page(found, _cursor(part, [lowest]), using)
+        else:
+            found.extend((part, row) for row in _after(rows, part.order, position, wanted))
+        position = None
+        if len(found) > limit:
+            found.pop()
+            last_part, last = found[-1]
+            return _page(found, _cursor(last_part, _position(last_part, last)), using)
+    return _page(found, None, using)
+
+
+def _newest(
+    runs: QuerySet[Run], position: list[Any] | None, wanted: int, using: str
+) -> tuple[list[Run], int | None]:
+    """Look for runs among the newest, or those before a position; also return the lowest id looked at."""
+    every = _runs(using)
+    top = position[0] if position else (every.aggregate(top=Max("pk"))["top"] or 0) + 1
+    bottom = top - LOOKED_AT
+    some = list(runs.filter(pk__lt=top, pk__gte=bottom).order_by("-pk")[:wanted])
+    has_more = every.filter(pk__lt=bottom).exists()
+    return some, bottom if has_more else None
+
+
+def _after(rows: QuerySet[Any], order: tuple[str, ...], position: list[Any] | None, wanted: int) -> list[Any]:
+    """Return the rows behind a position: one range of the index after the other, never an OR of all."""
+    some: list[Any] = []
+    for selected in [rows] if position is None else _ranges(rows, order, position):
+        some += selected.order_by(*order)[: wanted - len(some)]
+        if len(some) == wanted:
+            break
+    return some
+
+
+def _ranges(rows: QuerySet[Any], order: tuple[str, ...], position: list[Any]) -> Iterator[QuerySet[Any]]:
+    names = [name.removeprefix("-") for name in order]
+    for depth in reversed(range(len(order))):
+        same = dict(zip(names[:depth], position[:depth], strict=True))
+        way = "lt" if order[depth].startswith("-") else "gt"
+        yield rows.filter(**same, **{f"{names[depth]}__{way}": position[depth]})
+
+
+def _page(found: list[tuple[_Part, Any]], cursor: str | None, using: str) -> Page:
+    rows = [row for _, row in found]
+    last = job_info.last_runs([row for row in rows if isinstance(row, Job)], using=using)
+    entries = [
+        Entry(**job_info.of_job(row, last.get(row.last_run_id or 0)), run_id=None)
+        if isinstance(row, Job)
+        else Entry(**job_info.of_lone_run(row), run_id=row.pk)
+        for row in rows
+    ]
+    return Page(entries=entries, next=cursor)
+
+
+def _position(part: _Part, row: Any) -> list[Any]:
+    return [getattr(row, name.removeprefix("-")) for name in part.order]
+
+
+def _cursor(part: _Part, position: list[Any]) -> str:
+    plain = [value.isoformat() if isinstance(value, datetime) else value for value in position]
+    return base64.urlsafe_b64encode(json.dumps([part.name, *plain]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, parts: list[_Part]) -> tuple[int, list[Any]]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        name, *plain = json.loads(base64.urlsafe_b64decode(padded.encode()))
+        (index,) = [i for i, part in enumerate(parts) if part.name == name]
+        fields = parts[index].rows(jobs_database()).model._meta
+        position = [
+            fields.get_field(name.removeprefix("-")).to_python(value)
+            for name, value in zip(parts[index].order, plain, strict=True)
+        ]
+    except (binascii.Error, UnicodeError, ValueError, TypeError, ValidationError):
+        raise ValueError(
+            f"after={cursor!r} is not where a list of these statuses ended: take it from that list's output, "
+            "with the same statuses"
+        ) from None
+    return index, position
+
+
+def runs_of(job_id: str, *, limit: int) -> list[RunSnapshot]:
+    """Return a job's newest runs, newest first."""
+    runs = _runs(jobs_database()).filter(job_id=job_id).order_by("-id").defer("log", "errors")
+    return [job_info.of_run(run) for run in runs[:limit]]
+
+
+def run(run_id: int) -> RunDetails | None:
+    """Return one run with its log and the errors of all its attempts, or None."""
+    row = _runs(jobs_database()).filter(pk=run_id).first()
+    if row is None:
+        return None
+    return RunDetails(
+        **job_info.of_run(row),
+        job_id=row.job_id,
+        func=row.func,
+        queue_name=row.queue_name,
+        errors=row.errors or [],
+        log=codec.storable(row.log),
+    )
+
+
+def similar_ids(job_id: str) -> list[str]:
+    """Return ids of jobs that somebody may have meant; immediate jobs are not among them."""
+    ids = _jobs(jobs_database()).order_by("pk").values_list("pk", flat=True)[:COMPARED]
+    return get_close_matches(job_id, list(ids), n=3, cutoff=0.7)

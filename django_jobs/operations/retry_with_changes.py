@@ -1,0 +1,243 @@
+"""One more run of a job, with arguments that a person edited as JSON; the old run stays as it is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.views.debug import SafeExceptionReporterFilter
+
+from django_jobs import codec
+from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound, ObjectGone
+from django_jobs.models import Run, jobs_database
+from django_jobs.registry import arguments, functions
+from django_jobs.storage import notifications, queue
+from django_jobs.storage.records import NewRun, renewed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+# The key of a run's options that says which run it was made from.
+CHANGED_FROM = "changed_from"
+HIDDEN = SafeExceptionReporterFilter.cleansed_substitute
+
+
+class NotFitting(ValueError):
+    """Arguments that no run can be made of; the text says why, for the person who edited them."""
+
+
+def editable(run: Run) -> tuple[str, str]:
+    """Return a run's arguments as JSON to edit, positional and named, with asterisks for secrets.
+
+    Values that JSON has no word for are as they are stored: `{"$type": "date", "value": "2030-01-01"}`.
+
+    Raises:
+        BadPayload: The stored arguments are damaged.
+    """
+    args, kwargs = _stored(run.payload)
+    hidden = _sensitive(run)
+    shown = [HIDDEN if i in hidden else _without_secrets(raw, hidden) for i, raw in enumerate(args)]
+    return _text(shown), _text(_without_secrets(kwargs, hidden))
+
+
+def changed(run: Run, args_text: str, kwargs_text: str) -> tuple[str, list[str]]:
+    """Return the arguments to store for what a person made of a run's, and the names of those that differ.
+
+    Asterisks that were left in place stand for the secret that they hid.
+
+    Raises:
+        NotFitting: It is no JSON, or nothing that the function could be called with.
+    """
+    args, kwargs = _parsed(args_text, list, "[...]"), _parsed(kwargs_text, dict, "{...}")
+    try:
+        old_args, old_kwargs = _stored(run.payload)
+    except BadPayload:
+        # Damaged: all of it is written anew.
+        old_args, old_kwargs = [], {}
+    hidden = _sensitive(run)
+    known = old_args if len(args) == len(old_args) else [None] * len(args)
+    args = [
+        _with_secret(
+            raw,
+            known[i],
+            hidden,
+            is_secret=i in hidden,
+            path=f"argument {i + 1}",
+        )
+        for i, raw in enumerate(args)
+    ]
+    kwargs = _with_secrets(kwargs, old_kwargs, hidden, "")
+    payload = _checked(run.func, args, kwargs)
+    names = [
+        str(i + 1) for i in range(max(len(args), len(old_args))) if args[i : i + 1] != old_args[i : i + 1]
+    ]
+    names += sorted(
+        name
+        for name in {*kwargs, *old_kwargs}
+        if name not in kwargs or name not in old_kwargs or kwargs[name] != old_kwargs[name]
+    )
+    return payload, names
+
+
+def enqueue(run: Run, payload: str) -> int:
+    """Add a run like another one of its job, with other arguments; return its id."""
+    using = jobs_database()
+    options = {key: value for key, value in (run.options or {}).items() if key != "expires_at"}
+    options = {**(renewed(options) or {}), CHANGED_FROM: run.pk}
+    names = [name for name in options.pop("sensitive", ()) if isinstance(name, str)]
+    hidden = arguments.hidden_positions(functions.resolve(run.func), frozenset(names))
+    count = len(_stored(payload)[0])
+    if sensitive := [*names, *(position for position in hidden if position < count)]:
+        options["sensitive"] = sensitive
+    new = NewRun(
+        job_id=run.job_id, name=run.name, func=run.func, payload=payload,
+        signature=codec.sign(run.func, payload), queue_name=run.queue_name, priority=run.priority,
+        kind=run.kind, options=options,
+    )  # fmt: skip
+    ids = queue.enqueue([new], using=using)
+    notifications.tell(notifications.RUNS, using=using)
+    return ids[0]
+
+
+def _checked(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+    """Return what the codec makes of edited arguments, if the function can be called with them."""
+    if path in functions.OWN:
+        raise NotFitting("the arguments of this job say who asked for it: ask for it anew instead")
+    try:
+        function = functions.resolve(path)
+        # Not trusted before it is signed: an enum's module, which a person may have typed, is not imported.
+        values = codec.loads(json.dumps(args)), codec.loads(json.dumps(kwargs))
+        arguments.check_arguments(path, function, tuple(values[0]), values[1])
+        payload = arguments.stored_arguments(tuple(values[0]), values[1])
+    except (FunctionNotAllowed, FunctionNotFound, BadPayload, ObjectGone, TypeError, ValueError) as error:
+        raise NotFitting(str(error)) from error
+    lost = set(_enums([args, kwargs])) - set(_enums(json.loads(payload)))
+    if lost:
+        raise NotFitting(f"this process knows no enum {min(lost)}; give its value instead")
+    return payload
+
+
+def _enums(raw: Any) -> Iterator[str]:
+    """Yield what enum members are named in stored values."""
+    if isinstance(raw, dict):
+        content = raw.get(codec.VALUE)
+        if raw.get(codec.TAG) == "enum" and isinstance(content, list) and content:
+            yield str(content[0])
+        raw = list(raw.values())
+    if isinstance(raw, list):
+        for item in raw:
+            yield from _enums(item)
+
+
+def _stored(payload: str) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        stored = json.loads(payload)
+        args, kwargs = stored["args"], stored["kwargs"]
+    except (ValueError, TypeError, LookupError) as error:
+        raise BadPayload(f"the stored arguments cannot be read: {error}") from error
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise BadPayload("the stored arguments must have a list 'args' and an object 'kwargs'")
+    return args, kwargs
+
+
+def _parsed(text: str, kind: type[Any], example: str) -> Any:
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise NotFitting(f"this is not JSON: {error}") from error
+    if not isinstance(value, kind):
+        raise NotFitting(f"expected {example}, not {type(value).__name__}")
+    return value
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f'{word} is no JSON; write {{"$type": "float", "value": "{word.lower()}"}}')
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _sensitive(run: Run) -> Collection[str | int]:
+    options = run.options if isinstance(run.options, dict) else {}
+    return options.get("sensitive") or ()
+
+
+def _is_secret(name: Any, hidden: Collection[str | int]) -> bool:
+    return name in hidden or bool(
+        isinstance(name, str) and SafeExceptionReporterFilter.hidden_settings.search(name)
+    )
+
+
+def _is_dict_of_pairs(raw: Any) -> bool:
+    return (
+        isinstance(raw, dict)
+        and raw.get(codec.TAG) == "dict"
+        and isinstance(raw.get(codec.VALUE), list)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in raw[codec.VALUE])
+    )
+
+
+def _without_secrets(raw: Any, hidden: Collection[str | int]) -> Any:
+    """Return a stored value with asterisks for what pages do not show."""
+    if isinstance(raw, list):
+        return [_without_secrets(item, hidden) for item in raw]
+    if not isinstance(raw, dict):
+        return raw
+    if _is_dict_of_pairs(raw):
+        pairs = [
+            [key, HIDDEN if _is_secret(key, hidden) else _without_secrets(item, hidden)]
+            for key, item in raw[codec.VALUE]
+        ]
+        return {**raw, codec.VALUE: pairs}
+    return {
+        key: HIDDEN if _is_secret(key, hidden) else _without_secrets(item, hidden)
+        for key, item in raw.items()
+    }
+
+
+def _with_secret(raw: Any, old: Any, hidden: Collection[str | int], *, is_secret: bool, path: str) -> Any:
+    if is_secret:
+        if raw == HIDDEN and old is None:
+            raise NotFitting(f"{path} is only asterisks: write its value")
+        return old if raw == HIDDEN else raw
+    return _with_secrets(raw, old, hidden, path)
+
+
+def _with_secrets(raw: Any, old: Any, hidden: Collection[str | int], path: str) -> Any:
+    """Return an edited value with the old one's secrets where asterisks were left."""
+    if raw == HIDDEN and old != HIDDEN:
+        raise NotFitting(f"{path} is only asterisks: write its value")
+    if isinstance(raw, list):
+        # Of a list that became longer or shorter nobody knows which item was which.
+        items = old if isinstance(old, list) and len(old) == len(raw) else [None] * len(raw)
+        return [_with_secrets(item, items[i], hidden, f"{path}[{i}]") for i, item in enumerate(raw)]
+    if not isinstance(raw, dict):
+        return raw
+    if _is_dict_of_pairs(raw):
+        by_key = {json.dumps(key): item for key, item in old[codec.VALUE]} if _is_dict_of_pairs(old) else {}
+        pairs = [
+            [
+                key,
+                _with_secret(
+                    item,
+                    by_key.get(json.dumps(key)),
+                    hidden,
+                    is_secret=_is_secret(key, hidden),
+                    path=f"{path}[{key!r}]",
+                ),
+            ]
+            for key, item in raw[codec.VALUE]
+        ]
+        return {**raw, codec.VALUE: pairs}
+    olds = old if isinstance(old, dict) else {}
+    return {
+        key: _with_secret(
+            item,
+            olds.get(key),
+            hidden,
+            is_secret=_is_secret(key, hidden),
+            path=f"{path}[{key!r}]" if path else repr(key),
+        )
+        for key, item in raw.items()
+    }

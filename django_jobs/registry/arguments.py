@@ -1,0 +1,93 @@
+"""A call's arguments: whether the function takes them, how they are stored, and which of them are shown."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from django.views.debug import SafeExceptionReporterFilter
+
+from django_jobs import codec
+from django_jobs.conf import jobs_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_jobs.registry.options import JobOptions
+
+
+@functools.lru_cache(maxsize=1024)
+def signature_of(func: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the parameters of a function, or None where nobody knows them."""
+    try:
+        return inspect.signature(func)
+    except (TypeError, ValueError):
+        # Some functions written in C do not say; their own call will.
+        return None
+
+
+@functools.lru_cache(maxsize=1024)
+def hidden_positions(func: Callable[..., Any], sensitive: frozenset[str]) -> tuple[int, ...]:
+    """Return the positions of the parameters whose arguments pages and logs do not show.
+
+    Those that `sensitive` names, and those that Django would hide among settings by their names.
+    """
+    signature = signature_of(func)
+    if signature is None:
+        return ()
+    is_secret = SafeExceptionReporterFilter.hidden_settings.search
+    return tuple(
+        position
+        for position, parameter in enumerate(signature.parameters.values())
+        if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+        and (parameter.name in sensitive or is_secret(parameter.name))
+    )
+
+
+def stored_options(
+    options: JobOptions, func: Callable[..., Any], args: tuple[Any, ...]
+) -> dict[str, Any] | None:
+    """Return what a run keeps of its options, with the positions of arguments that are not shown."""
+    stored = options.stored()
+    hidden = hidden_positions(func, frozenset(options.sensitive or ()))
+    positions = [position for position in hidden if position < len(args)]
+    if positions:
+        stored = stored or {}
+        stored["sensitive"] = [*stored.get("sensitive", ()), *positions]
+    return stored
+
+
+def stored_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return arguments as they are stored.
+
+    Raises:
+        InvalidArgument: One of them cannot be stored.
+        ValueError: They are larger than MAX_PAYLOAD_BYTES.
+    """
+    payload = codec.dump_arguments(args, kwargs)
+    limit = jobs_settings().MAX_PAYLOAD_BYTES
+    # A character is at most four bytes: most payloads need not be encoded to be measured.
+    if len(payload) * 4 > limit and (size := len(payload.encode())) > limit:
+        raise ValueError(
+            f"the arguments have {size} bytes as JSON, more than MAX_PAYLOAD_BYTES ({limit}): "
+            "store the data elsewhere and pass its path or id"
+        )
+    return payload
+
+
+def check_arguments(
+    path: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Refuse arguments that the function could not be called with.
+
+    Raises:
+        TypeError: As the call itself would, with the function's signature.
+    """
+    signature = signature_of(func)
+    if signature is None:
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{path}{signature} cannot be called with these arguments: {error}") from None

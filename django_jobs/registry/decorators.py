@@ -1,0 +1,245 @@
+"""`@job`, and what it gives a function: `enqueue`, `schedule` and `using`."""
+
+from __future__ import annotations
+
+import sys
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
+
+from django_jobs.registry.arguments import check_arguments, signature_of
+from django_jobs.registry.functions import allow, registered
+from django_jobs.registry.options import NO_OPTIONS, JobOptions, checked_id, options_from
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from datetime import datetime, timedelta
+
+    from django_jobs.registry.retry import Retry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+_ATTRIBUTE = "__django_jobs_options__"
+
+
+class JobWords(TypedDict, total=False):
+    """The options of `JobOptions` that `@job`, `@recurring` and `@cron` take, for type checkers."""
+
+    queue_name: str | None
+    priority: int | None
+    retry: Retry | None
+    timeout: float | timedelta | None
+    at_most_once: bool | None
+    expires: float | timedelta | None
+    max_instances: int | None
+    coalesce: bool | None
+    misfire_grace_time: int | None
+    sensitive: Collection[str] | None
+    name: str | None
+
+
+class CallWords(JobWords, total=False):
+    """What `using` of a decorated function takes, for type checkers."""
+
+    on_conflict: str | None
+    job_id: str | None
+
+
+# The manager module says here how to get the manager: it is above this one.
+_get_manager: Callable[[], Any] | None = None
+
+
+def provide_manager(get_manager: Callable[[], Any]) -> None:
+    """Have decorated functions enqueue through this manager."""
+    global _get_manager
+    _get_manager = get_manager
+
+
+class Enqueuer(Generic[P]):
+    """Adds jobs of one function, with some options; may be kept and shared.
+
+    Args:
+        func: The function.
+        **words: Those of `CallWords`; they go before the function's own from `@job`.
+    """
+
+    def __init__(self, func: Callable[P, Any], **words: Unpack[CallWords]) -> None:
+        self._func = func
+        self._words: dict[str, Any] = dict(words)
+        options = dict(self._words)
+        job_id = options.pop("job_id", None)
+        self._job_id: str | None = None if job_id is None else checked_id(job_id)
+        options_from(options).validate()
+        self._options = options
+
+    def using(self, **words: Unpack[CallWords]) -> Enqueuer[P]:
+        """Return another that has these options too.
+
+        Raises:
+            TypeError: An option does not exist.
+            ValueError: An option's value is out of range.
+        """
+        return Enqueuer(self._func, **cast("CallWords", {**self._words, **words}))
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Have the function called as soon as a worker is free; see `JobManager.add_immediate_job`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: str = self._manager().add_immediate_job(self._func, *args, job_id=self._job_id, **kwargs)
+        return added
+
+    def schedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Have the function called once, at a time; see `JobManager.add_scheduled_job`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: str = self._manager().add_scheduled_job(
+            self._func, run_at, *args, job_id=self._job_id, **kwargs
+        )
+        return added
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Await `enqueue`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: str = await self._manager().aadd_immediate_job(
+            self._func, *args, job_id=self._job_id, **kwargs
+        )
+        return added
+
+    async def aschedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """Await `schedule`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: str = await self._manager().aadd_scheduled_job(
+            self._func, run_at, *args, job_id=self._job_id, **kwargs
+        )
+        return added
+
+    def _manager(self) -> Any:
+        if _get_manager is None:
+            raise RuntimeError("jobs can be added once Django is set up: call django.setup() first")
+        manager = _get_manager()
+        return manager.using(**self._options) if self._options else manager
+
+    def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Keep a parameter of the function's that is called `job_id` apart from the manager's."""
+        signature = signature_of(self._func) if "job_id" in kwargs else None
+        if signature is None:
+            return args, kwargs
+        path = f"{self._func.__module__}:{self._func.__qualname__}"
+        check_arguments(path, self._func, args, kwargs)
+        bound = signature.bind(*args, **kwargs)
+        if "job_id" in bound.kwargs:
+            raise TypeError(
+                f"{path} has a parameter called job_id that only a keyword fills, which is the manager's own "
+                "word: rename the parameter, or let it be passed by position"
+            )
+        return bound.args, bound.kwargs
+
+
+class JobFunction(Protocol[P, R_co]):
+    """A function with what `@job` gives it; calling it calls it, here and now."""
+
+    __name__: str
+    __qualname__: str
+    __module__: str
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Call the function itself."""
+        ...
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """As `Enqueuer.enqueue`."""
+        ...
+
+    def schedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """As `Enqueuer.schedule`."""
+        ...
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """As `Enqueuer.aenqueue`."""
+        ...
+
+    async def aschedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
+        """As `Enqueuer.aschedule`."""
+        ...
+
+    def using(self, **words: Unpack[CallWords]) -> Enqueuer[P]:
+        """As `Enqueuer.using`."""
+        ...
+
+
+class Decorator(Protocol):
+    """What `@job`, `@recurring` and `@cron` with options are."""
+
+    def __call__(self, func: Callable[P, R], /) -> JobFunction[P, R]:
+        """Return the function itself."""
+        ...
+
+
+@overload
+def job(func: Callable[P, R], /) -> JobFunction[P, R]: ...
+@overload
+def job(**options: Unpack[JobWords]) -> Decorator: ...
+def job(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Give a function the options its jobs have, allow it to be called as a job, and let it add jobs.
+
+    The function itself stays what it is: it gets the methods of `Enqueuer` as attributes. `options`
+    are those of `JobOptions`; `@job` alone, without parentheses, gives none.
+
+    Raises:
+        TypeError: An option does not exist, or is `on_conflict`.
+        ValueError: An option's value is out of range.
+    """
+    chosen = options_from(options) if options else NO_OPTIONS
+    chosen.validate()
+    if chosen.on_conflict is not None:
+        raise TypeError("on_conflict is for one call, as in using(on_conflict=...), not for @job")
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        if not callable(function):
+            raise TypeError(f"@job is for functions, not {function!r}")
+        enqueuer = Enqueuer(function)
+        try:
+            setattr(function, _ATTRIBUTE, chosen)
+            for name in ("enqueue", "schedule", "aenqueue", "aschedule", "using"):
+                setattr(function, name, getattr(enqueuer, name))
+        except (AttributeError, TypeError) as error:
+            raise TypeError(
+                f"{function!r} takes no attributes, so @job cannot mark it: write a function that calls it"
+            ) from error
+        allow(function)
+        return function
+
+    return decorate if func is None else decorate(func)
+
+
+def options_of(func: Callable[..., Any]) -> JobOptions:
+    """Return what `@job` said of a function."""
+    options: JobOptions = getattr(func, _ATTRIBUTE, NO_OPTIONS)
+    return options
+
+
+def decorated() -> dict[str, Callable[..., Any]]:
+    """Return the functions that `@job` marked in the modules imported so far, by `module:qualname`."""
+    found = {}
+    for path in registered():
+        module, _, qualname = path.partition(":")
+        value: Any = sys.modules.get(module)
+        for name in qualname.split("."):
+            value = getattr(value, name, None)
+        if is_decorated(value):
+            found[path] = value
+    return found
+
+
+def is_decorated(func: object) -> bool:
+    """Return whether `@job` marked a function."""
+    return hasattr(func, _ATTRIBUTE)

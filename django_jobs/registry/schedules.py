@@ -1,0 +1,220 @@
+"""`@recurring` and `@cron`, and the schedules that they declare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
+
+from django_jobs import triggers
+from django_jobs.registry.arguments import check_arguments, stored_arguments
+from django_jobs.registry.decorators import Decorator, JobFunction, JobWords, is_decorated, job
+from django_jobs.registry.functions import name_of, path_of
+from django_jobs.registry.options import JobOptions, checked_id, options_from
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """One schedule that the code declares.
+
+    Args:
+        job_id: Of the job that it declares.
+        func: The decorated function.
+        trigger: When it fires; of an interval, only the length counts.
+        args: For the function.
+        kwargs: For the function.
+        options: Of `@recurring` or `@cron`; the function's own from `@job` complete them.
+    """
+
+    job_id: str
+    func: Callable[..., Any]
+    trigger: BaseTrigger
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: JobOptions
+
+
+# By the path of the function.
+_declared: dict[str, list[Declaration]] = {}
+
+
+@overload
+def recurring(
+    *,
+    weeks: float = 0,
+    days: float = 0,
+    hours: float = 0,
+    minutes: float = 0,
+    seconds: float = 0,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    job_id: str | None = None,
+    **options: Unpack[JobWords],
+) -> Decorator: ...
+@overload
+def recurring(func: Callable[P, R], /) -> JobFunction[P, R]: ...
+def recurring(
+    func: Any = None,
+    /,
+    *,
+    weeks: float = 0,
+    days: float = 0,
+    hours: float = 0,
+    minutes: float = 0,
+    seconds: float = 0,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    job_id: str | None = None,
+    **options: Any,
+) -> Any:
+    """Declare that a function is called again and again, by the processes that have a clock.
+
+    The job is added, changed and removed as the declaration is, once over all processes. Several
+    declarations of one function may be stacked, each with its own `job_id`.
+
+    Args:
+        func: None; the decorator is called first, with its interval.
+        weeks: Of the interval; the first firing comes one interval after the job was added.
+        days: Of the interval.
+        hours: Of the interval.
+        minutes: Of the interval.
+        seconds: Of the interval.
+        args: For the function, as a list or tuple.
+        kwargs: For the function.
+        job_id: Stays the same over deploys; "module:function" by default.
+        **options: Those of `@job`, for this schedule only.
+
+    Raises:
+        ValueError: There is no interval, or it is out of range; or the id is taken, or no process
+            could find the function by its name.
+        TypeError: The function cannot be called with these arguments, or an option does not exist.
+    """
+    if func is not None:
+        raise TypeError("@recurring needs an interval in parentheses, as in @recurring(minutes=30)")
+    length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    if not length:
+        raise ValueError("@recurring needs an interval, as in @recurring(minutes=30)")
+    return _declaring(triggers.interval(length), args, kwargs, job_id, options)
+
+
+def cron(
+    expression: str,
+    /,
+    *,
+    timezone: str | tzinfo | None = None,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    job_id: str | None = None,
+    **options: Unpack[JobWords],
+) -> Decorator:
+    """Declare that a function is called by a crontab expression; otherwise as `recurring`.
+
+    Args:
+        expression: Five fields as in crontab(5), where weekdays 0 and 7 are Sunday; or @daily and
+            its like.
+        timezone: Whose wall clock the expression speaks of; UTC by default.
+        args: For the function, as a list or tuple.
+        kwargs: For the function.
+        job_id: As for `recurring`.
+        **options: As for `recurring`.
+
+    Raises:
+        ValueError: The expression or the time zone is wrong, with the field and its range; otherwise
+            as for `recurring`.
+        TypeError: As for `recurring`.
+    """
+    if not isinstance(expression, str):
+        raise TypeError('@cron needs an expression in parentheses, as in @cron("30 3 * * mon-fri")')
+    return _declaring(triggers.crontab(expression, timezone), args, kwargs, job_id, dict(options))
+
+
+def _declaring(
+    trigger: BaseTrigger,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    job_id: str | None,
+    words: Mapping[str, Any],
+) -> Decorator:
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"args must be a list or tuple of arguments, not {args!r}")
+    if not isinstance(kwargs, Mapping | None):
+        raise TypeError(f"kwargs must be a dict of arguments, not {kwargs!r}")
+    options = options_from(words)
+    options.validate()
+    if options.on_conflict is not None:
+        raise TypeError("on_conflict has no meaning for a declared schedule: its job is updated")
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if not is_decorated(function):
+            job(function)
+        path = name_of(function)
+        _add_declaration(
+            path,
+            Declaration(
+                job_id=checked_id(path if job_id is None else job_id),
+                func=function,
+                trigger=trigger,
+                args=tuple(args),
+                kwargs=dict(kwargs or {}),
+                options=options,
+            ),
+        )
+        return function
+
+    return decorate
+
+
+def _add_declaration(path: str, declaration: Declaration) -> None:
+    check_arguments(path, declaration.func, declaration.args, declaration.kwargs)
+    # Another function of this name: its module was loaded anew.
+    mine = [known for known in _declared.get(path, []) if known.func is declaration.func]
+    if any(known.job_id == declaration.job_id for known in mine):
+        raise ValueError(
+            f"{path} declares two schedules with the id {declaration.job_id!r}: "
+            'give each an id of its own, as in @recurring(minutes=30, job_id="...")'
+        )
+    _declared[path] = [*mine, declaration]
+
+
+def declarations() -> list[Declaration]:
+    """Return the schedules that the modules imported so far declare, by id.
+
+    Of several with one id, which `manage.py check` reports, the first by function is left.
+    """
+    first: dict[str, Declaration] = {}
+    for path in sorted(_declared):
+        for declaration in _declared[path]:
+            first.setdefault(declaration.job_id, declaration)
+    return [first[job_id] for job_id in sorted(first)]
+
+
+def check_declarations() -> None:
+    """Refuse declared schedules that could not be called, now that their modules are whole.
+
+    Raises:
+        ValueError: No process could find the function by its name; or its arguments are too large.
+        TypeError: An argument cannot be stored.
+    """
+    for declaration in declarations():
+        try:
+            path_of(declaration.func)
+            stored_arguments(declaration.args, declaration.kwargs)
+        except (ValueError, TypeError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"the schedule {declaration.job_id!r} is declared wrongly: {error}") from error
+
+
+def contested_ids() -> dict[str, list[str]]:
+    """Return the ids that more than one function declares, with the functions."""
+    by_id: dict[str, list[str]] = {}
+    for path in sorted(_declared):
+        for declaration in _declared[path]:
+            by_id.setdefault(declaration.job_id, []).append(path)
+    return {job_id: paths for job_id, paths in by_id.items() if len(paths) > 1}

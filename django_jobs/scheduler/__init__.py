@@ -1,0 +1,1 @@
+"""Turn schedules into runs."""

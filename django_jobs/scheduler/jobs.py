@@ -1,0 +1,185 @@
+"""The rows of jobs with a schedule: add or declare, pause, resume, cancel."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.utils import timezone
+
+from django_jobs import signals, triggers
+from django_jobs.api.enqueue import insert_if_free
+from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigger
+from django_jobs.execution import instrumentation
+from django_jobs.models import Job, Kind, Run, Status
+from django_jobs.registry.options import UNSAID, JobOptions
+from django_jobs.scheduler.clock import JobStore, firing, read_trigger
+from django_jobs.storage import notifications, queue, statistics
+from django_jobs.storage.records import immediate_key
+
+if TYPE_CHECKING:
+    from apscheduler.triggers.base import BaseTrigger
+
+    from django_jobs.storage.records import NewRun
+
+
+def add(
+    run: NewRun,
+    options: JobOptions,
+    trigger: BaseTrigger,
+    kind: Kind,
+    *,
+    max_instances: int,
+    is_named: bool,
+    using: str,
+) -> None:
+    """Write the row of a job, and tell clocks of it.
+
+    Args:
+        run: As the job's firings are to be.
+        options: As `new_run` returns them.
+        trigger: When it fires.
+        kind: SCHEDULED or RECURRING; of the latter, one of the same id is updated.
+        max_instances: The call's own; `UNSAID` leaves it to the options.
+        is_named: Whether the caller chose the id.
+        using: Alias of the database.
+
+    Raises:
+        ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise", which has to be
+            said of a recurring one.
+        ValueError: `max_instances` is out of range.
+    """
+    # The firings of others have nothing to do with who added them.
+    with (
+        instrumentation.adding([run])
+        if kind is Kind.SCHEDULED and instrumentation.installed
+        else nullcontext()
+    ):
+        row = _row(run, options, trigger, kind, max_instances)
+        with transaction.atomic(using=using):
+            is_new: bool | None = True
+            if not is_named:
+                row.save(using=using, force_insert=True)
+            elif kind is Kind.RECURRING:
+                is_new = _declare(row, options.on_conflict, using)
+                if is_new is None:
+                    return
+            elif not insert_if_free(
+                row.id, options, lambda: row.save(using=using, force_insert=True), using=using
+            ):
+                return
+            notifications.tell(notifications.JOBS, using=using)
+            signal = signals.job_added if is_new else signals.job_changed
+            transaction.on_commit(lambda: signals.emit(signal, job_id=run.job_id), using=using)
+
+
+def _row(run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max_instances: int) -> Job:
+    # An argument of the call is nearer than `using()`.
+    instances = options.max_instances if max_instances is UNSAID else max_instances
+    if instances is not None:
+        JobOptions(max_instances=instances).validate()
+    return Job(
+        id=run.job_id,
+        name=run.name,
+        func=run.func,
+        payload=run.payload,
+        signature=run.signature,
+        queue_name=run.queue_name,
+        priority=run.priority,
+        options=run.options and {key: value for key, value in run.options.items() if key != "expires_at"},
+        kind=kind.value,
+        job_state=triggers.dumps(trigger),
+        next_run_time=triggers.first(trigger, datetime.now(UTC)),
+        max_instances=instances or 1,
+        coalesce=options.coalesce is not False,
+        misfire_grace_time=options.misfire_grace_time,
+    )
+
+
+def _declare(row: Job, on_conflict: str | None, using: str) -> bool | None:
+    """Insert or update a recurring job; return whether it is new, None where the one that is there is kept."""
+    columns = (
+        "name", "func", "payload", "signature", "queue_name", "priority", "options", "kind", "job_state",
+        "max_instances", "coalesce", "misfire_grace_time",
+    )  # fmt: skip
+    for _attempt in range(3):
+        old = Job.objects.using(using).select_for_update().filter(pk=row.pk).first()
+        if old is None:
+            if Run.objects.using(using).unfinished().filter(unique_key=immediate_key(row.id)).exists():
+                raise ConflictingIdError(row.id)
+            try:
+                JobStore(using).insert(row)
+            except ConflictingIdError:
+                # Another process declares it at the same time: update what it wrote.
+                continue
+            return True
+        if on_conflict == "skip":
+            return None
+        if on_conflict == "raise":
+            raise ConflictingIdError(row.id)
+        if triggers.same(old.job_state, row.job_state):
+            # The old one goes on as it was, with its start and its next run.
+            row.job_state = old.job_state
+            row.next_run_time = old.next_run_time
+        elif old.paused_at is not None:
+            row.next_run_time = None
+        for column in columns:
+            setattr(old, column, getattr(row, column))
+        old.next_run_time = row.next_run_time
+        old.broken_reason = ""
+        # Added from now on, not declared: the nearer word.
+        old.declared, old.overrides = None, {}
+        old.save(using=using)
+        return False
+    raise ConflictingIdError(row.id)
+
+
+def pause(job_id: str, by: str, *, using: str) -> bool:
+    """Keep a job from firing; return whether there is one."""
+    jobs = Job.objects.using(using).filter(pk=job_id)
+    paused = jobs.filter(next_run_time__isnull=False).update(
+        next_run_time=None, paused_at=timezone.now(), paused_by=by[:255]
+    )
+    return bool(paused) or jobs.exists()
+
+
+def resume(row: Job, *, using: str) -> None:
+    """Have a job fire again, with its next time from now; look anew at a broken one."""
+    jobs = Job.objects.using(using).filter(pk=row.pk)
+    try:
+        trigger = read_trigger(row)
+    except (UnknownTrigger, BadPayload) as error:
+        jobs.update(broken_reason=str(error))
+        return
+    next_run_time = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
+    if next_run_time is None:
+        # As for APScheduler: a job that will never fire again has ended.
+        jobs.delete()
+    else:
+        jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=next_run_time)
+
+
+def cancel_scheduled(job_id: str, *, using: str) -> bool:
+    """Replace a scheduled job by a cancelled run; return whether there was one."""
+    row = Job.objects.using(using).filter(pk=job_id, kind=Kind.SCHEDULED).first()
+    if row is None:
+        return False
+    run = firing(row, None)
+    run.status = Status.CANCELLED.value
+    runs = [(run_id, run.options) for run_id in queue.enqueue([run], using=using)]
+    row.delete(using=using)
+
+    def tell() -> None:
+        statistics.note_ended([(run.func, run.queue_name, run.status)], using=using)
+        signals.emit(signals.runs_cancelled, runs=runs, reason="")
+        signals.emit(signals.job_removed, job_id=job_id)
+
+    transaction.on_commit(tell, using=using)
+    return True
+
+
+def tell_of_change(job_id: str, *, using: str) -> None:
+    """Say that a job was changed, when that is committed."""
+    transaction.on_commit(lambda: signals.emit(signals.job_changed, job_id=job_id), using=using)

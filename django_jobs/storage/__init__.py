@@ -1,0 +1,1 @@
+"""The durable queue: the only room with SQL, and the only writer of run states."""

@@ -1,0 +1,1 @@
+"""One process at work: claim runs, have them executed, look after them."""

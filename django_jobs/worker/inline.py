@@ -1,0 +1,271 @@
+"""Execute runs in the caller's thread and in its transaction, one after the other: for tests and scripts.
+
+The queue, the runner and the clock are those of any worker: what is retried, recorded, told of and
+fired is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import async_to_sync
+from django.db import DatabaseError, connections, transaction
+
+from django_jobs import __version__, codec, signals
+from django_jobs.conf import jobs_settings
+from django_jobs.exceptions import RunInterrupted
+from django_jobs.execution import context
+from django_jobs.execution.runner import Execution
+from django_jobs.models import Run, Status
+from django_jobs.models import Worker as WorkerRow
+from django_jobs.scheduler.clock import Clock
+from django_jobs.storage import identity, notifications, queue, statistics, transitions
+from django_jobs.storage.records import ClaimedRun, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+# Between two looks at a run that a worker was quicker to take.
+LOOK_SECONDS = 0.05
+# Errors that the runner records as those of the function, though not of class Exception. All others
+# of that kind are somebody's who wants this thread to stop: Ctrl-C, or a test framework.
+_RECORDED = (SystemExit, GeneratorExit, asyncio.CancelledError, RunInterrupted)
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What one attempt of one run came to."""
+
+    job_id: str
+    run_id: int
+    func: str
+    attempt: int
+    #: SUCCESSFUL, FAILED, CANCELLED, SKIPPED; READY when it waits for another attempt, or was held.
+    status: str
+    #: What the function returned, as it was stored and read again; None without.
+    result: Any
+    #: One line; empty without.
+    error: str
+    #: What the function raised; None where nothing was, or it never began.
+    raised: BaseException | None = field(repr=False, compare=False)
+
+
+class InlineWorker:
+    """Claims runs and executes them here; see `inline_worker`.
+
+    Args:
+        worker_id: Of a live row.
+        using: Alias of the database.
+    """
+
+    def __init__(self, worker_id: str, using: str) -> None:
+        self._id = worker_id
+        self._using = using
+
+    def fire(self) -> int:
+        """Fire the jobs that are due; return how many were."""
+        return Clock(self._using).fire_here()
+
+    def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
+        """Claim the run that any worker would claim first, of some queues or of all that are not paused."""
+        paused = transitions.paused_queues(using=self._using)
+        runs = queue.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
+        return runs[0] if runs else None
+
+    def next_deferred(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
+        """Claim the run that will be due next, before it is."""
+        waiting = Run.objects.using(self._using).ready().filter(run_after__isnull=False)
+        waiting = waiting.exclude(queue_name__in=transitions.paused_queues(using=self._using))
+        if queues:
+            waiting = waiting.filter(queue_name__in=queues)
+        first = waiting.order_by("run_after", "-priority", "id").values_list("pk", flat=True).first()
+        return None if first is None else self.take(first)
+
+    def take(self, run_id: int) -> ClaimedRun | None:
+        """Claim one run, whatever it waits for; None when it does not wait."""
+        return queue.claim_one(run_id, self._id, using=self._using)
+
+    def give_back(self, run: ClaimedRun) -> None:
+        """Return a claimed run to the queue, as if it had never been claimed."""
+        queue.hand_back(self._id, [(run.id, run.attempt)], using=self._using)
+
+    def execute(self, run: ClaimedRun) -> Executed:
+        """Execute a claimed run, and write what it came to.
+
+        Raises:
+            BaseException: What the function did not raise for itself: KeyboardInterrupt, and what ends a
+                test. The run is written as failed by it.
+        """
+        execution = _Execution(run)
+        execution.start_clock()
+        signals.emit(signals.run_started, run=run)
+        outcome = _outcome(execution)
+        is_written = (run.id, run.attempt) in queue.finish([(run, outcome)], using=self._using)
+        if is_written:
+            statistics.note_attempts([(run, outcome)])
+            statistics.flush(self._using)
+        queue.tell_of_outcome(run, outcome, is_written=is_written)
+        raised = execution.raised
+        if raised is not None and not isinstance(raised, (Exception, *_RECORDED)):
+            raise raised
+        return Executed(
+            job_id=run.job_id,
+            run_id=run.id,
+            func=run.func,
+            attempt=run.attempt,
+            status=outcome.status,
+            result=None if outcome.result is None else codec.loads(outcome.result),
+            error=outcome.error,
+            raised=raised,
+        )
+
+
+@contextmanager
+def inline_worker(using: str) -> Iterator[InlineWorker]:
+    """Be a worker for a while, with a row in the caller's transaction that is gone afterwards."""
+    now = queue.database_now(using)
+    row = WorkerRow.objects.using(using).create(
+        id=identity.new_worker_id(),
+        host=identity.host(),
+        process_key=identity.process_key(),
+        pid=os.getpid(),
+        version=__version__,
+        threads=1,
+        has_clock=True,
+        started_at=now,
+        heartbeat_at=now,
+        # Nothing extends it, and others may share the database.
+        lease_expires_at=now + timedelta(days=1),
+    )
+    try:
+        yield InlineWorker(row.pk, using)
+    finally:
+        # A transaction that cannot go on takes the row along.
+        with contextlib.suppress(DatabaseError):
+            row.delete(using=using)
+
+
+def is_inline(queue_name: str) -> bool:
+    """Return whether runs of a queue are executed where they are added."""
+    return jobs_settings().ENGINES.get(queue_name) == "inline"
+
+
+def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
+    """Execute a run that was just added, as soon as the transaction under way commits; at once without one.
+
+    It stays for a worker while its queue is paused. A worker that was quicker has it, and is waited for.
+    """
+
+    def execute() -> None:
+        if queue_name in transitions.paused_queues(using=using):
+            return
+        with inline_worker(using) as worker:
+            run = worker.take(run_id)
+            executed = None if run is None else worker.execute(run)
+        if executed is None:
+            running = Run.objects.using(using).running().filter(pk=run_id)
+            while running.exists():
+                time.sleep(LOOK_SECONDS)
+        notifications.tell_here(notifications.FINISHED)
+        if executed is not None and executed.status == Status.READY:
+            # To be tried again, by a worker.
+            notifications.tell(notifications.RUNS, using=using)
+
+    # Robust: what goes wrong with it is no reason to keep the caller from what else waits for the commit.
+    transaction.on_commit(execute, using=using, robust=True)
+
+
+class _Execution(Execution):
+    """Remembers what was raised, and leaves connections to the caller, whose transaction they hold."""
+
+    raised: BaseException | None = None
+
+    def _failed(self, error: BaseException, *, is_final: bool = False) -> Outcome:
+        self.raised = error
+        return super()._failed(error, is_final=is_final)
+
+    def _leave_connections(self) -> None:
+        return
+
+
+def _outcome(execution: _Execution) -> Outcome:
+    # A run that has others executed is none of their business.
+    outer = context.current_run()
+    is_over = threading.Event()
+    if execution.deadline is not None:
+        # It touches no database: it looks at the time, as the keeper of a worker does.
+        threading.Thread(
+            target=_watch, args=(execution, is_over), name="django_jobs-watch", daemon=True
+        ).start()
+    try:
+        with _as_if_alone():
+            outcome = execution.begin()
+            if not isinstance(outcome, Outcome):
+                outcome = async_to_sync(_awaited)(outcome)
+            return outcome
+    finally:
+        is_over.set()
+        if outer is None:
+            context.leave()
+        else:
+            context.enter(outer)
+
+
+async def _awaited(begin: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
+    return await begin()
+
+
+def _watch(execution: Execution, is_over: threading.Event) -> None:
+    """Tell a function that its time is over, and interrupt it if it does not end."""
+    if execution.deadline is None or is_over.wait(max(0.0, execution.deadline - time.monotonic())):
+        return
+    execution.stop("timeout")
+    at = execution.interrupt_at
+    if at is not None and not is_over.wait(max(0.0, at - time.monotonic())):
+        execution.interrupt()
+
+
+@contextmanager
+def _as_if_alone() -> Iterator[None]:
+    """Let what is executed see the caller's transaction as a run sees none.
+
+    Where it leaves the transaction unable to go on, it is undone; and what it wants called on commit
+    is called when it has ended.
+    """
+    before = [
+        (connection, savepoint, len(connection.run_on_commit))
+        for connection in connections.all(initialized_only=True)
+        if connection.in_atomic_block and (savepoint := connection.savepoint()) is not None
+    ]
+    yield
+    for connection, savepoint, count in before:
+        if connection.needs_rollback or not _answers(connection):
+            connection.needs_rollback = False
+            connection.savepoint_rollback(savepoint)
+            del connection.run_on_commit[count:]
+            continue
+        connection.savepoint_commit(savepoint)
+        while callbacks := [entry[1] for entry in connection.run_on_commit[count:]]:
+            del connection.run_on_commit[count:]
+            for callback in callbacks:
+                callback()
+
+
+def _answers(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether a transaction takes another statement: PostgreSQL's takes none after an error."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return False
+    return True

@@ -1,0 +1,237 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_jobs.operations import health
+
+pytestmark = pytest.mark.django_db
+
+
+def codes(**options):
+    return [problem["code"] for problem in health.report(**options)["problems"]]
+
+
+def text(code):
+    (problem,) = [problem for problem in health.report()["problems"] if problem["code"] == code]
+    return problem["text"]
+
+
+@pytest.fixture
+def well(make_worker):
+    """A live worker with a clock."""
+    return make_worker(has_clock=True)
+
+
+def ago(**delta):
+    return timezone.now() - timedelta(**delta)
+
+
+def test_a_live_worker_with_a_clock_and_nothing_late_is_well(well, make_run, make_job):
+    make_run()
+    make_run(run_after=timezone.now() + timedelta(hours=1))
+    make_run(status="RUNNING", worker_id=well.pk)
+    make_job()
+
+    report = health.report()
+
+    assert report["problems"] == []
+    assert report["jobs"] == {"scheduled": 1, "paused": 0, "broken": 0}
+    assert report["running"] == 1
+    (worker,) = report["workers"]
+    assert (worker["id"], worker["state"], worker["running"]) == (well.pk, "alive", 1)
+    (queue,) = report["queues"]
+    assert (queue["name"], queue["due"], queue["later"], queue["held"]) == ("default", 1, 1, 0)
+    assert 0 <= queue["oldest_seconds"] < 60
+
+
+def test_no_worker_and_no_clock_are_problems(make_job):
+    make_job()
+
+    assert codes() == ["no_worker", "no_clock"]
+    assert "1 job waits for one" in text("no_clock")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"stopped_at": timezone.now()}, {"lease_expires_at": timezone.now() - timedelta(days=1)}],
+    ids=["stopped", "its lease ended"],
+)
+def test_a_worker_that_is_gone_does_not_count(fields, make_worker):
+    make_worker(has_clock=True, **fields)
+
+    assert codes() == ["no_worker", "no_clock"]
+
+
+def test_a_clock_in_a_process_without_a_worker_has_no_row_and_need_not_have(make_worker):
+    make_worker(has_clock=False)
+
+    assert codes() == ["no_clock"]
+    assert codes(needs_clock=False) == []
+
+
+def test_a_run_that_is_due_for_longer_than_the_limit_is_a_problem(well, make_run):
+    make_run(run_after=ago(minutes=4), queue_name="mail")
+    assert codes() == []
+
+    make_run(run_after=ago(minutes=6), queue_name="mail")
+
+    assert codes() == ["overdue_runs"]
+    assert text("overdue_runs").startswith("queue mail: 2 runs are due, the oldest for 0:06:0")
+    assert codes(overdue=timedelta(minutes=7)) == []
+
+
+def test_it_is_said_when_no_worker_serves_the_queue_of_an_overdue_run(make_worker, make_run):
+    make_worker(has_clock=True, queues=["mail"])
+    make_run(run_after=ago(minutes=6), queue_name="mail")
+    make_run(run_after=ago(minutes=6), queue_name="reports")
+
+    reasons = [problem["text"].rpartition(": ")[2] for problem in health.report()["problems"]]
+
+    assert reasons == ["all threads may be busy", "no live worker serves it"]
+
+
+def test_what_waits_in_a_paused_queue_is_not_overdue(well, make_run, manager):
+    make_run(run_after=ago(hours=6), queue_name="mail")
+    manager.pause_queue("mail")
+    manager.pause_queue("empty")
+
+    report = health.report()
+
+    assert report["problems"] == []
+    assert [(queue["name"], queue["is_paused"], queue["due"]) for queue in report["queues"]] == [
+        ("empty", True, 0),
+        ("mail", True, 1),
+    ]
+
+
+def test_a_job_that_did_not_fire_in_time_is_a_problem(well, make_job):
+    make_job(next_run_time=ago(minutes=6))
+    make_job(next_run_time=None)
+
+    assert codes() == ["overdue_jobs"]
+    assert text("overdue_jobs").startswith("1 job has been due for more than 0:05:00")
+
+
+def test_a_queue_says_why_its_runs_do_not_begin(make_worker, manager):
+    assert health.obstacle("mail", using="default") == "unserved"
+    make_worker(queues=["slow"])
+    make_worker(lease_expires_at=ago(minutes=1))
+    assert health.obstacle("mail", using="default") == "unserved"
+
+    make_worker(queues=["slow", "mail"])
+    assert health.obstacle("mail", using="default") == "busy"
+
+    manager.pause_queue("mail")
+    assert health.obstacle("mail", using="default") == "paused"
+
+
+def test_late_runs_have_the_reason_as_a_word(well, make_run, make_worker):
+    make_run(run_after=ago(minutes=6), queue_name="mail")
+    assert [problem["reason"] for problem in health.report()["problems"]] == ["busy"]
+
+    well.queues = ["slow"]
+    well.save()
+    assert [problem["reason"] for problem in health.report()["problems"]] == ["unserved"]
+
+
+def test_broken_jobs_and_runs_are_problems_and_paused_ones_are_not(well, make_job, make_run):
+    make_job(next_run_time=None)
+    make_run(run_after=None)
+    make_run(run_after=None, held_run_after=ago(minutes=6), error="ValueError: it is tried again")
+    assert codes() == []
+
+    make_job(broken_reason="cannot be read")
+    make_run(run_after=None, error="BadPayload: no")
+
+    assert codes() == ["broken_jobs", "broken_runs"]
+    assert health.report()["jobs"]["broken"] == 1
+
+
+def test_runs_of_workers_that_are_gone_are_a_problem(well, make_worker, make_run):
+    make_run(status="RUNNING", worker_id=well.pk)
+    assert codes() == []
+
+    gone = make_worker(lease_expires_at=ago(seconds=1))
+    make_run(status="RUNNING", worker_id=gone.pk)
+    make_run(status="RUNNING", worker_id="without a row")
+
+    assert codes() == ["lost_runs"]
+    assert text("lost_runs").startswith("2 runs belong to workers that are gone")
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_a_report_costs_the_same_number_of_queries_whatever_there_is(
+    count, make_worker, make_run, make_job, django_assert_num_queries
+):
+    for number in range(count):
+        worker = make_worker(has_clock=True)
+        make_run(status="RUNNING", worker_id=worker.pk)
+        make_run(queue_name=f"queue-{number}")
+        make_job()
+
+    with django_assert_num_queries(6):
+        health.report()
+
+
+def test_a_worker_that_was_found_dead_lately_is_named_when_asked_for(make_worker):
+    lost = make_worker(stopped_at=ago(hours=1), was_lost=True, version="1.2.3")
+    make_worker(stopped_at=ago(days=2), was_lost=True)
+    make_worker(stopped_at=ago(hours=1))
+
+    assert health.report()["workers"] == []
+    (named,) = health.report(lost_within=timedelta(days=1))["workers"]
+    assert (named["id"], named["state"], named["version"]) == (lost.pk, "gone", "1.2.3")
+
+
+def test_problems_say_how_many_and_of_which_queue(well, make_run, make_job):
+    make_run(run_after=ago(hours=1), queue_name="mail"), make_run(run_after=ago(hours=1), queue_name="mail")
+    make_job(broken_reason="cannot be read")
+    make_run(run_after=None, error="cannot be read")
+
+    found = {
+        problem["code"]: (problem["count"], problem["queue_name"]) for problem in health.report()["problems"]
+    }
+
+    assert found == {"overdue_runs": (2, "mail"), "broken_jobs": (1, ""), "broken_runs": (1, "")}
+
+
+def test_of_more_workers_than_are_named_none_is_taken_for_lost(make_worker, make_run, monkeypatch):
+    monkeypatch.setattr(health, "MOST_WORKERS", 1)
+    for _ in range(2):
+        make_run(status="RUNNING", worker_id=make_worker(has_clock=True).pk)
+    make_run(status="RUNNING", worker_id="nobody")
+
+    (problem,) = health.report()["problems"]
+
+    assert (problem["code"], problem["count"]) == ("lost_runs", 1)
+
+
+def test_what_is_beyond_the_workers_that_are_named_counts_all_the_same(make_worker, monkeypatch):
+    monkeypatch.setattr(health, "MOST_WORKERS", 1)
+    make_worker(host="a", threads=2)
+    make_worker(host="b", threads=3, has_clock=True)
+
+    report = health.report()
+
+    assert report["problems"] == []
+    assert [worker["host"] for worker in report["workers"]] == ["a"]
+    assert report["worker_totals"] == {"alive": 2, "late": 0, "gone": 0, "threads": 5, "clocks": 1}
+
+
+@pytest.mark.parametrize(
+    ("queues", "reason"),
+    [
+        ([], "no worker of Celery's is there, or has executed a run yet"),
+        (["reports"], "no worker of Celery's is there, or has executed a run yet"),
+        (["mail", "bulk"], "all of Celery's workers may be busy"),
+    ],
+)
+def test_a_queue_of_celerys_is_served_by_celerys_workers_only(
+    well, make_worker, make_run, settings, queues, reason
+):
+    settings.DJANGO_JOBS = {"ENGINES": {"mail": "celery", "bulk": "celery"}}
+    make_worker(queues=queues)
+    make_run(run_after=ago(minutes=6), queue_name="mail")
+
+    assert text("overdue_runs").endswith(f": {reason}")

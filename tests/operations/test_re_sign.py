@@ -1,0 +1,107 @@
+import io
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from django_jobs import codec
+from django_jobs.models import Job, Run
+from django_jobs.operations import re_sign
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def copied(settings, make_job, make_run):
+    """Rows of another project's database, and one of this."""
+    key = settings.SECRET_KEY
+    settings.SECRET_KEY = "another project's"
+    make_job(id="foreign", broken_reason="signed elsewhere")
+    make_run(job_id="tried", run_after=None, error="BadPayload: signed elsewhere")
+    # While it waited for its retry, which left an error.
+    make_run(job_id="paused", run_after=None, held_run_after="2030-01-01T00:00:00Z", error="ValueError: no")
+    make_run(job_id="over", status="SUCCESSFUL")
+    settings.SECRET_KEY = key
+    make_job(id="own")
+    make_run(job_id="mine")
+
+
+def call(*arguments):
+    out = io.StringIO()
+    call_command("jobs", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_only_unfinished_rows_of_another_key_are_foreign(copied):
+    jobs, runs = re_sign.foreign()
+
+    assert [job.pk for job in jobs] == ["foreign"]
+    assert [run.job_id for run in runs] == ["tried", "paused"]
+
+
+def test_resigned_rows_run_and_what_was_paused_stays_so(copied):
+    text = call("resign", "--yes")
+
+    assert "Signed 1 jobs and 2 runs." in text
+    assert re_sign.foreign() == ([], [])
+    assert Job.objects.get(pk="foreign").broken_reason == ""
+    assert Run.objects.get(job_id="tried").run_after is not None
+    assert Run.objects.get(job_id="paused").run_after is None
+
+
+def test_it_asks_first(copied, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda question: "n")
+
+    assert "Nothing was changed." in call("resign")
+    assert re_sign.foreign()[0]
+
+
+def test_where_nobody_can_be_asked_it_says_so(copied, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    with pytest.raises(CommandError, match="say --yes") as error:
+        call("resign")
+
+    assert error.value.returncode == 2
+    assert re_sign.foreign()[0]
+
+
+def test_it_writes_what_it_signed_as_json(copied):
+    runs = list(
+        Run.objects.filter(job_id__in=["tried", "paused"]).order_by("pk").values_list("pk", flat=True)
+    )
+
+    assert json.loads(call("resign", "--yes", "--json")) == {
+        "jobs": ["foreign"],
+        "runs": runs,
+        "signed": True,
+    }
+    assert json.loads(call("resign", "--yes", "--json")) == {"jobs": [], "runs": [], "signed": True}
+
+
+def test_it_says_when_there_is_nothing_to_sign(make_job):
+    make_job()
+
+    assert call("resign", "--yes") == "Nothing waits for a signature.\n"
+
+
+def test_what_a_fallback_has_signed_is_signed_anew_before_that_key_goes(settings, make_job, make_run):
+    old = settings.SECRET_KEY
+    make_job(id="recurring")
+    make_run(job_id="waits", run_after=None, error="ValueError: held by somebody")
+    make_run(job_id="runs", status="RUNNING")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "another project's", []
+    make_run(job_id="foreign")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [old]
+    make_job(id="own")
+
+    assert call("resign", "--fallbacks", "--yes").endswith("Signed 1 jobs and 2 runs.\n")
+
+    settings.SECRET_KEY_FALLBACKS = []
+    jobs, runs = re_sign.foreign()
+    assert [job.pk for job in jobs] == []
+    assert [run.job_id for run in runs] == ["foreign"]
+    running = Run.objects.get(job_id="runs")
+    codec.verify(running.func, running.payload, running.signature)
+    assert Run.objects.get(job_id="waits").run_after is None
+    assert call("resign", "--fallbacks", "--yes") == "Nothing is signed with a key of SECRET_KEY_FALLBACKS.\n"

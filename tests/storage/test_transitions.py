@@ -1,0 +1,117 @@
+import ast
+from datetime import timedelta
+
+import pytest
+from django.db.models import Q
+from django.utils import timezone
+
+from django_jobs.models import Queue, Run, Status
+from django_jobs.storage import queue, transitions
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.django_db
+
+
+def test_cancel_ends_waiting_runs_and_asks_running_ones(make_run):
+    waiting = make_run(job_id="x")
+    running = make_run(job_id="x", status=Status.RUNNING, worker_id="w")
+    done = make_run(job_id="x", status=Status.SUCCESSFUL)
+
+    assert transitions.cancel(Q(job_id="x"), using="default") == (1, 1)
+
+    statuses = {run.pk: run.status for run in Run.objects.all()}
+    assert statuses == {waiting.pk: "CANCELLED", running.pk: "RUNNING", done.pk: "SUCCESSFUL"}
+    assert queue.cancel_requests("w", using="default") == [running.pk]
+
+
+def test_held_runs_wait_until_they_are_released(make_run, make_worker):
+    make_worker(id="w")
+    make_run(job_id="x")
+
+    assert transitions.hold(Q(job_id="x"), using="default") == 1
+    assert queue.claim("w", limit=1, using="default") == []
+    assert transitions.release(Q(job_id="x"), using="default") == 1
+    assert len(queue.claim("w", limit=1, using="default")) == 1
+
+
+def test_what_is_paused_has_its_own_time_again_when_it_is_released(make_run):
+    now = timezone.now()
+    later = make_run(job_id="x", run_after=now + timedelta(days=7))
+    retrying = make_run(job_id="x", run_after=now + timedelta(hours=1), attempt=1, error="ValueError: no")
+    missed = make_run(job_id="x", run_after=now - timedelta(hours=1))
+    broken = make_run(job_id="x", run_after=None, error="BadPayload: damaged")
+
+    assert transitions.hold(Q(job_id="x"), using="default") == 3
+    assert [run.state for run in Run.objects.order_by("pk")] == ["paused", "paused", "paused", "broken"]
+    assert [run.pk for run in Run.objects.paused().order_by("pk")] == [later.pk, retrying.pk, missed.pk]
+    assert [run.pk for run in Run.objects.broken()] == [broken.pk]
+    assert transitions.release(Q(job_id="x"), using="default") == 4
+
+    found = {run.pk: run for run in Run.objects.all()}
+    assert found[later.pk].run_after == later.run_after
+    assert (found[retrying.pk].run_after, found[retrying.pk].error) == (retrying.run_after, "ValueError: no")
+    assert found[missed.pk].run_after >= now
+    assert now <= found[broken.pk].run_after <= timezone.now()
+    assert found[broken.pk].error == ""
+    assert {run.held_run_after for run in found.values()} == {None}
+
+
+def test_what_a_version_before_paused_is_released_now(make_run):
+    # It kept no time.
+    make_run(job_id="x", run_after=None)
+
+    assert [run.state for run in Run.objects.all()] == ["paused"]
+    assert transitions.release(Q(job_id="x"), using="default") == 1
+    assert Run.objects.get().state == "ready"
+
+
+def test_a_run_that_waits_for_its_time_is_hurried(make_run):
+    later = make_run(run_after=timezone.now() + timedelta(days=1))
+    held = make_run(run_after=None)
+
+    assert transitions.hurry(Q(pk__in=[later.pk, held.pk]), using="default") == 1
+
+    states = {run.pk: run.state for run in Run.objects.all()}
+    assert states == {later.pk: "ready", held.pk: "paused"}
+
+
+def test_retry_takes_only_runs_that_ended_without_success(make_run):
+    done = make_run(job_id="x", status=Status.SUCCESSFUL)
+    failed = make_run(job_id="x", status=Status.FAILED)
+
+    assert transitions.retry(done.pk, using="default") is False
+    assert transitions.retry(failed.pk, using="default") is True
+
+    failed.refresh_from_db()
+    assert (failed.status, failed.finished_at, failed.unique_key) == (Status.READY, None, "i:x")
+
+
+def test_a_queue_is_paused_and_resumed_by_name():
+    assert transitions.set_paused("q", is_paused=True, using="default") is True
+    assert transitions.set_paused("q", is_paused=True, using="default") is False
+    assert transitions.paused_queues(using="default") == ["q"]
+    assert transitions.set_paused("q", is_paused=False, using="default") is True
+    assert transitions.set_paused("q", is_paused=False, using="default") is False
+    assert transitions.paused_queues(using="default") == []
+
+
+def test_paused_queues_are_those_with_a_time():
+    Queue.objects.create(name="going")
+    Queue.objects.create(name="stopped", paused_at=timezone.now())
+
+    assert transitions.paused_queues(using="default") == ["stopped"]
+
+
+def test_only_the_queue_and_people_write_the_status_of_a_run():
+    package = ROOT / "django_jobs"
+
+    writers = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", "") in {"update", "update_or_create", "bulk_update", "save"}
+        and any(keyword.arg == "status" for keyword in node.keywords)
+    }
+
+    assert writers == {"queue.py", "steering.py"}

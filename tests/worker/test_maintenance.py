@@ -1,0 +1,124 @@
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from django_jobs.models import Run
+from django_jobs.models import Worker as WorkerRow
+from django_jobs.storage import queue
+from django_jobs.worker.loop import Worker
+from django_jobs.worker.maintenance import Keeper
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def keeper():
+    """The keeper of a worker, whose threads do not run: tests turn it by hand."""
+    worker = Worker(using="default")
+    worker._register(worker.id)
+    return Keeper(worker)
+
+
+@pytest.fixture
+def claimed(make_run, make_worker):
+    """A run in the hands of a worker elsewhere."""
+    make_worker(id="other", lease_expires_at=timezone.now() + timedelta(seconds=30))
+    make_run()
+    (run,) = queue.claim("other", limit=1, using="default")
+    return run
+
+
+def status():
+    return Run.objects.get().status
+
+
+def test_a_clock_set_forward_makes_nobody_take_a_living_worker_for_dead(keeper, claimed, set_clock):
+    keeper._beat()
+
+    set_clock(hours=1)
+    keeper._beat()
+
+    assert status() == "RUNNING"
+    assert WorkerRow.objects.get(pk="other").stopped_at is None
+
+
+def test_after_the_clock_was_set_a_worker_that_stays_silent_for_a_lease_is_dead(
+    keeper, claimed, set_clock, monkeypatch
+):
+    keeper._beat()
+    set_clock(hours=1)
+    keeper._beat()
+
+    # As if the lease had passed since.
+    keeper._unsteady_until = 0
+    keeper._beat()
+
+    assert status() == "READY"
+
+
+def test_a_worker_that_says_it_lives_after_the_clock_was_set_keeps_its_runs(keeper, claimed, set_clock):
+    keeper._beat()
+    set_clock(hours=1)
+    keeper._beat()
+
+    queue.heartbeat("other", lease_seconds=30, using="default")
+    keeper._unsteady_until = 0
+    keeper._beat()
+
+    assert status() == "RUNNING"
+
+
+def test_a_clock_set_back_does_not_keep_a_dead_worker_alive(keeper, claimed, set_clock):
+    keeper._beat()
+    set_clock(hours=-1)
+    keeper._beat()
+
+    keeper._unsteady_until = 0
+    keeper._beat()
+
+    # Its last heartbeat is in the future, and everybody who lives has said so since.
+    assert status() == "READY"
+
+
+def test_a_lease_that_ended_is_a_death_where_the_clock_goes_evenly(keeper, claimed):
+    keeper._beat()
+    WorkerRow.objects.filter(pk="other").update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+
+    keeper._beat()
+
+    assert status() == "READY"
+
+
+def test_a_worker_that_could_not_say_that_it_lives_takes_nobody_else_for_dead(keeper, claimed):
+    keeper._beat()
+    # As after an outage longer than the lease, of which this worker is the first back.
+    WorkerRow.objects.filter(pk="other").update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    keeper._worker.beaten_at -= keeper._lease_seconds
+
+    keeper._beat()
+    keeper._beat()
+
+    assert status() == "RUNNING"
+
+    keeper._unsteady_until = 0
+    keeper._beat()
+
+    assert status() == "READY"
+
+
+def test_limits_of_time_hold_while_the_database_is_away(keeper, monkeypatch):
+    looked = []
+
+    def away():
+        raise OperationalError("away")
+
+    monkeypatch.setattr(keeper, "_beat", away)
+    monkeypatch.setattr(keeper, "_stop_late", lambda executions, now: looked.append(now) or 0.01)
+
+    with pytest.raises(OperationalError):
+        keeper._look()
+    assert len(looked) == 1
+    keeper._wait_out(0.05)
+    assert len(looked) > 2

@@ -1,0 +1,128 @@
+import os
+import signal
+import sys
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from django_jobs.worker import supervisor, supervisor_link
+
+
+def test_the_wait_before_a_restart_doubles_up_to_a_minute():
+    assert [supervisor.delay_after(failures) for failures in range(9)] == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert supervisor.delay_after(10**6) == 60
+
+
+def test_a_process_that_lived_for_a_while_is_started_again_at_once():
+    class Process:
+        age = supervisor.STEADY_SECONDS
+
+    slot = supervisor._Slot(1, failures=5)
+
+    assert slot.note_life(Process()) == 0
+    Process.age = 1
+    assert [slot.note_life(Process()) for _ in range(3)] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(("stopped_by", "is_in_order"), [(0, True), (signal.SIGTERM, False)])
+def test_a_worker_that_was_replaced_and_failed_is_no_part_of_how_all_stop_later(stopped_by, is_in_order):
+    class Process:
+        number, code, age = 1, 1, 5.0
+
+        def close(self):
+            return
+
+    supervising = supervisor.Supervisor([sys.executable], 1)
+    process = Process()
+    supervising._leaving.add(process)
+    supervising._stopped_by = stopped_by
+
+    supervising._ended(process)
+
+    assert supervising._is_in_order == is_in_order
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exit code 0"),
+        (7, "exit code 7"),
+        (-9, "ended by SIGKILL"),
+        (-64, "ended by SIGRTMAX"),
+        (-99, "ended by signal 99"),
+    ],
+)
+def test_an_exit_code_is_put_into_words(code, words):
+    assert supervisor.how_it_ended(code) == words
+
+
+def test_the_command_line_is_started_again_with_the_interpreters_options(monkeypatch):
+    monkeypatch.setattr(
+        sys, "orig_argv", ["python3", "-X", "utf8", "manage.py", "runjobs", "--processes", "2"]
+    )
+
+    assert supervisor_link.own_command() == [
+        sys.executable,
+        "-X",
+        "utf8",
+        "manage.py",
+        "runjobs",
+        "--processes",
+        "2",
+    ]
+
+
+def test_memory_is_the_same_where_ps_has_to_be_asked():
+    class Worker:
+        pid = os.getpid()
+
+    ours = supervisor_link.WorkerProcess.memory(Worker())
+
+    assert ours == pytest.approx(supervisor_link.memory_as_ps_says(os.getpid()), rel=0.1)
+    assert ours > 10 * 2**20
+
+
+def test_the_memory_of_a_process_that_is_gone_is_unknown(spawn):
+    process = spawn(sys.executable, "-c", "")
+    process.wait(20)
+
+    assert supervisor_link.memory_as_ps_says(process.pid) is None
+
+
+def test_a_lifeline_that_is_cut_calls_at_once():
+    ours, theirs = supervisor_link.socket.socketpair()
+    heard = supervisor.queue.SimpleQueue()
+    lifeline = supervisor_link.Lifeline(theirs.detach())
+    lifeline.watch(lambda: heard.put("the end"))
+    lifeline.say_serving()
+
+    assert ours.recv(100) == supervisor_link.SERVES
+    assert heard.empty()
+    ours.close()
+    assert heard.get(timeout=10) == "the end"
+    # Nobody hears it any more, and that is no error.
+    lifeline.say_serving()
+    lifeline._socket.close()
+
+
+@pytest.mark.parametrize("name", ["processes", "max_age", "max_memory"])
+def test_a_number_that_cannot_be_meant_is_refused(name):
+    option = f"--{name.replace('_', '-')}"
+
+    with pytest.raises(CommandError, match=f"{option} must be at least 1, not 0"):
+        call_command("runjobs", **{"processes": 1, name: 0})
+
+
+@pytest.mark.parametrize("name", ["max_age", "max_memory"])
+def test_replacing_a_process_needs_somebody_who_does_it(name):
+    with pytest.raises(CommandError, match="it needs --processes"):
+        call_command("runjobs", **{name: 60})
+
+
+def test_a_call_from_code_has_no_command_line_to_start_again():
+    before = signal.getsignal(signal.SIGTERM)
+
+    with pytest.raises(CommandError, match="starts this command line again"):
+        call_command("runjobs", processes=2)
+
+    assert signal.getsignal(signal.SIGTERM) is before
