@@ -21,6 +21,7 @@ class DjangoJobsConfig(AppConfig):
     def ready(self) -> None:
         """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
         # Only now may models be imported, and with them the manager.
+        from django_jobs.api.manager import get_job_manager
         from django_jobs.integrations import celery
         from django_jobs.integrations.django_tasks import results
         from django_jobs.live import layer
@@ -38,4 +39,4 @@ class DjangoJobsConfig(AppConfig):
         layer.connect_where_used()
         autodiscover_modules("jobs")
         schedules.check_declarations()
-        autostart.start_where_requests_are_served()
+        autostart.start_where_requests_are_served(get_job_manager)

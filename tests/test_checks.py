@@ -272,15 +272,24 @@ def test_celery_without_an_app_or_with_one_that_takes_no_json_is_an_error(settin
     assert message.id == "django_jobs.E020"
     assert "no Celery app was made" in message.msg
 
-    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.execution.engines.celery_apps.missing"}
+    settings.DJANGO_JOBS = {
+        "ENGINES": {"fleet": "celery"},
+        "CELERY_APP": "tests.execution.engines.celery_apps.missing",
+    }
     (message,) = checks.check_celery()
     assert "tests.execution.engines.celery_apps.missing" in message.msg
 
-    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.execution.engines.celery_apps.URLS"}
+    settings.DJANGO_JOBS = {
+        "ENGINES": {"fleet": "celery"},
+        "CELERY_APP": "tests.execution.engines.celery_apps.URLS",
+    }
     (message,) = checks.check_celery()
     assert "which is no Celery app" in message.msg
 
-    settings.DJANGO_JOBS = {"ENGINES": {"fleet": "celery"}, "CELERY_APP": "tests.execution.engines.celery_apps:redis"}
+    settings.DJANGO_JOBS = {
+        "ENGINES": {"fleet": "celery"},
+        "CELERY_APP": "tests.execution.engines.celery_apps:redis",
+    }
     assert checks.check_celery() == []
 
     app = celery_apps.make_app("pickled", celery_apps.URLS["redis"])

@@ -6,17 +6,16 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db import transaction
 
-from django_jobs import codec, conf, signals
-from django_jobs.exceptions import ConflictingIdError, FunctionNotAllowed
+from django_jobs import codec, conf
+from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.execution import instrumentation
-from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Run, Status
+from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Run, Status
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
 from django_jobs.scheduler.clock import firing
-from django_jobs.storage import notifications, queue, transitions
+from django_jobs.storage import conflicts, notifications, queue
 from django_jobs.storage.records import NewRun, claimed, immediate_key, renewed
 from django_jobs.worker import inline
 
@@ -141,55 +140,7 @@ def insert_under_its_id(run: NewRun, options: JobOptions, service: Service | Non
         ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
     """
     run.unique_key = immediate_key(run.job_id)
-    insert_if_free(run.job_id, options, lambda: insert(run, service, using=using)(), using=using)
-
-
-def insert_if_free(job_id: str, options: JobOptions, insert: Callable[[], object], *, using: str) -> bool:
-    """Insert what takes an id, if `on_conflict` lets it; return whether it was inserted.
-
-    Raises:
-        ConflictingIdError: The id is unfinished, and `on_conflict` is "raise".
-    """
-    taken: IntegrityError | None = None
-    for _attempt in range(3):
-        if not make_room(job_id, options, using=using):
-            return False
-        try:
-            # A savepoint: where the id is taken the caller's transaction must live on.
-            with transaction.atomic(using=using):
-                insert()
-        except IntegrityError as error:
-            # Somebody took the id between our look and our insert.
-            taken = error
-            continue
-        return True
-    raise ConflictingIdError(job_id) from taken
-
-
-def make_room(job_id: str, options: JobOptions, *, using: str) -> bool:
-    """Apply `on_conflict` where an id is unfinished; return whether to go on.
-
-    Raises:
-        ConflictingIdError: It is "raise"; or "replace", and the job of this id is a recurring one.
-    """
-    kind = Job.objects.using(using).filter(pk=job_id).values_list("kind", flat=True).first()
-    is_queued = Run.objects.using(using).unfinished().filter(job_id=job_id).exists()
-    if kind is None and not is_queued:
-        return True
-    match options.on_conflict:
-        case "skip":
-            return False
-        # A schedule that goes on is not for what runs once to replace: `remove_job` says that one means it.
-        case "replace" if kind != Kind.RECURRING:
-            deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
-            if deleted:
-                transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
-            transitions.cancel_waiting(Q(job_id=job_id), "replaced by a newer job of this id", using=using)
-            # A running one goes on; only its id is taken over.
-            transitions.free_key(job_id, using=using)
-            return True
-        case _:
-            raise ConflictingIdError(job_id)
+    conflicts.insert_if_free(run.job_id, options, lambda: insert(run, service, using=using)(), using=using)
 
 
 def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:

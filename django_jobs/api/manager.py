@@ -21,6 +21,7 @@ from django_jobs.registry import decorators
 from django_jobs.registry.options import NO_OPTIONS, UNSAID, JobOptions, sought_id
 from django_jobs.scheduler import jobs
 from django_jobs.storage import notifications, queue, transitions
+from django_jobs.storage.queues import set_paused
 from django_jobs.worker.service import Service
 
 if TYPE_CHECKING:
@@ -535,7 +536,7 @@ class JobManager:
         Returns:
             False when the queue was paused already.
         """
-        return transitions.set_paused(name, is_paused=True, using=jobs_database())
+        return set_paused(name, is_paused=True, using=jobs_database())
 
     @from_anywhere
     def resume_queue(self, name: str) -> bool:
@@ -544,7 +545,7 @@ class JobManager:
         Returns:
             False when the queue was not paused.
         """
-        return transitions.set_paused(name, is_paused=False, using=jobs_database())
+        return set_paused(name, is_paused=False, using=jobs_database())
 
     astart = twin(start)
     ashutdown = twin(shutdown)

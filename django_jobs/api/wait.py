@@ -14,8 +14,8 @@ from django.utils import timezone
 from django_jobs import codec
 from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError
 from django_jobs.models import FINISHED, Job, Kind, Run, Status
-from django_jobs.operations import health
 from django_jobs.storage import notifications
+from django_jobs.storage.queues import obstacle
 from django_jobs.storage.records import TOO_MANY
 
 if TYPE_CHECKING:
@@ -187,6 +187,4 @@ def _waits_for(job_id: str, using: str) -> str:
     if run.run_after > timezone.now():
         return f"it is to begin at {run.run_after.isoformat()}"
     why = {"paused": ", which is paused", "unserved": ", which no live worker serves"}
-    return (
-        f"it waits in the queue {run.queue_name!r}{why.get(health.obstacle(run.queue_name, using=using), '')}"
-    )
+    return f"it waits in the queue {run.queue_name!r}{why.get(obstacle(run.queue_name, using=using), '')}"

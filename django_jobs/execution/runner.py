@@ -16,9 +16,8 @@ from django.utils import timezone
 from django_jobs import codec
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, JobCancelled, RunInterrupted
-from django_jobs.execution import context, instrumentation
+from django_jobs.execution import adapters, context, instrumentation
 from django_jobs.execution.interruption import Interruptible
-from django_jobs.integrations.django_tasks import results
 from django_jobs.models import Status
 from django_jobs.registry import functions, retry
 from django_jobs.storage import connections
@@ -128,8 +127,9 @@ class Execution:
             codec.verify(self.run.func, self.run.payload, self.run.signature)
             function = functions.resolve(self.run.func)
             args, kwargs = codec.load_arguments(self.run.payload)
-            if results.is_task(self.run):
-                function = results.begin(self.run, self.started_at or timezone.now())
+            adapter = adapters.adapter_of(self.run) if self.run.options else None
+            if adapter is not None:
+                function = adapter(self.run, self.started_at or timezone.now())
             if inspect.iscoroutinefunction(function):
                 return lambda: self._await(function, args, kwargs)
             context.enter(self.context)

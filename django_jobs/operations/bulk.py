@@ -28,6 +28,7 @@ from django_jobs.operations import health, selection
 from django_jobs.operations.selection import UNSUCCESSFUL, Selection
 from django_jobs.registry.decorators import job
 from django_jobs.storage import notifications, queue, transitions
+from django_jobs.storage.queues import paused_queues
 from django_jobs.worker import inline
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def place(*, using: str) -> tuple[str, bool]:
     rows = Worker.objects.using(using).filter(stopped_at__isnull=True)
     live = [worker for worker in rows if health.worker_state(worker, now) != "gone"]
     named = sorted({str(name) for worker in live for name in worker.queues or ()})
-    paused = set(transitions.paused_queues(using=using))
+    paused = set(paused_queues(using=using))
     for name in dict.fromkeys([DEFAULT_QUEUE_NAME, OWN_QUEUE, *named]):
         if name not in paused and (inline.is_inline(name) or any(_serves(worker, name) for worker in live)):
             return name, True

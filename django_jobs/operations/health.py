@@ -10,10 +10,11 @@ from django.db.models import Count, Min, Q
 
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import PAUSED, Job, Run, Worker, jobs_database
-from django_jobs.storage import queue, transitions
+from django_jobs.storage import queue
+from django_jobs.storage.queues import is_served, paused_queues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 # Workers that a report names.
 MOST_WORKERS = 200
@@ -200,7 +201,7 @@ def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
         )
     )
     found = {row["queue_name"]: row for row in rows}
-    paused = set(transitions.paused_queues(using=using))
+    paused = set(paused_queues(using=using))
     nothing: dict[str, Any] = {"due": 0, "later": 0, "held": 0, "oldest": None}
     reports = []
     for name in sorted({*found, *paused}):
@@ -252,40 +253,17 @@ def _of_queues(
         # What waits in a paused queue does so because somebody wanted it to.
         if one["is_paused"] or oldest is None or oldest <= overdue.total_seconds():
             continue
-        is_served = _is_served(one["name"], (worker["queues"] for worker in live))
+        is_anybody_there = is_served(one["name"], (worker["queues"] for worker in live))
         busy, unserved = _WHY_OF_CELERY if one["name"] in queues_of("celery") else _WHY
-        why = busy if is_served else unserved
+        why = busy if is_anybody_there else unserved
         yield _problem(
             "overdue_runs",
             f"queue {one['name']}: {_many(one['due'], 'run is', 'runs are')} due, the oldest for "
             f"{timedelta(seconds=int(oldest))}: {why}",
             one["due"],
             one["name"],
-            "busy" if is_served else "unserved",
+            "busy" if is_anybody_there else "unserved",
         )
-
-
-def _is_served(name: str, queues: Iterable[Sequence[str]]) -> bool:
-    celery = set(queues_of("celery"))
-    if name in celery:
-        # Workers of ours dispatch what waits there; those of Celery's processes have its queues alone.
-        return any(name in served and celery.issuperset(served) for served in queues)
-    return any(not served or name in served for served in queues)
-
-
-def obstacle(queue_name: str, *, using: str) -> str:
-    """Return why what is due in a queue does not begin, with two or three queries.
-
-    Returns:
-        "paused", "unserved" (no live worker serves it), or "busy": its turn comes.
-    """
-    if queue_name in transitions.paused_queues(using=using):
-        return "paused"
-    live = Worker.objects.using(using).filter(
-        stopped_at__isnull=True, lease_expires_at__gte=queue.database_now(using)
-    )
-    is_served = _is_served(queue_name, live.values_list("queues", flat=True))
-    return "busy" if is_served else "unserved"
 
 
 def _of_rows(late: int, broken: int, unreadable: int, overdue: timedelta) -> Iterable[Problem]:

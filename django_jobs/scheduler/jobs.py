@@ -10,13 +10,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_jobs import signals, triggers
-from django_jobs.api.enqueue import insert_if_free
 from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigger
 from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Kind, Run, Status
 from django_jobs.registry.options import UNSAID, JobOptions
 from django_jobs.scheduler.clock import JobStore, firing, read_trigger
 from django_jobs.storage import notifications, queue, statistics
+from django_jobs.storage.conflicts import insert_if_free
 from django_jobs.storage.records import immediate_key
 
 if TYPE_CHECKING:

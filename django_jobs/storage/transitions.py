@@ -10,9 +10,7 @@ from typing import Any
 from django.db.models import Case, F, Q, TextField, Value, When
 from django.utils import timezone
 
-from django_jobs.conf import queues_of
-from django_jobs.models import PAUSED, Kind, Queue, Run, Status
-from django_jobs.storage import notifications
+from django_jobs.models import PAUSED, Kind, Run, Status
 from django_jobs.storage.queue import UNTOLD, end_cancelled
 from django_jobs.storage.records import immediate_key, renewed
 
@@ -109,25 +107,3 @@ def retry(run_id: int, *, using: str) -> bool:
             **changes,
         )
     )
-
-
-def set_paused(name: str, *, is_paused: bool, using: str) -> bool:
-    """Note whether workers may claim from a queue, and tell them; return whether that changed."""
-    if is_paused:
-        row, _ = Queue.objects.using(using).get_or_create(name=name)
-        has_changed = row.paused_at is None
-        Queue.objects.using(using).filter(name=name, paused_at__isnull=True).update(paused_at=timezone.now())
-    else:
-        paused = Queue.objects.using(using).filter(name=name, paused_at__isnull=False)
-        has_changed = bool(paused.update(paused_at=None))
-        if has_changed and name in queues_of("celery"):
-            # Messages may have been refused or lost meanwhile, and long ago.
-            told = Run.objects.using(using).ready().filter(queue_name=name, dispatched_at__isnull=False)
-            told.update(**UNTOLD)
-    notifications.tell(notifications.QUEUES, using=using)
-    return has_changed
-
-
-def paused_queues(*, using: str) -> list[str]:
-    """Return the names of the queues that an operator stopped."""
-    return list(Queue.objects.using(using).filter(paused_at__isnull=False).values_list("name", flat=True))

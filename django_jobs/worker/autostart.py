@@ -9,15 +9,16 @@ import signal
 import sys
 import threading
 from multiprocessing import util as multiprocessing_util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django_jobs import conf
-from django_jobs.api.manager import get_job_manager
 from django_jobs.conf import jobs_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+    from django_jobs.worker.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +32,33 @@ SERVER_COMMANDS = {"runserver", "runserver_plus"}
 RELOAD_SECONDS = 1.0
 
 
-def start_where_requests_are_served() -> None:
-    """Start the manager here, in the processes that this one forks, or not at all."""
+class Manager(Protocol):
+    """What a process starts and stops."""
+
+    @property
+    def service(self) -> Service | None:
+        """What works in this process, once it was started."""
+
+    def start_after(self, delay: float) -> None:
+        """Start in the background, after some seconds."""
+
+    def shutdown(self) -> None:
+        """Stop, losing nothing."""
+
+
+def start_where_requests_are_served(get_manager: Callable[[], Manager]) -> None:
+    """Start a manager here, in the processes that this one forks, or not at all.
+
+    Args:
+        get_manager: Returns the manager of the process that it is called in.
+    """
     match where_to_start():
         case "here":
-            start()
+            start(get_manager())
         case "children" if "uwsgi" in sys.modules:
-            _call_after_fork_of_uwsgi(lambda: start(delay=0.5))
+            _call_after_fork_of_uwsgi(lambda: start(get_manager(), delay=0.5))
         case "children":
-            os.register_at_fork(after_in_child=_start_in_child)
+            os.register_at_fork(after_in_child=lambda: _start_in_child(get_manager))
 
 
 def where_to_start() -> str:
@@ -122,19 +141,18 @@ def _call_after_fork_of_uwsgi(call: Callable[[], None]) -> None:
         postfork(call)
 
 
-def _start_in_child() -> None:
+def _start_in_child(get_manager: Callable[[], Manager]) -> None:
     if not any(name.split(".")[0] == "gunicorn" for name in _modules_on_stack()):
         # A fork of the server's that serves no requests: multiprocessing's, or a subprocess's.
         return
     # The server goes on to set this process up: its signals, its user.
-    start(delay=0.5)
+    start(get_manager(), delay=0.5)
 
 
-def start(delay: float = 0.0) -> None:
+def start(manager: Manager, delay: float = 0.0) -> None:
     """Start the process's manager, and see to its end with the process."""
-    manager = get_job_manager()
     manager.start_after(delay)
-    stop = _stop_soon if _is_reloaded() else manager.shutdown
+    stop = (lambda: _stop_soon(manager)) if _is_reloaded() else manager.shutdown
     atexit.register(stop)
     # Children of multiprocessing (hypercorn's and uvicorn's workers) end without atexit.
     multiprocessing_util.Finalize(None, stop, exitpriority=100)
@@ -143,9 +161,8 @@ def start(delay: float = 0.0) -> None:
         _stop_on_sigterm(stop)
 
 
-def _stop_soon() -> None:
+def _stop_soon(manager: Manager) -> None:
     """Stop while somebody waits to see what they have just written."""
-    manager = get_job_manager()
     if manager.service is not None:
         manager.service.stop(min(RELOAD_SECONDS, jobs_settings().SHUTDOWN_SECONDS))
     manager.shutdown()

@@ -27,7 +27,8 @@ from django_jobs.execution.runner import Execution
 from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.scheduler.clock import Clock
-from django_jobs.storage import identity, notifications, queue, statistics, transitions
+from django_jobs.storage import identity, notifications, queue, statistics
+from django_jobs.storage.queues import paused_queues
 from django_jobs.storage.records import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
@@ -78,14 +79,14 @@ class InlineWorker:
 
     def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that any worker would claim first, of some queues or of all that are not paused."""
-        paused = transitions.paused_queues(using=self._using)
+        paused = paused_queues(using=self._using)
         runs = queue.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
         return runs[0] if runs else None
 
     def next_deferred(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that will be due next, before it is."""
         waiting = Run.objects.using(self._using).ready().filter(run_after__isnull=False)
-        waiting = waiting.exclude(queue_name__in=transitions.paused_queues(using=self._using))
+        waiting = waiting.exclude(queue_name__in=paused_queues(using=self._using))
         if queues:
             waiting = waiting.filter(queue_name__in=queues)
         first = waiting.order_by("run_after", "-priority", "id").values_list("pk", flat=True).first()
@@ -167,7 +168,7 @@ def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
     """
 
     def execute() -> None:
-        if queue_name in transitions.paused_queues(using=using):
+        if queue_name in paused_queues(using=using):
             return
         with inline_worker(using) as worker:
             run = worker.take(run_id)

@@ -17,8 +17,9 @@ from django.db.models import Exists, OuterRef
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.storage import connections, identity, notifications, queue, retention, transitions
+from django_jobs.storage import connections, identity, notifications, queue, retention
 from django_jobs.storage.connections import Outage
+from django_jobs.storage.queues import paused_queues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -238,7 +239,7 @@ class Keeper:
 
     def _look_at_queues(self) -> None:
         self._queues.clear()
-        self._note_paused(transitions.paused_queues(using=self._using))
+        self._note_paused(paused_queues(using=self._using))
 
     def _note_paused(self, paused: Sequence[str]) -> None:
         before, self._worker.paused = self._worker.paused, tuple(paused)

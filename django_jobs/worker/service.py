@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 from django.apps import apps
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs.conf import jobs_settings, queues_of
-from django_jobs.integrations.celery.dispatcher import Dispatcher
+from django_jobs.conf import jobs_settings
 from django_jobs.models import jobs_database, missing_tables
 from django_jobs.scheduler.clock import Clock
 from django_jobs.scheduler.schedule_sync import Declaring
 from django_jobs.storage import connections, notifications, queue
+from django_jobs.worker import components
 from django_jobs.worker.loop import Worker
 from django_jobs.worker.maintenance import Keeper, rescue_at_start
 
@@ -66,7 +66,7 @@ class Service:
         self._clock: Clock | None = None
         self._declaring: Declaring | None = None
         self._keeper: Keeper | None = None
-        self._dispatcher: Dispatcher | None = None
+        self._components: list[components.Component] = []
         self._ears: notifications.Ears | None = None
         # Why it could not start, until it has: threads that the system refused.
         self.failure = ""
@@ -150,10 +150,9 @@ class Service:
             clock.has_keeper = self._keeper is not None
             clock.start()
             self._clock = clock
-        dispatched = [name for name in queues_of("celery") if not self._queues or name in self._queues]
-        if dispatched:
-            self._dispatcher = Dispatcher(using, dispatched)
-            self._dispatcher.start()
+        for component in components.make(using, self._queues):
+            self._components.append(component)
+            component.start()
         self._ears = ears
         ears.start()
         if self.worker is not None:
@@ -184,7 +183,7 @@ class Service:
         has_finished = True
         worker, self.worker = self.worker, None
         clock, self._clock = self._clock, None
-        dispatcher, self._dispatcher = self._dispatcher, None
+        registered, self._components = self._components, []
         ears, self._ears = self._ears, None
         keeper, self._keeper = self._keeper, None
         declaring, self._declaring = self._declaring, None
@@ -192,8 +191,8 @@ class Service:
             _attempt(worker.stop_claiming)
         if clock is not None:
             _attempt(lambda: clock.shutdown(wait=False))
-        if dispatcher is not None:
-            _attempt(dispatcher.stop)
+        for component in registered:
+            _attempt(component.stop)
         if ears is not None:
             _attempt(ears.stop)
         if worker is not None:
@@ -225,7 +224,7 @@ class Service:
         return (
             (due is None or due > 0)
             and worker.has_nothing_due()
-            and (self._dispatcher is None or self._dispatcher.has_nothing_due())
+            and all(component.has_nothing_due() for component in self._components)
             and worker.is_idle
             # Nothing was claimed since the first question: it might have added what that one missed.
             and worker.claims == claims

@@ -28,10 +28,10 @@ from django_jobs import (
     signals,
     triggers,
 )
-from django_jobs.api import enqueue, wait
+from django_jobs.api import wait
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run
-from django_jobs.storage import notifications
+from django_jobs.storage import conflicts, notifications
 
 pytestmark = pytest.mark.django_db
 
@@ -349,15 +349,15 @@ def test_on_conflict_holds_for_an_id_that_is_taken_after_the_look(
     manager, probes, monkeypatch, on_conflict, kept
 ):
     later = timezone.now() + timedelta(days=1)
-    look = enqueue.make_room
+    look = conflicts.resolve_conflict
 
     def somebody_is_quicker(*args, **kwargs):
-        monkeypatch.setattr(enqueue, "make_room", look)
+        monkeypatch.setattr(conflicts, "resolve_conflict", look)
         has_room = look(*args, **kwargs)
         manager.add_scheduled_job(probes.mark, later, "theirs", job_id="x")
         return has_room
 
-    monkeypatch.setattr(enqueue, "make_room", somebody_is_quicker)
+    monkeypatch.setattr(conflicts, "resolve_conflict", somebody_is_quicker)
 
     manager.using(on_conflict=on_conflict).add_scheduled_job(probes.mark, later, "ours", job_id="x")
 

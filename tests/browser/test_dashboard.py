@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from django_jobs.models import Tally
-from django_jobs.storage import transitions
+from django_jobs.storage.queues import paused_queues
 from tests.browser.accessibility import assert_accessible
 from tests.browser.far import expect
 
@@ -62,7 +62,7 @@ def test_a_queue_is_paused_with_the_keyboard_and_without_scripts(open_page, busy
     expect(page.locator(".messagelist")).to_contain_text("Queue mail is paused")
     expect(page.get_by_role("button", name="Resume queue mail")).to_be_visible()
     expect(page.get_by_role("link", name="Last 24 hours")).to_have_attribute("aria-current", "true")
-    assert transitions.paused_queues(using="default") == ["mail"]
+    assert paused_queues(using="default") == ["mail"]
 
 
 def test_late_jobs_and_failures_are_in_the_first_screen_and_one_click_away(page, busy):

@@ -4,6 +4,7 @@ import pytest
 from django.utils import timezone
 
 from django_jobs.operations import health
+from django_jobs.storage.queues import obstacle
 
 pytestmark = pytest.mark.django_db
 
@@ -114,16 +115,16 @@ def test_a_job_that_did_not_fire_in_time_is_a_problem(well, make_job):
 
 
 def test_a_queue_says_why_its_runs_do_not_begin(make_worker, manager):
-    assert health.obstacle("mail", using="default") == "unserved"
+    assert obstacle("mail", using="default") == "unserved"
     make_worker(queues=["slow"])
     make_worker(lease_expires_at=ago(minutes=1))
-    assert health.obstacle("mail", using="default") == "unserved"
+    assert obstacle("mail", using="default") == "unserved"
 
     make_worker(queues=["slow", "mail"])
-    assert health.obstacle("mail", using="default") == "busy"
+    assert obstacle("mail", using="default") == "busy"
 
     manager.pause_queue("mail")
-    assert health.obstacle("mail", using="default") == "paused"
+    assert obstacle("mail", using="default") == "paused"
 
 
 def test_late_runs_have_the_reason_as_a_word(well, make_run, make_worker):

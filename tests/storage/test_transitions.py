@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from django_jobs.models import Queue, Run, Status
 from django_jobs.storage import queue, transitions
+from django_jobs.storage.queues import paused_queues, set_paused
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -87,19 +88,19 @@ def test_retry_takes_only_runs_that_ended_without_success(make_run):
 
 
 def test_a_queue_is_paused_and_resumed_by_name():
-    assert transitions.set_paused("q", is_paused=True, using="default") is True
-    assert transitions.set_paused("q", is_paused=True, using="default") is False
-    assert transitions.paused_queues(using="default") == ["q"]
-    assert transitions.set_paused("q", is_paused=False, using="default") is True
-    assert transitions.set_paused("q", is_paused=False, using="default") is False
-    assert transitions.paused_queues(using="default") == []
+    assert set_paused("q", is_paused=True, using="default") is True
+    assert set_paused("q", is_paused=True, using="default") is False
+    assert paused_queues(using="default") == ["q"]
+    assert set_paused("q", is_paused=False, using="default") is True
+    assert set_paused("q", is_paused=False, using="default") is False
+    assert paused_queues(using="default") == []
 
 
 def test_paused_queues_are_those_with_a_time():
     Queue.objects.create(name="going")
     Queue.objects.create(name="stopped", paused_at=timezone.now())
 
-    assert transitions.paused_queues(using="default") == ["stopped"]
+    assert paused_queues(using="default") == ["stopped"]
 
 
 def test_only_the_queue_and_people_write_the_status_of_a_run():

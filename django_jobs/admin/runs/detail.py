@@ -10,7 +10,8 @@ from django_jobs import codec
 from django_jobs.admin.runs import timeline
 from django_jobs.admin.shared import display
 from django_jobs.models import Job, Run, Worker, jobs_database
-from django_jobs.operations import health, retry_with_changes
+from django_jobs.operations import retry_with_changes
+from django_jobs.storage.queues import obstacle
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
@@ -66,7 +67,7 @@ def _attempt(run: Run) -> str:
 def _obstacle(run: Run) -> str:
     if run.state != "ready":
         return ""
-    return health.obstacle(run.queue_name, using=jobs_database())
+    return obstacle(run.queue_name, using=jobs_database())
 
 
 def _workers(site: AdminSite, ids: set[str]) -> dict[str, str]:

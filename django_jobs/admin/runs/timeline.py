@@ -110,7 +110,7 @@ def steps(run: Run, workers: Mapping[str, str], *, with_payload: bool, obstacle:
         run: The run.
         workers: What to show for the workers that it names, by their ids.
         with_payload: Whether tracebacks are shown.
-        obstacle: Why it does not begin, if it is due; as `health.obstacle` says.
+        obstacle: Why it does not begin, if it is due; as `storage.queues.obstacle` says.
     """
     if run.scheduled_at is not None:
         yield Step(kind="moment", title=_("Scheduled for"), at=times.both(run.scheduled_at))

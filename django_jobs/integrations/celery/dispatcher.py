@@ -12,8 +12,9 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobs.conf import jobs_settings
 from django_jobs.integrations.celery import app, messages
-from django_jobs.storage import connections, notifications, outbox, queue, transitions
+from django_jobs.storage import connections, notifications, outbox, queue
 from django_jobs.storage.connections import Outage
+from django_jobs.storage.queues import paused_queues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,7 @@ class Dispatcher:
         connections.give_back()
 
     def _unpaused(self) -> list[str]:
-        paused = transitions.paused_queues(using=self._using)
+        paused = paused_queues(using=self._using)
         return [name for name in self._queues if name not in paused]
 
     def _look(self) -> float:

@@ -22,6 +22,7 @@ from django_jobs.exceptions import (
     JobCancelled,
     JobFailed,
 )
+from django_jobs.execution import adapters
 from django_jobs.integrations.django_tasks.compat import EDITIONS, as_json, edition_of
 from django_jobs.models import FINISHED, Run, Status, jobs_database
 from django_jobs.registry import functions
@@ -104,6 +105,7 @@ def connect() -> None:
 
 def connect_where_used() -> None:
     """Connect, if TASKS has other backends than the framework's own; `AppConfig.ready` calls it."""
+    adapters.register(TASK, f"{__name__}.begin")
     found = getattr(settings, "TASKS", None)
     # Before Django 6.0 the name is free for whatever a project likes.
     entries = (

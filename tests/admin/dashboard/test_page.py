@@ -14,7 +14,8 @@ from django_jobs.admin.dashboard import failures, occurrences
 from django_jobs.admin.dashboard.overview import RANGES, Overview
 from django_jobs.admin.dashboard.parts import PARTS
 from django_jobs.models import BIN_ENDS, Dashboard, Queue, Tally
-from django_jobs.storage import statistics, transitions
+from django_jobs.storage import statistics
+from django_jobs.storage.queues import paused_queues
 
 pytestmark = pytest.mark.django_db
 
@@ -312,9 +313,9 @@ def test_the_switch_pauses_and_resumes_a_queue_and_is_written_to_the_log(root, s
 
     assert paused.url == f"{URL}?range=day"
     assert "Queue mail is paused" in said(paused)
-    assert transitions.paused_queues(using="default") == ["mail"]
+    assert paused_queues(using="default") == ["mail"]
     root.post(url, {"name": "mail", "action": "resume", "range": "//elsewhere"})
-    assert transitions.paused_queues(using="default") == []
+    assert paused_queues(using="default") == []
     assert list(LogEntry.objects.order_by("pk").values_list("object_id", "change_message")) == [
         ("mail", "Paused."),
         ("mail", "Resumed."),

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+
 from tests.execution.engines import celery_apps
 
 ROOT = Path(__file__).parents[3]

@@ -10,14 +10,14 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import Q
 from django.utils import timezone
-from tests.execution.engines import celery_apps
-from tests.execution.engines.conftest import QUICK
 
 from django_jobs.integrations.celery import messages
 from django_jobs.integrations.celery.dispatcher import Dispatcher
 from django_jobs.models import Run, Worker
 from django_jobs.storage import identity, outbox, queue, transitions
 from django_jobs.storage.records import Outcome
+from tests.execution.engines import celery_apps
+from tests.execution.engines.conftest import QUICK
 from tests.probes.models import Mark
 
 FUNCTIONS = "tests.probes.conformance"

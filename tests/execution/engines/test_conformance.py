@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import loky
 import pytest
 from django.db import connections
-from tests.execution.engines.conftest import QUICK
 
 from django_jobs import Retry
 from django_jobs.exceptions import JobCancelled, JobFailed
 from django_jobs.models import Run
 from django_jobs.testing import drain_jobs
+from tests.execution.engines.conftest import QUICK
 from tests.probes.models import Mark
 
 APART = ["processes", "loky", "celery-rabbitmq", "celery-redis"]

@@ -4,10 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection
-from tests.execution.engines import test_conformance
 
 from django_jobs.exceptions import JobFailed
 from django_jobs.models import Run
+from tests.execution.engines import test_conformance
 
 made = []
 

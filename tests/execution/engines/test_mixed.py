@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.execution.engines.conftest import QUICK
 
 from django_jobs import codec
 from django_jobs.models import Run, Worker
+from tests.execution.engines.conftest import QUICK
 from tests.probes.mixed import MIX
 
 MANAGE = str(Path(__file__).parents[3] / "testproject" / "manage.py")

@@ -1,0 +1,66 @@
+"""Which job may take an id that another one has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from django_jobs import signals
+from django_jobs.exceptions import ConflictingIdError
+from django_jobs.models import Job, Kind, Run
+from django_jobs.storage import transitions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_jobs.registry.options import JobOptions
+
+
+def insert_if_free(job_id: str, options: JobOptions, insert: Callable[[], object], *, using: str) -> bool:
+    """Insert what takes an id, if `on_conflict` lets it; return whether it was inserted.
+
+    Raises:
+        ConflictingIdError: The id is unfinished, and `on_conflict` is "raise".
+    """
+    taken: IntegrityError | None = None
+    for _attempt in range(3):
+        if not resolve_conflict(job_id, options, using=using):
+            return False
+        try:
+            # A savepoint: where the id is taken the caller's transaction must live on.
+            with transaction.atomic(using=using):
+                insert()
+        except IntegrityError as error:
+            # Somebody took the id between our look and our insert.
+            taken = error
+            continue
+        return True
+    raise ConflictingIdError(job_id) from taken
+
+
+def resolve_conflict(job_id: str, options: JobOptions, *, using: str) -> bool:
+    """Apply `on_conflict` where an id is unfinished; return whether to go on.
+
+    Raises:
+        ConflictingIdError: It is "raise"; or "replace", and the job of this id is a recurring one.
+    """
+    kind = Job.objects.using(using).filter(pk=job_id).values_list("kind", flat=True).first()
+    is_queued = Run.objects.using(using).unfinished().filter(job_id=job_id).exists()
+    if kind is None and not is_queued:
+        return True
+    match options.on_conflict:
+        case "skip":
+            return False
+        # A schedule that goes on is not for what runs once to replace: `remove_job` says that one means it.
+        case "replace" if kind != Kind.RECURRING:
+            deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
+            if deleted:
+                transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
+            transitions.cancel_waiting(Q(job_id=job_id), "replaced by a newer job of this id", using=using)
+            # A running one goes on; only its id is taken over.
+            transitions.free_key(job_id, using=using)
+            return True
+        case _:
+            raise ConflictingIdError(job_id)
