@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROUTER = "django_jobs.routers.JobsRouter"
 APPS = {"django_jobs", "django_apscheduler"}
-# Besides its threads a process has a clock, a worker, a keeper, a completer and what reads for them.
+# Besides its threads a process has a clock, a worker, maintenance, a completer and what reads for them.
 CONNECTIONS_BESIDE_THREADS = 6
 # Parameters that hold a secret, not ones that are about one: `token`, and not `token_count`.
 SECRET = re.compile(

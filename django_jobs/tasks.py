@@ -34,7 +34,7 @@ MAX_QUEUE_NAME_LENGTH = 100
 class JobsBackend(BaseTaskBackend):
     """Enqueues Tasks as runs of django_jobs.
 
-    It serves Tasks of `django.tasks` and of the `django-tasks` backport, each with its own edition's
+    It serves Tasks of `django.tasks` and of the `django-tasks` backport, each with its own framework's
     classes, errors and signals. What `enqueue` writes is part of the caller's transaction.
 
     Args:
@@ -65,18 +65,18 @@ class JobsBackend(BaseTaskBackend):
         return enqueue
 
     @property
-    def _edition(self) -> compat.Edition:
-        """The edition that this instance was made by: where both are in use they read the same TASKS."""
+    def _framework(self) -> compat.Framework:
+        """The framework that this instance was made by: where both are in use they read the same TASKS."""
         # Not there yet while another thread imports it.
         handler = getattr(sys.modules.get("django_tasks"), "task_backends", None)
         if handler is not None and any(one is self for one in handler.all(initialized_only=True)):
-            return compat.edition("django_tasks")
-        return compat.edition(BaseTaskBackend.__module__.removesuffix(".backends.base"))
+            return compat.framework("django_tasks")
+        return compat.framework(BaseTaskBackend.__module__.removesuffix(".backends.base"))
 
     @property
     def task_class(self) -> Any:  # type: ignore[override] # a class in the framework, the same for all
         """What `@task` makes of a function."""
-        return self._edition.base.Task
+        return self._framework.base.Task
 
     @cached_property
     def _policy(self) -> JobOptions:
@@ -91,15 +91,15 @@ class JobsBackend(BaseTaskBackend):
         Raises:
             InvalidTask: As in the framework, or its queue's name is longer than 100 characters.
         """
-        edition = compat.edition_of(task)
+        framework = compat.framework_of(task)
         if isinstance(task.run_after, timedelta):
             # The framework's validation knows none, though its documentation does. This validates the rest.
             replace(task, run_after=None)
         else:
-            edition.backends.BaseTaskBackend.validate_task(self, task)
+            framework.backends.BaseTaskBackend.validate_task(self, task)
         name = task.queue_name
         if not isinstance(name, str) or not 0 < len(name) <= MAX_QUEUE_NAME_LENGTH:
-            raise edition.invalid_task(
+            raise framework.invalid_task(
                 f"queue_name must have 1 to {MAX_QUEUE_NAME_LENGTH} characters, not {name!r}"
             )
         functions.allow(task.func)
@@ -138,7 +138,7 @@ class JobsBackend(BaseTaskBackend):
         """
         result = self._queue.get_result(str(result_id))
         if result is None:
-            raise self._edition.exceptions.TaskResultDoesNotExist(result_id)
+            raise self._framework.exceptions.TaskResultDoesNotExist(result_id)
         return result
 
     def check(self, **_: Any) -> list[CheckMessage]:

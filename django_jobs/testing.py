@@ -21,7 +21,7 @@ from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError, ObjectGone
 from django_jobs.models import Job, Kind, Run, Status, jobs_database
 from django_jobs.registry import functions
-from django_jobs.scheduler.schedule_sync import Declaring
+from django_jobs.scheduler.schedule_sync import ScheduleSync
 from django_jobs.storage import sql
 from django_jobs.worker.inline import Executed, inline_worker
 
@@ -154,9 +154,9 @@ class CapturedJobs:
         Raises:
             ValueError: A declaration is wrong.
         """
-        declaring = Declaring(self._using)
-        declaring.look()
-        declaring.leave()
+        schedule_sync = ScheduleSync(self._using)
+        schedule_sync.look()
+        schedule_sync.leave()
         return [_added(row) for row in Job.objects.using(self._using).declared().order_by("pk")]
 
     def drain(

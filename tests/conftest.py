@@ -35,9 +35,9 @@ def pytest_cmdline_main(config):
 
 
 def pytest_configure():
-    from tests import emptying
+    from tests import table_cleanup
 
-    emptying.install()
+    table_cleanup.install()
     # A shell makes what it starts in the background deaf to Ctrl-C, and with it the servers of these tests.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

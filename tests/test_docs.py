@@ -429,7 +429,7 @@ def test_the_api_page_says_which_methods_have_an_async_twin():
 @pytest.mark.parametrize(
     ("heading", "there"),
     [
-        ("What get_job returns", job_info.JobSnapshot.__annotations__),
+        ("What get_job returns", job_info.JobInfo.__annotations__),
         ("The last run", job_info.RunSnapshot.__annotations__),
         ("Options", [field.name for field in fields(JobOptions)]),
         ("Signals", [name for name in vars(signals) if isinstance(getattr(signals, name), signals.Signal)]),

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_jobs.admin.dashboard import charts
 from django_jobs.admin.shared import display, times
-from django_jobs.admin.shared.actions import FROM_LIST, SteeredAdmin
+from django_jobs.admin.shared.actions import FROM_LIST, ActionsAdmin
 from django_jobs.api.manager import get_job_manager
 from django_jobs.models import Queue, Run, Worker, jobs_database
 from django_jobs.operations import health
@@ -84,7 +84,7 @@ def _ended(now: datetime) -> dict[str, int]:
 
 
 @admin.register(Worker)
-class WorkerAdmin(SteeredAdmin):
+class WorkerAdmin(ActionsAdmin):
     """Workers: the processes that run jobs, and whether they live."""
 
     list_display = [
@@ -179,7 +179,7 @@ class WorkerAdmin(SteeredAdmin):
 
 
 @admin.register(Queue)
-class QueueAdmin(SteeredAdmin):
+class QueueAdmin(ActionsAdmin):
     """Queues that an operator has something to say about."""
 
     list_display = ["name", "state", "depth", "oldest", "rate", "since"]
@@ -192,7 +192,7 @@ class QueueAdmin(SteeredAdmin):
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Allow it: a queue needs a row to be paused."""
-        return super(SteeredAdmin, self).has_add_permission(request)
+        return super(ActionsAdmin, self).has_add_permission(request)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """List them as `QueueList` does."""
@@ -239,7 +239,7 @@ class QueueAdmin(SteeredAdmin):
         return format_html(
             '<button type="submit" class="jobs-switch" data-live-key="{}" name="{}" value="1" formaction="{}"'
             ' aria-label="{}">{}</button>',
-            name, FROM_LIST, self.steer_url(row, name), words % row.pk, self.buttons[name],
+            name, FROM_LIST, self.action_url(row, name), words % row.pk, self.buttons[name],
         )  # fmt: skip
 
     @admin.display(description=_("paused since"))
@@ -289,4 +289,4 @@ class QueueAdmin(SteeredAdmin):
     def remove(self, objects: Sequence[Queue]) -> None:
         """Delete rows, and let the runs of paused queues go on."""
         super().remove(objects)
-        notifications.tell(notifications.RUNS, using=jobs_database())
+        notifications.notify(notifications.RUNS, using=jobs_database())

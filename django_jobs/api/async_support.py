@@ -21,7 +21,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-def from_anywhere(
+def sync_safe(
     method: Callable[Concatenate[S, P], R],
 ) -> Callable[Concatenate[S, P], R]:
     """Let a method that uses the database be called from a thread that runs an event loop.
@@ -51,7 +51,7 @@ def _is_in_a_loop() -> bool:
     return True
 
 
-def twin(
+def async_version(
     method: Callable[Concatenate[S, P], R],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
     """Return the async form of a method: the same call on Django's thread for synchronous code."""

@@ -119,7 +119,7 @@ def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], No
     ids = queue.enqueue([run], using=using)
     if is_inline and run.run_after == "now":
         return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
-    return lambda: notifications.tell(notifications.RUNS, using=using)
+    return lambda: notifications.notify(notifications.RUNS, using=using)
 
 
 def insert_many(runs: list[NewRun], service: Service | None, *, using: str) -> None:
@@ -127,7 +127,7 @@ def insert_many(runs: list[NewRun], service: Service | None, *, using: str) -> N
     at_once = conf.queues_of("inline")
     with instrumentation.adding(runs), transaction.atomic(using=using):
         queue.enqueue([run for run in runs if run.queue_name not in at_once], using=using)
-        notifications.tell(notifications.RUNS, using=using)
+        notifications.notify(notifications.RUNS, using=using)
         for run in runs:
             if run.queue_name in at_once:
                 _insert(run, service, using)()
@@ -162,7 +162,7 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
         if begins and ids and inline.is_inline(row.queue_name):
             inline.execute_on_commit(ids[0], row.queue_name, using=using)
         elif begins:
-            notifications.tell(notifications.RUNS, using=using)
+            notifications.notify(notifications.RUNS, using=using)
     return ids[0] if ids else None
 
 
@@ -178,4 +178,4 @@ def insert_again(last: Run, *, using: str) -> None:
     if inline.is_inline(run.queue_name):
         inline.execute_on_commit(ids[0], run.queue_name, using=using)
     else:
-        notifications.tell(notifications.RUNS, using=using)
+        notifications.notify(notifications.RUNS, using=using)

@@ -32,7 +32,7 @@ class RunSnapshot(TypedDict):
     worker_id: str
 
 
-class JobSnapshot(TypedDict):
+class JobInfo(TypedDict):
     """One job, as `JsonResponse` can send it."""
 
     id: str
@@ -59,7 +59,7 @@ class JobSnapshot(TypedDict):
 _STATUS_WORDS = {Status.READY: "queued"}
 
 
-def one(job_id: str, *, using: str) -> JobSnapshot | None:
+def one(job_id: str, *, using: str) -> JobInfo | None:
     """Return one job, or None."""
     runs = Run.objects.using(using)
     job = Job.objects.using(using).filter(pk=job_id).first()
@@ -69,7 +69,7 @@ def one(job_id: str, *, using: str) -> JobSnapshot | None:
     return of_lone_run(last) if last is not None else None
 
 
-def unfinished(*, using: str) -> list[JobSnapshot]:
+def unfinished(*, using: str) -> list[JobInfo]:
     """Return all that is still to run, with a fixed number of queries.
 
     Jobs come by next run time (paused ones last), then the runs of others by when they were added.
@@ -131,7 +131,7 @@ def _arguments(call: Job | Run) -> tuple[list[Any], dict[str, Any]]:
         return [], {}
 
 
-def of_job(job: Job, last: Run | None) -> JobSnapshot:
+def of_job(job: Job, last: Run | None) -> JobInfo:
     """Return a job that has a row, with its newest run."""
     try:
         # Not in the language of whoever asks: programs read it.
@@ -140,7 +140,7 @@ def of_job(job: Job, last: Run | None) -> JobSnapshot:
     except UnknownTrigger:
         trigger = "unknown"
     args, kwargs = _arguments(job)
-    return JobSnapshot(
+    return JobInfo(
         id=job.id,
         name=job.name,
         func=job.func,
@@ -162,13 +162,13 @@ def of_job(job: Job, last: Run | None) -> JobSnapshot:
     )
 
 
-def of_lone_run(run: Run) -> JobSnapshot:
+def of_lone_run(run: Run) -> JobInfo:
     """Return a run as the job that it is of, whatever row that has."""
     state = run.state
     status = state if run.is_held else _STATUS_WORDS.get(Status(run.status), str(run.status).lower())
     args, kwargs = _arguments(run)
     is_waiting = run.status == Status.READY
-    return JobSnapshot(
+    return JobInfo(
         id=run.job_id,
         name=run.name,
         func=run.func,

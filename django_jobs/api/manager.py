@@ -1,4 +1,4 @@
-"""`JobManager`, the facade: add, look at and steer jobs; `get_job_manager()` gives one per process."""
+"""`JobManager`, the facade: add, look at and control jobs; `get_job_manager()` gives one per process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from django.db.models import Q
 
 from django_jobs import conf, signals, triggers
 from django_jobs.api import enqueue, job_info, wait
-from django_jobs.api.async_support import from_anywhere, twin
+from django_jobs.api.async_support import async_version, sync_safe
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import JobLookupError
 from django_jobs.models import Job, Kind, Run, jobs_database
 from django_jobs.registry import decorators
-from django_jobs.registry.options import NO_OPTIONS, UNSAID, JobOptions, sought_id
+from django_jobs.registry.options import NO_OPTIONS, UNSET, JobOptions, lookup_id
 from django_jobs.scheduler import jobs
 from django_jobs.storage import notifications, queue, transitions
 from django_jobs.storage.queues import set_paused
@@ -38,7 +38,7 @@ _roots: weakref.WeakSet[JobManager] = weakref.WeakSet()
 
 
 class JobManager:
-    """Adds jobs, looks at them and steers them; starts and stops the process's own worker.
+    """Adds jobs, looks at them and controls them; starts and stops the process's own worker.
 
     Every method may be called from any thread, and each has a twin named with a leading `a` for
     async code. What the calls raise they raise before anything is stored. Inside `atomic()` they
@@ -171,7 +171,7 @@ class JobManager:
 
     # Adding
 
-    @from_anywhere
+    @sync_safe
     def add_immediate_job(self, func: Func, /, *args: Any, job_id: str | None = None, **kwargs: Any) -> str:
         """Have a function called as soon as a worker is free.
 
@@ -198,7 +198,7 @@ class JobManager:
             enqueue.insert_under_its_id(run, options, self._root._service, using=using)
         return run.job_id
 
-    @from_anywhere
+    @sync_safe
     def add_scheduled_job(
         self,
         func: Func,
@@ -220,9 +220,9 @@ class JobManager:
         Raises:
             ValueError: `run_at` is naive; otherwise as `add_immediate_job`.
         """
-        return self._add_job(func, triggers.at(run_at), args, kwargs, job_id, UNSAID, Kind.SCHEDULED)
+        return self._add_job(func, triggers.at(run_at), args, kwargs, job_id, UNSET, Kind.SCHEDULED)
 
-    @from_anywhere
+    @sync_safe
     def add_recurring_job(
         self,
         func: Func,
@@ -230,7 +230,7 @@ class JobManager:
         /,
         *args: Any,
         job_id: str | None = None,
-        max_instances: int = UNSAID,
+        max_instances: int = UNSET,
         **kwargs: Any,
     ) -> str:
         """Have a function called again and again; the first time after one interval.
@@ -254,7 +254,7 @@ class JobManager:
         trigger = triggers.interval(interval_seconds)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
 
-    @from_anywhere
+    @sync_safe
     def add_cron_job(
         self,
         func: Func,
@@ -262,7 +262,7 @@ class JobManager:
         /,
         *args: Any,
         job_id: str | None = None,
-        max_instances: int = UNSAID,
+        max_instances: int = UNSET,
         timezone: str | tzinfo | None = None,
         **kwargs: Any,
     ) -> str:
@@ -284,7 +284,7 @@ class JobManager:
         trigger = triggers.crontab(expression, timezone)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
 
-    @from_anywhere
+    @sync_safe
     def add_job(
         self,
         func: Func,
@@ -292,7 +292,7 @@ class JobManager:
         /,
         *args: Any,
         job_id: str | None = None,
-        max_instances: int = UNSAID,
+        max_instances: int = UNSET,
         **kwargs: Any,
     ) -> str:
         """Have a function called by an APScheduler trigger.
@@ -312,7 +312,7 @@ class JobManager:
         kind = Kind.SCHEDULED if triggers.is_once(trigger) else Kind.RECURRING
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, kind)
 
-    @from_anywhere
+    @sync_safe
     def add_many(self, jobs: Iterable[tuple[Any, ...]]) -> list[str]:
         """Add many immediate jobs, a few hundred to a statement; all of them or none.
 
@@ -350,22 +350,22 @@ class JobManager:
 
     # Looking
 
-    @from_anywhere
-    def get_job(self, job_id: str) -> job_info.JobSnapshot | None:
+    @sync_safe
+    def get_job(self, job_id: str) -> job_info.JobInfo | None:
         """Return a job that is scheduled, queued, running, or finished while history keeps it.
 
         Returns:
             A plain dict that `JsonResponse` can send, shaped as `django_jobs.api.job_info.JobSnapshot`;
             None when there is no such job.
         """
-        return job_info.one(sought_id(job_id), using=jobs_database())
+        return job_info.one(lookup_id(job_id), using=jobs_database())
 
-    @from_anywhere
-    def get_jobs(self) -> list[job_info.JobSnapshot]:
+    @sync_safe
+    def get_jobs(self) -> list[job_info.JobInfo]:
         """Return what is still to run: scheduled and recurring jobs, then queued and running ones."""
         return job_info.unfinished(using=jobs_database())
 
-    @from_anywhere
+    @sync_safe
     def wait(self, job_id: str, timeout: float | None = None) -> Any:
         """Wait for a job's newest run to end, and return what its function returned.
 
@@ -384,11 +384,11 @@ class JobManager:
                 transaction adds begins when it commits.
             JobLookupError: There is no such job.
         """
-        return wait.wait(sought_id(job_id), timeout, using=jobs_database())
+        return wait.wait(lookup_id(job_id), timeout, using=jobs_database())
 
-    # Steering
+    # Control
 
-    @from_anywhere
+    @sync_safe
     def remove_job(self, job_id: str) -> bool:
         """Remove a job: its schedule ends and waiting runs are cancelled; a running one finishes.
 
@@ -397,17 +397,17 @@ class JobManager:
         Returns:
             False when nothing of this id was still to run.
         """
-        using, job_id = jobs_database(), sought_id(job_id)
+        using, job_id = jobs_database(), lookup_id(job_id)
         with queue.write_transaction(using):
             deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
             cancelled = transitions.cancel_waiting(Q(job_id=job_id), "removed", using=using)
             if deleted:
-                notifications.tell(notifications.JOBS, using=using)
+                notifications.notify(notifications.JOBS, using=using)
                 transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
-        notifications.tell_here(notifications.FINISHED)
+        notifications.notify_local(notifications.FINISHED)
         return bool(deleted or cancelled)
 
-    @from_anywhere
+    @sync_safe
     def pause_job(self, job_id: str, *, by: str = "") -> bool:
         """Keep a job from firing, and its waiting runs from starting, until `resume_job`.
 
@@ -420,14 +420,14 @@ class JobManager:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using, job_id = jobs_database(), sought_id(job_id)
+        using, job_id = jobs_database(), lookup_id(job_id)
         with queue.write_transaction(using):
             is_there = jobs.pause(job_id, by, using=using)
             held = transitions.hold(Q(job_id=job_id), using=using)
             jobs.tell_of_change(job_id, using=using)
         return is_there or bool(held) or Run.objects.using(using).held().filter(job_id=job_id).exists()
 
-    @from_anywhere
+    @sync_safe
     def resume_job(self, job_id: str) -> bool:
         """Undo `pause_job`: a recurring job goes on with its next time from now, waiting runs with theirs.
 
@@ -436,19 +436,19 @@ class JobManager:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using, job_id = jobs_database(), sought_id(job_id)
+        using, job_id = jobs_database(), lookup_id(job_id)
         with queue.write_transaction(using):
             row = Job.objects.using(using).filter(pk=job_id).first()
             if row is not None:
                 jobs.resume(row, using=using)
-                notifications.tell(notifications.JOBS, using=using)
-            released = transitions.release(Q(job_id=job_id), using=using)
+                notifications.notify(notifications.JOBS, using=using)
+            released = transitions.unhold(Q(job_id=job_id), using=using)
             if released:
-                notifications.tell(notifications.RUNS, using=using)
+                notifications.notify(notifications.RUNS, using=using)
             jobs.tell_of_change(job_id, using=using)
         return row is not None or bool(released)
 
-    @from_anywhere
+    @sync_safe
     def run_job(self, job_id: str) -> str:
         """Run a job now, besides its schedule; a finished job runs once more.
 
@@ -458,7 +458,7 @@ class JobManager:
         Raises:
             JobLookupError: There is no such job.
         """
-        using, job_id = jobs_database(), sought_id(job_id)
+        using, job_id = jobs_database(), lookup_id(job_id)
         row = Job.objects.using(using).filter(pk=job_id).first()
         if row is not None:
             enqueue.insert_firing(row, using=using)
@@ -469,7 +469,7 @@ class JobManager:
         enqueue.insert_again(last, using=using)
         return job_id
 
-    @from_anywhere
+    @sync_safe
     def cancel_job(self, job_id: str) -> bool:
         """Cancel a job's unfinished runs; one that runs is asked to end, and decides when.
 
@@ -479,26 +479,26 @@ class JobManager:
         Returns:
             False when nothing of this id was unfinished.
         """
-        using, job_id = jobs_database(), sought_id(job_id)
+        using, job_id = jobs_database(), lookup_id(job_id)
         with queue.write_transaction(using):
             cancelled, asked = transitions.cancel(Q(job_id=job_id), using=using)
             cancelled += jobs.cancel_scheduled(job_id, using=using)
             if asked:
-                notifications.tell(notifications.CANCELS, using=using)
-        notifications.tell_here(notifications.FINISHED)
+                notifications.notify(notifications.CANCELS, using=using)
+        notifications.notify_local(notifications.FINISHED)
         return bool(cancelled or asked)
 
-    @from_anywhere
+    @sync_safe
     def retry_job(self, job_id: str) -> bool:
         """Make a job's newest run, if it ended without success, READY again; its history goes on.
 
         Returns:
             False when there is no such run.
         """
-        last = wait.last_run(sought_id(job_id), using=jobs_database())
+        last = wait.last_run(lookup_id(job_id), using=jobs_database())
         return last is not None and self.retry_run(last.pk)
 
-    @from_anywhere
+    @sync_safe
     def retry_run(self, run_id: int) -> bool:
         """Make one run that ended without success READY again.
 
@@ -512,10 +512,10 @@ class JobManager:
         except IntegrityError:
             return False
         if is_retried:
-            notifications.tell(notifications.RUNS, using=using)
+            notifications.notify(notifications.RUNS, using=using)
         return is_retried
 
-    @from_anywhere
+    @sync_safe
     def cancel_run(self, run_id: int) -> bool:
         """Cancel one run, as `cancel_job` does; its job goes on.
 
@@ -525,11 +525,11 @@ class JobManager:
         using = jobs_database()
         cancelled, asked = transitions.cancel(Q(pk=run_id), using=using)
         if asked:
-            notifications.tell(notifications.CANCELS, using=using)
-        notifications.tell_here(notifications.FINISHED)
+            notifications.notify(notifications.CANCELS, using=using)
+        notifications.notify_local(notifications.FINISHED)
         return bool(cancelled or asked)
 
-    @from_anywhere
+    @sync_safe
     def pause_queue(self, name: str) -> bool:
         """Have workers claim nothing more from a queue, until `resume_queue`; what runs goes on.
 
@@ -538,7 +538,7 @@ class JobManager:
         """
         return set_paused(name, is_paused=True, using=jobs_database())
 
-    @from_anywhere
+    @sync_safe
     def resume_queue(self, name: str) -> bool:
         """Undo `pause_queue`; what waits in a queue of Celery's is told to it again.
 
@@ -547,30 +547,30 @@ class JobManager:
         """
         return set_paused(name, is_paused=False, using=jobs_database())
 
-    astart = twin(start)
-    ashutdown = twin(shutdown)
-    aadd_immediate_job = twin(add_immediate_job)
-    aadd_scheduled_job = twin(add_scheduled_job)
-    aadd_recurring_job = twin(add_recurring_job)
-    aadd_cron_job = twin(add_cron_job)
-    aadd_job = twin(add_job)
-    aadd_many = twin(add_many)
-    aget_job = twin(get_job)
-    aget_jobs = twin(get_jobs)
-    aremove_job = twin(remove_job)
-    apause_job = twin(pause_job)
-    aresume_job = twin(resume_job)
-    arun_job = twin(run_job)
-    acancel_job = twin(cancel_job)
-    aretry_job = twin(retry_job)
-    aretry_run = twin(retry_run)
-    acancel_run = twin(cancel_run)
-    apause_queue = twin(pause_queue)
-    aresume_queue = twin(resume_queue)
+    astart = async_version(start)
+    ashutdown = async_version(shutdown)
+    aadd_immediate_job = async_version(add_immediate_job)
+    aadd_scheduled_job = async_version(add_scheduled_job)
+    aadd_recurring_job = async_version(add_recurring_job)
+    aadd_cron_job = async_version(add_cron_job)
+    aadd_job = async_version(add_job)
+    aadd_many = async_version(add_many)
+    aget_job = async_version(get_job)
+    aget_jobs = async_version(get_jobs)
+    aremove_job = async_version(remove_job)
+    apause_job = async_version(pause_job)
+    aresume_job = async_version(resume_job)
+    arun_job = async_version(run_job)
+    acancel_job = async_version(cancel_job)
+    aretry_job = async_version(retry_job)
+    aretry_run = async_version(retry_run)
+    acancel_run = async_version(cancel_run)
+    apause_queue = async_version(pause_queue)
+    aresume_queue = async_version(resume_queue)
 
     async def await_job(self, job_id: str, timeout: float | None = None) -> Any:
         """Await `wait`, without holding a thread meanwhile (`await` is a word of Python's own)."""
-        return await wait.await_end(sought_id(job_id), timeout, using=jobs_database())
+        return await wait.await_end(lookup_id(job_id), timeout, using=jobs_database())
 
 
 _manager: JobManager | None = None

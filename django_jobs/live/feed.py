@@ -15,7 +15,7 @@ from django_jobs.live import states
 from django_jobs.live.states import State
 from django_jobs.models import jobs_database
 from django_jobs.storage import notifications
-from django_jobs.storage.connections import Outage, give_back
+from django_jobs.storage.connections import ConnectionBackoff, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Feed:
 
     def _follow(self) -> None:
         using = self._using or jobs_database()
-        outage = Outage("live pages", using)
+        backoff = ConnectionBackoff("live pages", using)
         idle_since: float | None = None
         while True:
             self._attention.clear()
@@ -147,10 +147,10 @@ class Feed:
                     self._end()
                     break
             if watches:
-                self._rest(self._look(watches, using, outage))
+                self._rest(self._look(watches, using, backoff))
             else:
                 self._attention.wait(LINGER_SECONDS / 4)
-        outage.close()
+        backoff.close()
         give_back()
 
     def _rest(self, shortest: float) -> None:
@@ -161,20 +161,20 @@ class Feed:
         if not self._stopping:
             self._attention.wait(max(0.0, LOOK_SECONDS - shortest))
 
-    def _look(self, watches: list[Watch], using: str, outage: Outage) -> float:
+    def _look(self, watches: list[Watch], using: str, backoff: ConnectionBackoff) -> float:
         """Look once, and tell; return the seconds until the next look at the earliest."""
         began = time.monotonic()
         self.looks += 1
         try:
             found = states.read(set().union(*(watch.topics for watch in watches)), using=using)
         except (DatabaseError, InterfaceError) as error:
-            return outage.failed(error)
+            return backoff.failed(error)
         except Exception:  # a mistake of ours must not end the thread that all who watch hang on
             if not self._has_complained:
                 logger.exception("live pages cannot be followed")
             self._has_complained = True
             return FAILED_SECONDS
-        outage.worked()
+        backoff.worked()
         self._has_complained = False
         took = time.monotonic() - began
         for watch in watches:

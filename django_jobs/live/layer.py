@@ -39,7 +39,7 @@ def layer() -> Any:
     return get_channel_layer()
 
 
-class Herald:
+class ChannelLayerPublisher:
     """Says to the layer that something happened, from a thread of its own, seldom enough."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Herald:
             with self._lock:
                 if self._thread is None:
                     self._thread = threading.Thread(
-                        target=self._serve, name="django_jobs-herald", daemon=True
+                        target=self._serve, name="django_jobs-channel-layer", daemon=True
                     )
                     self._thread.start()
 
@@ -77,14 +77,14 @@ class Herald:
             time.sleep(pause)
 
 
-_herald = Herald()
+_herald = ChannelLayerPublisher()
 
 
 def _forget_parent() -> None:
     for signal in _SIGNALS:
         signal.disconnect(dispatch_uid="django_jobs.live.layer")
     global _herald
-    _herald = Herald()
+    _herald = ChannelLayerPublisher()
     connect_where_used()
 
 

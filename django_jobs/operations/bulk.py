@@ -145,9 +145,9 @@ def retry(ids: Sequence[int], using: str) -> list[Change]:
     for pk, name, status, _ in _rows(ids, using):
         if get_job_manager().retry_run(pk):
             changes.append((pk, name, CHANGE, said(RETRIED, status, Status.READY)))
-        elif transitions.release(Q(pk=pk, status=Status.READY), using=using):
+        elif transitions.unhold(Q(pk=pk, status=Status.READY), using=using):
             # Held, as a run that is paused or broken is: a broken immediate job has no other page.
-            notifications.tell(notifications.RUNS, using=using)
+            notifications.notify(notifications.RUNS, using=using)
             changes.append((pk, name, CHANGE, said(RELEASED, gettext("held"), Status.READY)))
     return changes
 
@@ -156,8 +156,8 @@ def hurry(ids: Sequence[int], using: str) -> list[Change]:
     """Let runs begin now that wait for their time; return what changed."""
     rows = Run.objects.using(using).ready().filter(pk__in=ids, run_after__gt=timezone.now())
     found = list(rows.select_for_update().order_by("pk").values_list("pk", "job_id"))
-    if transitions.hurry(Q(pk__in=[pk for pk, _ in found]), using=using):
-        notifications.tell(notifications.RUNS, using=using)
+    if transitions.run_now(Q(pk__in=[pk for pk, _ in found]), using=using):
+        notifications.notify(notifications.RUNS, using=using)
     words = said(HURRIED, gettext("deferred"), Status.READY)
     return [(pk, f"{job_id} ({pk})", CHANGE, words) for pk, job_id in found]
 
@@ -167,8 +167,8 @@ def cancel(ids: Sequence[int], using: str) -> list[Change]:
     before = {pk: (status, asked) for pk, _, status, asked in _rows(ids, using)}
     _, asked = transitions.cancel(Q(pk__in=ids), using=using)
     if asked:
-        notifications.tell(notifications.CANCELS, using=using)
-    notifications.tell_here(notifications.FINISHED)
+        notifications.notify(notifications.CANCELS, using=using)
+    notifications.notify_local(notifications.FINISHED)
     changes = []
     for pk, name, status, is_asked in _rows(ids, using):
         old, was_asked = before.get(pk, (status, is_asked))

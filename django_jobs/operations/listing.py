@@ -15,7 +15,7 @@ from django.db.models import Max, QuerySet
 
 from django_jobs import codec
 from django_jobs.api import job_info
-from django_jobs.api.job_info import JobSnapshot, RunSnapshot
+from django_jobs.api.job_info import JobInfo, RunSnapshot
 from django_jobs.models import FINISHED, InStatus, Job, Run, RunQuerySet, Status, jobs_database
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class RunDetails(RunSnapshot):
     log: str
 
 
-class Entry(JobSnapshot):
+class Entry(JobInfo):
     """A job, or one run of it."""
 
     run_id: int | None  # None for a job

@@ -62,7 +62,7 @@ def sign(jobs: Sequence[Job], runs: Sequence[Run], *, release: bool = True) -> N
         # Those that nobody tried yet are not held, and those that are paused stay so.
         held = [run.pk for run in runs if run.state == "broken"]
         for start in range(0, len(held), queue.BATCH):
-            transitions.release(Q(pk__in=held[start : start + queue.BATCH]), using=using)
+            transitions.unhold(Q(pk__in=held[start : start + queue.BATCH]), using=using)
         mend_broken(using)
-        notifications.tell(notifications.JOBS, using=using)
-        notifications.tell(notifications.RUNS, using=using)
+        notifications.notify(notifications.JOBS, using=using)
+        notifications.notify(notifications.RUNS, using=using)

@@ -95,7 +95,7 @@ def enqueue(run: Run, payload: str) -> int:
         kind=run.kind, options=options,
     )  # fmt: skip
     ids = queue.enqueue([new], using=using)
-    notifications.tell(notifications.RUNS, using=using)
+    notifications.notify(notifications.RUNS, using=using)
     return ids[0]
 
 

@@ -133,7 +133,7 @@ class _Unsaid(int):
 
 
 #: A default of 1, told apart from the 1 that a caller says.
-UNSAID = _Unsaid(1)
+UNSET = _Unsaid(1)
 
 
 def options_from(words: Mapping[str, Any]) -> JobOptions:
@@ -190,7 +190,7 @@ def checked_id(job_id: str) -> str:
     return job_id
 
 
-def sought_id(job_id: str) -> str:
+def lookup_id(job_id: str) -> str:
     """Return an id to look for: of one that no job can have, the empty one, which none has."""
     job_id = str(job_id)
     # PostgreSQL does not even look for it.

@@ -101,7 +101,7 @@ def recurring(
     length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not length:
         raise ValueError("@recurring needs an interval, as in @recurring(minutes=30)")
-    return _declaring(triggers.interval(length), args, kwargs, job_id, options)
+    return _schedule_sync(triggers.interval(length), args, kwargs, job_id, options)
 
 
 def cron(
@@ -132,10 +132,10 @@ def cron(
     """
     if not isinstance(expression, str):
         raise TypeError('@cron needs an expression in parentheses, as in @cron("30 3 * * mon-fri")')
-    return _declaring(triggers.crontab(expression, timezone), args, kwargs, job_id, dict(options))
+    return _schedule_sync(triggers.crontab(expression, timezone), args, kwargs, job_id, dict(options))
 
 
-def _declaring(
+def _schedule_sync(
     trigger: BaseTrigger,
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None,

@@ -28,7 +28,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
 from django_jobs.storage import notifications, queue, sql, statistics
-from django_jobs.storage.connections import Outage, give_back
+from django_jobs.storage.connections import ConnectionBackoff, give_back
 from django_jobs.storage.records import TOO_MANY, NewRun, firing_key, renewed
 
 if TYPE_CHECKING:
@@ -308,10 +308,10 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         self._poll_seconds = jobs_settings().POLL_SECONDS
         self._store = JobStore(using)
         self._collector = RunExecutor(self._store)
-        self._outage = Outage("clock", using)
-        # Whether a keeper says when the next job is due, so that nothing has to be looked for at
+        self._outage = ConnectionBackoff("clock", using)
+        # Whether maintenance says when the next job is due, so that nothing has to be looked for at
         # intervals; the monotonic time at which the clock will look by itself; and whether it must sooner.
-        self.has_keeper = False
+        self.has_maintainer = False
         self._next_look = 0.0
         self._must_look = True
         super().__init__(
@@ -366,7 +366,7 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
     def _process_jobs(self) -> float:
         try:
             again_in = TIMEOUT_MAX if self._before_round is None else self._before_round()
-            # Awake for `before_round` alone, it need not ask: a keeper would have said so.
+            # Awake for `before_round` alone, it need not ask: maintenance would have said so.
             if self._must_look or time.monotonic() >= self._next_look:
                 self._must_look = False
                 self._next_look = time.monotonic() + self._tick()
@@ -385,7 +385,7 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         while True:
             # Outside a transaction and without a lock: this is all that an idle clock does.
             wait = self.seconds_until_due()
-            longest = TIMEOUT_MAX if self.has_keeper else self._poll_seconds
+            longest = TIMEOUT_MAX if self.has_maintainer else self._poll_seconds
             if wait is None:
                 return longest
             if wait > 0:
@@ -485,7 +485,7 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
                 skipped=run.error,
             )
         if runs:
-            notifications.tell(notifications.RUNS, using=self._using)
+            notifications.notify(notifications.RUNS, using=self._using)
         skipped = [(run.func, run.queue_name, run.status) for run in runs if run.status == Status.SKIPPED]
         if skipped:
             statistics.note_ended(skipped, using=self._using)

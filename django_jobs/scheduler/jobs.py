@@ -13,7 +13,7 @@ from django_jobs import signals, triggers
 from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigger
 from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Kind, Run, Status
-from django_jobs.registry.options import UNSAID, JobOptions
+from django_jobs.registry.options import UNSET, JobOptions
 from django_jobs.scheduler.clock import JobStore, firing, read_trigger
 from django_jobs.storage import notifications, queue, statistics
 from django_jobs.storage.conflicts import insert_if_free
@@ -42,7 +42,7 @@ def add(
         options: As `new_run` returns them.
         trigger: When it fires.
         kind: SCHEDULED or RECURRING; of the latter, one of the same id is updated.
-        max_instances: The call's own; `UNSAID` leaves it to the options.
+        max_instances: The call's own; `UNSET` leaves it to the options.
         is_named: Whether the caller chose the id.
         using: Alias of the database.
 
@@ -70,14 +70,14 @@ def add(
                 row.id, options, lambda: row.save(using=using, force_insert=True), using=using
             ):
                 return
-            notifications.tell(notifications.JOBS, using=using)
+            notifications.notify(notifications.JOBS, using=using)
             signal = signals.job_added if is_new else signals.job_changed
             transaction.on_commit(lambda: signals.emit(signal, job_id=run.job_id), using=using)
 
 
 def _row(run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max_instances: int) -> Job:
     # An argument of the call is nearer than `using()`.
-    instances = options.max_instances if max_instances is UNSAID else max_instances
+    instances = options.max_instances if max_instances is UNSET else max_instances
     if instances is not None:
         JobOptions(max_instances=instances).validate()
     return Job(

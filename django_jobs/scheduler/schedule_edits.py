@@ -135,8 +135,8 @@ def reset(job_id: str, *, using: str | None = None) -> bool:
         row.overrides, row.paused_at, row.paused_by = {}, None, ""
         if has_other_time:
             follow(row, trigger, now)
-        if transitions.release(Q(job_id=job_id), using=using):
-            notifications.tell(notifications.RUNS, using=using)
+        if transitions.unhold(Q(job_id=job_id), using=using):
+            notifications.notify(notifications.RUNS, using=using)
         _save(row, using)
     return True
 
@@ -167,5 +167,5 @@ def _note(row: Job, name: str, value: Any) -> None:
 
 def _save(row: Job, using: str) -> None:
     row.save(using=using)
-    notifications.tell(notifications.JOBS, using=using)
+    notifications.notify(notifications.JOBS, using=using)
     transaction.on_commit(lambda: signals.emit(signals.job_changed, job_id=row.pk), using=using)

@@ -105,7 +105,7 @@ def _definition(declared: schedules.Declaration) -> dict[str, Any]:
 # What all processes declare
 
 
-class Declaring:
+class ScheduleSync:
     """One process's part in it: says what its code declares, and looks at the others now and then.
 
     Args:
@@ -115,7 +115,7 @@ class Declaring:
     def __init__(self, using: str) -> None:
         self.id = identity.new_worker_id()
         # Those of its process, if it has any: they need not hear that it still lives.
-        self.ears: notifications.Ears | None = None
+        self.listener_thread: notifications.ListenerThread | None = None
         self._using = using
         self._next_look = 0.0
         self._fingerprint = ""
@@ -165,10 +165,10 @@ class Declaring:
         def renew() -> int:
             return Declarer.objects.using(self._using).filter(pk=self.id).update(expires_at=expires_at)
 
-        if self.ears is None:
+        if self.listener_thread is None:
             renew()
         else:
-            self.ears.unheard(renew)
+            self.listener_thread.unheard(renew)
 
     def leave(self) -> None:
         """Say that this process ends; what it declared stays until the others' next look."""
@@ -441,7 +441,7 @@ def _with(definition: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mappin
 def _tell(changes: _Changes, using: str) -> None:
     if not (changes.added or changes.changed or changes.removed):
         return
-    notifications.tell(notifications.JOBS, using=using)
+    notifications.notify(notifications.JOBS, using=using)
 
     def tell() -> None:
         logger.info(

@@ -160,31 +160,31 @@ class _Absence:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: set[Outage] = set()
+        self._waiting: set[ConnectionBackoff] = set()
         self._since = 0.0
 
-    def begin(self, outage: Outage, error: Exception) -> None:
+    def begin(self, backoff: ConnectionBackoff, error: Exception) -> None:
         with self._lock:
             is_first = not self._waiting
-            self._waiting.add(outage)
+            self._waiting.add(backoff)
             if is_first:
                 self._since = time.monotonic()
         if is_first:
-            signals.emit(signals.database_lost, who=outage.who, error=error)
+            signals.emit(signals.database_lost, who=backoff.who, error=error)
 
-    def end(self, outage: Outage, *, is_back: bool) -> None:
+    def end(self, backoff: ConnectionBackoff, *, is_back: bool) -> None:
         with self._lock:
-            was_last = self._waiting == {outage}
-            self._waiting.discard(outage)
+            was_last = self._waiting == {backoff}
+            self._waiting.discard(backoff)
             seconds = time.monotonic() - self._since
         if was_last and is_back:
-            signals.emit(signals.database_back, who=outage.who, seconds=seconds)
+            signals.emit(signals.database_back, who=backoff.who, seconds=seconds)
 
 
 _absences: dict[str, _Absence] = {}
 
 
-class Outage:
+class ConnectionBackoff:
     """One thread's view of a database that may be away: backs off, and says so once.
 
     Once per process: `database_lost` when the first of its threads failed on a fresh connection too,

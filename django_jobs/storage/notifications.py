@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from django_jobs.storage import sql
-from django_jobs.storage.connections import Call, Outage, give_back
+from django_jobs.storage.connections import Call, ConnectionBackoff, give_back
 from django_jobs.storage.inotify import file_writes
 
 T = TypeVar("T")
@@ -43,49 +43,49 @@ QUEUES = "queues"
 FINISHED = "finished"
 ANYTHING = "anything"
 
-Hearer = Callable[[str], None]
+Subscriber = Callable[[str], None]
 
-_hearers: set[Hearer] = set()
+_subscribers: set[Subscriber] = set()
 _lock = threading.Lock()
 
 
-def subscribe(hearer: Hearer) -> None:
+def subscribe(subscriber: Subscriber) -> None:
     """Have a function called, on any thread, with the topic of each notice; it must not block."""
     with _lock:
-        _hearers.add(hearer)
+        _subscribers.add(subscriber)
 
 
-def unsubscribe(hearer: Hearer) -> None:
+def unsubscribe(subscriber: Subscriber) -> None:
     """Undo `subscribe`."""
     with _lock:
-        _hearers.discard(hearer)
+        _subscribers.discard(subscriber)
 
 
 def _forget_parent() -> None:
     """Drop what the threads of a forked child's parent wanted to hear."""
     global _lock
     _lock = threading.Lock()
-    _hearers.clear()
+    _subscribers.clear()
 
 
 os.register_at_fork(after_in_child=_forget_parent)
 
 
-def tell_here(topic: str) -> None:
+def notify_local(topic: str) -> None:
     """Tell this process's own threads, now."""
     with _lock:
-        hearers = tuple(_hearers)
-    for hearer in hearers:
-        hearer(topic)
+        subscribers = tuple(_subscribers)
+    for subscriber in subscribers:
+        subscriber(topic)
 
 
-def tell(topic: str, *, using: str) -> None:
+def notify(topic: str, *, using: str) -> None:
     """Tell this and the other processes once the caller's transaction has committed."""
-    transaction.on_commit(lambda: _tell(topic, using), using=using, robust=False)
+    transaction.on_commit(lambda: _notify(topic, using), using=using, robust=False)
 
 
-def _tell(topic: str, using: str) -> None:
-    tell_here(topic)
+def _notify(topic: str, using: str) -> None:
+    notify_local(topic)
     connection = connections[using]
     if connection.vendor != "postgresql":
         return
@@ -305,7 +305,7 @@ def _raw_connection(using: str) -> Any:
     return connection.connection
 
 
-class Ears:
+class ListenerThread:
     """The thread of one process that hears the others and tells this one's.
 
     Args:
@@ -319,7 +319,7 @@ class Ears:
         self._listener: Listener | None = None
         # Under way on this thread for others.
         self._calls: deque[Call[Any]] = deque()
-        self._thread = threading.Thread(target=self._serve, name="django_jobs-ears", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="django_jobs-listener", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -353,13 +353,13 @@ class Ears:
             self._calls.popleft().do()
 
     def _serve(self) -> None:
-        outage = Outage("listener", self._using)
+        backoff = ConnectionBackoff("listener", self._using)
         while not self._stopping.is_set():
             try:
-                self._listen(outage)
+                self._listen(backoff)
             except Exception as error:  # noqa: BLE001 - drivers raise errors of their own from a cut connection
-                self._stopping.wait(outage.failed(error))
-        outage.close()
+                self._stopping.wait(backoff.failed(error))
+        backoff.close()
         give_back()
 
     def _listener_class(self) -> Callable[[str], Listener]:
@@ -369,19 +369,19 @@ class Ears:
             return _PostgreSQLListener
         return _SQLiteListener if vendor == "sqlite" else _PollListener
 
-    def _listen(self, outage: Outage) -> None:
+    def _listen(self, backoff: ConnectionBackoff) -> None:
         listener = self._listener_class()(self._using)
         with self._lock:
             self._listener = listener
         try:
-            outage.worked()
+            backoff.worked()
             # Whatever was said while nobody listened.
-            tell_here(ANYTHING)
+            notify_local(ANYTHING)
             while not self._stopping.is_set():
                 topic = listener.wait(LISTEN_SECONDS)
                 self._do_calls()
                 if topic is not None:
-                    tell_here(topic)
+                    notify_local(topic)
         finally:
             with self._lock:
                 self._listener = None

@@ -90,7 +90,7 @@ def take(queue_name: str, *, lost_after: timedelta, using: str) -> Taken:
 
 def forget(run_ids: Collection[int], *, using: str) -> None:
     """Take back the marks of runs that nobody was told of after all."""
-    Run.objects.using(using).ready().filter(pk__in=run_ids).update(**queue.UNTOLD)
+    Run.objects.using(using).ready().filter(pk__in=run_ids).update(**queue.NOT_DISPATCHED)
 
 
 def is_any_due(queues: Sequence[str], *, lost_after: timedelta, using: str) -> bool:

@@ -1,6 +1,6 @@
 """The durable queue, for those who add and work: enqueue, claim, heartbeat, finish, hand back, rescue.
 
-Only this module and `steering` write `Run.status`.
+Only this module and `transitions` write `Run.status`.
 
 Every change of state is one statement, or one transaction that locks first, and names the state
 it starts from. A worker's late word about a run that it lost therefore changes nothing.
@@ -45,7 +45,7 @@ PAUSE_ASKED = Q(held_run_after__isnull=False)
 # Why a run ended that would have begun again.
 ASKED = "cancelled while it ran, and not begun again"
 # No message is under way.
-UNTOLD = {"dispatched_at": None, "redispatch_at": None}
+NOT_DISPATCHED = {"dispatched_at": None, "redispatch_at": None}
 
 
 @dataclass(slots=True)
@@ -174,7 +174,7 @@ def claim(
         return runs
     with connection.cursor() as cursor:
         cursor.execute(*dialect.claim(worker_id, queues, paused, limit))
-        if isinstance(dialect, sql.PostgreSQL) and dialect.is_steered:
+        if isinstance(dialect, sql.PostgreSQL) and dialect.is_hinted:
             # The claim's own rows come last.
             while cursor.nextset():
                 continue
@@ -204,7 +204,7 @@ def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
         cancel_requested=False,
         held_run_after=None,
         progress=None,
-        **UNTOLD,
+        **NOT_DISPATCHED,
     )
     if not is_ours:
         return None
@@ -231,7 +231,7 @@ def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -
         return _claimed(Run.objects.using(using).values_list(*sql.CLAIMED_COLUMNS).get(pk=run_id))
     # If it still waits, no message is under way any more.
     waiting = Run.objects.using(using).ready().filter(pk=run_id, attempt=attempt - 1)
-    waiting.update(**UNTOLD)
+    waiting.update(**NOT_DISPATCHED)
     return None
 
 
@@ -377,7 +377,7 @@ def is_written(run: ClaimedRun, outcome: Outcome, *, using: str) -> bool:
     return row.filter(status=outcome.status, started_at=outcome.started_at).exists()
 
 
-def hand_back(worker_id: str, runs: Collection[tuple[int, int]], *, using: str) -> int:
+def release_claims(worker_id: str, runs: Collection[tuple[int, int]], *, using: str) -> int:
     """Return claimed runs that were not begun, as if they had never been claimed.
 
     Args:
@@ -396,7 +396,7 @@ def hand_back(worker_id: str, runs: Collection[tuple[int, int]], *, using: str) 
     return count
 
 
-def hand_back_begun(run: ClaimedRun, outcome: Outcome, *, using: str) -> bool:
+def release_interrupted(run: ClaimedRun, outcome: Outcome, *, using: str) -> bool:
     """Return a run to the queue whose function has been called, without counting the attempt.
 
     Args:
@@ -587,7 +587,7 @@ def tell_of_rescues(rescued: Sequence[Rescued], *, using: str) -> None:
             reason=one.reason,
         )
     if rescued:
-        notifications.tell(notifications.RUNS, using=using)
+        notifications.notify(notifications.RUNS, using=using)
     ended = [(one.func, one.queue_name, one.status) for one in rescued if one.status != Status.READY]
     if ended:
         statistics.note_ended(ended, using=using)

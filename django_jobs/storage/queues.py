@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_jobs.conf import queues_of
 from django_jobs.models import Queue, Run, Worker
 from django_jobs.storage import notifications
-from django_jobs.storage.queue import UNTOLD, database_now
+from django_jobs.storage.queue import NOT_DISPATCHED, database_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,8 +27,8 @@ def set_paused(name: str, *, is_paused: bool, using: str) -> bool:
         if has_changed and name in queues_of("celery"):
             # Messages may have been refused or lost meanwhile, and long ago.
             told = Run.objects.using(using).ready().filter(queue_name=name, dispatched_at__isnull=False)
-            told.update(**UNTOLD)
-    notifications.tell(notifications.QUEUES, using=using)
+            told.update(**NOT_DISPATCHED)
+    notifications.notify(notifications.QUEUES, using=using)
     return has_changed
 
 

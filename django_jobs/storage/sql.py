@@ -311,7 +311,7 @@ class Dialect:
         )
 
     def add_tallies(self, rows: Sequence[Sequence[Any]]) -> Statement:
-        """Add to tallies, rows of `TALLY_KEY` and `TALLY_SUMS`; those that are not there begin at zero."""
+        """Add to statistics, rows of `TALLY_KEY` and `TALLY_SUMS`; those that are not there begin at zero."""
         table = TALLY_TABLE
         columns = (*TALLY_KEY, *TALLY_SUMS)
         added, params = self.source(columns, rows)
@@ -416,7 +416,7 @@ class PostgreSQL(Dialect):
         return f"%s::{kind}"
 
     @property
-    def is_steered(self) -> bool:
+    def is_hinted(self) -> bool:
         """Whether two statements can be sent as one: not with psycopg 2, nor as a prepared statement."""
         options = self.connection.settings_dict["OPTIONS"]
         driver = self.connection.Database.__name__  # type: ignore[attr-defined] # psycopg's wrapper has it
@@ -427,7 +427,7 @@ class PostgreSQL(Dialect):
 
         As by SET LOCAL: over with the transaction, so a transaction pooler's next client sees nothing.
         """
-        if not self.is_steered:
+        if not self.is_hinted:
             return ""
         forbidden = ", ".join(f"set_config('enable_{plan}', 'off', true)" for plan in plans)
         return f"SELECT {forbidden}; "

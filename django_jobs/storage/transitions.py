@@ -11,7 +11,7 @@ from django.db.models import Case, F, Q, TextField, Value, When
 from django.utils import timezone
 
 from django_jobs.models import PAUSED, Kind, Run, Status
-from django_jobs.storage.queue import UNTOLD, end_cancelled
+from django_jobs.storage.queue import NOT_DISPATCHED, end_cancelled
 from django_jobs.storage.records import immediate_key, renewed
 
 
@@ -52,7 +52,7 @@ def hold(where: Q, *, using: str) -> int:
     )
 
 
-def release(where: Q, *, using: str) -> int:
+def unhold(where: Q, *, using: str) -> int:
     """Let held runs be claimed: paused ones when they were due, at the earliest now; return how many."""
     is_held = Q(status=Status.READY, run_after__isnull=True)
     now = timezone.now()
@@ -65,14 +65,19 @@ def release(where: Q, *, using: str) -> int:
         error=error,
         run_after=Case(When(is_held, then=due), default=F("run_after")),
         held_run_after=None,
-        **UNTOLD,
+        **NOT_DISPATCHED,
     )
 
 
-def hurry(where: Q, *, using: str) -> int:
+def run_now(where: Q, *, using: str) -> int:
     """Let runs be claimed now that wait for their time; return how many."""
     now = timezone.now()
-    return Run.objects.using(using).ready().filter(where, run_after__gt=now).update(run_after=now, **UNTOLD)
+    return (
+        Run.objects.using(using)
+        .ready()
+        .filter(where, run_after__gt=now)
+        .update(run_after=now, **NOT_DISPATCHED)
+    )
 
 
 def retry(run_id: int, *, using: str) -> bool:
@@ -103,7 +108,7 @@ def retry(run_id: int, *, using: str) -> bool:
             rescues=0,
             # Its id is in use again, as when it was added.
             unique_key=key,
-            **UNTOLD,
+            **NOT_DISPATCHED,
             **changes,
         )
     )

@@ -11,7 +11,7 @@ from django.db import connections as django_connections
 
 from django_jobs.storage import connections, statistics
 from django_jobs.storage import queue as durable_queue
-from django_jobs.storage.connections import Call, Outage
+from django_jobs.storage.connections import Call, ConnectionBackoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ class Completer:
         # None is the last.
         self._outcomes: queue.SimpleQueue[tuple[ClaimedRun, Outcome] | Call[Any] | None] = queue.SimpleQueue()
         self._give_up = threading.Event()
-        self._outage = Outage("completer", using)
+        self._outage = ConnectionBackoff("completer", using)
         self._thread = threading.Thread(target=self._serve, name="django_jobs-completer", daemon=True)
 
     def start(self) -> None:

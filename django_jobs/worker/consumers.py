@@ -20,13 +20,13 @@ PREFETCH_SECONDS = 0.02
 MOST_PREFETCHED = 200
 
 
-class Lane:
+class Consumer:
     """Some queues, and the threads that execute their runs or attend to what does.
 
     Args:
         slots: Runs at once.
         queues: Names to claim from; empty means every queue.
-        others: Names that other lanes claim from.
+        others: Names that other consumers claim from.
         pool: What executes the runs; None for the threads themselves.
     """
 
@@ -67,7 +67,7 @@ class Lane:
         return self.taken <= self.slots + self._prefetch // 2
 
     def serves(self, queue_name: str) -> bool:
-        """Whether runs of a queue are claimed for this lane."""
+        """Whether runs of a queue are claimed for this consumer."""
         return queue_name in self.queues if self.queues else queue_name not in self.others
 
     def note(self, seconds: float) -> None:
@@ -81,8 +81,8 @@ class Lane:
             self.pool.shutdown()
 
 
-def lanes(*, queues: Sequence[str], threads: int, settings: JobsSettings) -> tuple[Lane, ...]:
-    """Return the lanes of a worker: what no engine of its own is named for comes first, on threads.
+def consumers(*, queues: Sequence[str], threads: int, settings: JobsSettings) -> tuple[Consumer, ...]:
+    """Return the consumers of a worker: what no engine of its own is named for comes first, on threads.
 
     Runs of "celery" queues are claimed by Celery's workers only. What waits in an "inline" queue was not
     executed where it was added, because it was not due: threads have it.
@@ -98,7 +98,7 @@ def lanes(*, queues: Sequence[str], threads: int, settings: JobsSettings) -> tup
     rest = tuple(name for name in queues if name not in engines)
     found = []
     if rest or not queues:
-        found.append(Lane(slots=threads, queues=rest, others=tuple(engines)))
+        found.append(Consumer(slots=threads, queues=rest, others=tuple(engines)))
     for engine in dict.fromkeys(engines.values()):
         served = tuple(
             name for name, value in engines.items() if value == engine and (not queues or name in queues)
@@ -106,14 +106,14 @@ def lanes(*, queues: Sequence[str], threads: int, settings: JobsSettings) -> tup
         if not served or engine == "celery":
             continue
         if engine == "processes":
-            found.append(processes_lane(settings, served))
+            found.append(processes_consumer(settings, served))
         else:
             slots = settings.EXECUTOR_RUNS
-            found.append(Lane(slots=slots, queues=served, pool=ExecutorPool(engine, max_workers=slots)))
+            found.append(Consumer(slots=slots, queues=served, pool=ExecutorPool(engine, max_workers=slots)))
     return tuple(found)
 
 
-def processes_lane(settings: JobsSettings, queues: Sequence[str] = ()) -> Lane:
-    """Return a lane whose runs are executed in child processes, one in each at a time."""
+def processes_consumer(settings: JobsSettings, queues: Sequence[str] = ()) -> Consumer:
+    """Return a consumer whose runs are executed in child processes, one in each at a time."""
     pool = ProcessPool(max_runs=settings.MAX_RUNS_PER_CHILD)
-    return Lane(slots=settings.PROCESSES, queues=queues, pool=pool)
+    return Consumer(slots=settings.PROCESSES, queues=queues, pool=pool)

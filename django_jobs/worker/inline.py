@@ -98,7 +98,7 @@ class InlineWorker:
 
     def give_back(self, run: ClaimedRun) -> None:
         """Return a claimed run to the queue, as if it had never been claimed."""
-        queue.hand_back(self._id, [(run.id, run.attempt)], using=self._using)
+        queue.release_claims(self._id, [(run.id, run.attempt)], using=self._using)
 
     def execute(self, run: ClaimedRun) -> Executed:
         """Execute a claimed run, and write what it came to.
@@ -177,10 +177,10 @@ def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
             running = Run.objects.using(using).running().filter(pk=run_id)
             while running.exists():
                 time.sleep(LOOK_SECONDS)
-        notifications.tell_here(notifications.FINISHED)
+        notifications.notify_local(notifications.FINISHED)
         if executed is not None and executed.status == Status.READY:
             # To be tried again, by a worker.
-            notifications.tell(notifications.RUNS, using=using)
+            notifications.notify(notifications.RUNS, using=using)
 
     # Robust: what goes wrong with it is no reason to keep the caller from what else waits for the commit.
     transaction.on_commit(execute, using=using, robust=True)
@@ -204,7 +204,7 @@ def _outcome(execution: _Execution) -> Outcome:
     outer = context.current_run()
     is_over = threading.Event()
     if execution.deadline is not None:
-        # It touches no database: it looks at the time, as the keeper of a worker does.
+        # It touches no database: it looks at the time, as a worker's maintenance does.
         threading.Thread(
             target=_watch, args=(execution, is_over), name="django_jobs-watch", daemon=True
         ).start()

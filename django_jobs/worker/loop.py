@@ -23,10 +23,10 @@ from django_jobs.execution.engines.processes import ProcessPool
 from django_jobs.execution.runner import Execution
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.storage import connections, identity, notifications, queue
-from django_jobs.storage.connections import Outage
+from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.records import INTERRUPTED, ClaimedRun, Outcome
 from django_jobs.worker.completer import Completer
-from django_jobs.worker.consumers import Lane, lanes, processes_lane
+from django_jobs.worker.consumers import Consumer, consumers, processes_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from django_jobs.execution.engines.pool import Pool
     from django_jobs.execution.runner import Begun
 
-# A begun `async def` run, what to await for it, and the lane that it has a slot of.
-_ForLoop = tuple["Execution", "Callable[[], Coroutine[None, None, Outcome]]", "Lane"]
+# A begun `async def` run, what to await for it, and the consumer that it has a slot of.
+_ForLoop = tuple["Execution", "Callable[[], Coroutine[None, None, Outcome]]", "Consumer"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +83,12 @@ class Worker:
         self._poll_seconds = settings.POLL_SECONDS
         # Queues that workers of another system are told of.
         self._dispatched = queues_of("celery")
-        self.lanes = lanes(queues=self.queues, threads=self.threads, settings=settings)
+        self.consumers = consumers(queues=self.queues, threads=self.threads, settings=settings)
         # For runs that may have killed their processes, whatever their queue: one that does it again
         # ends a child process, and neither this one nor the other runs in it.
         self._apart = next(
-            (lane for lane in self.lanes if isinstance(lane.pool, ProcessPool)),
-            processes_lane(settings),
+            (consumer for consumer in self.consumers if isinstance(consumer.pool, ProcessPool)),
+            processes_consumer(settings),
         )
         self._max_rescues = settings.MAX_RESCUES
         self._loop = LoopEngine()
@@ -108,11 +108,11 @@ class Worker:
         self._inserting = 0
         # Runs that nobody here knew of when the database was last asked.
         self._unknown: set[tuple[int, int]] = set()
-        # Monotonic: when the keeper last extended the lease, and when the worker will look by itself.
-        self.beaten_at = 0.0
+        # Monotonic: when maintenance last extended the lease, and when the worker will look by itself.
+        self.last_heartbeat = 0.0
         self.next_look = math.inf
-        # Whether a keeper says what is due, so that nothing has to be looked for at intervals.
-        self.has_keeper = False
+        # Whether maintenance says what is due, so that nothing has to be looked for at intervals.
+        self.has_maintainer = False
         self._lease_seconds = settings.LEASE_SECONDS
         # Runs on the loop, and not yet written.
         self._on_loop = 0
@@ -127,7 +127,7 @@ class Worker:
         self._idle = threading.Condition(self._lock)
         self._progress: set[Execution] = set()
         self._stopping = threading.Event()
-        # Called, if set, when a run got a deadline or progress that the keeper should see to.
+        # Called, if set, when a run got a deadline or progress that maintenance should see to.
         self.on_attention: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._serve, name="django_jobs-worker", daemon=True)
 
@@ -149,7 +149,7 @@ class Worker:
             heartbeat_at=now,
             lease_expires_at=now + timedelta(seconds=self._lease_seconds),
         )
-        self.beaten_at = time.monotonic()
+        self.last_heartbeat = time.monotonic()
 
     # Start and stop
 
@@ -168,7 +168,7 @@ class Worker:
             # No thread can be started.
             self._stopping.set()
             self._completer.stop(1.0)
-            self.say_goodbye()
+            self.close_row()
             raise
         notifications.subscribe(self._heard)
         signals.emit(
@@ -185,10 +185,10 @@ class Worker:
         self._stopping.set()
         self._wake.set()
         self._thread.join()
-        self.hand_back_waiting()
+        self.release_waiting()
 
     def stop(self, timeout: float) -> bool:
-        """Stop claiming, let running work finish, and hand back the rest; `say_goodbye` comes next.
+        """Stop claiming, let running work finish, and hand back the rest; `close_row` comes next.
 
         Args:
             timeout: Seconds that running work may take; then it is told to stop, and handed back
@@ -209,16 +209,16 @@ class Worker:
             # A moment for those that listen.
             self.wait_idle(min(1.0, timeout / 10))
             # One that was promised may have come since.
-            self.hand_back_waiting()
+            self.release_waiting()
             for execution in self.executions():
                 self._interrupted(execution)
-        for lane in {*self.lanes, self._apart}:
-            lane.shutdown()
+        for consumer in {*self.consumers, self._apart}:
+            consumer.shutdown()
         self._loop.shutdown(wait=ended)
         is_written = self._completer.stop(max(1.0, timeout))
         return ended and is_written
 
-    def say_goodbye(self) -> None:
+    def close_row(self) -> None:
         """Close the row, once nothing extends its lease any more: a closed row is one of the dead."""
         try:
             WorkerRow.objects.using(self.using).filter(pk=self.id, stopped_at__isnull=True).update(
@@ -263,38 +263,38 @@ class Worker:
         for key, execution in found:
             if reason == "cancelled" and self._waiting.pop(key, None) is not None:
                 self._ended(execution, _never_begun("CANCELLED", "cancelled before it began"))
-                self._release(execution.run, self._lane_of(execution.run))
+                self._release(execution.run, self._consumer_of(execution.run))
             else:
                 execution.stop(reason, self._loop.call_soon)
 
-    def hand_back_waiting(self) -> None:
+    def release_waiting(self) -> None:
         """Return the claimed runs that wait for a thread to the queue."""
         unbegun = [
             execution.run for key in list(self._waiting) if (execution := self._waiting.pop(key, None))
         ]
         for run in unbegun:
-            self._release(run, self._lane_of(run))
-        self._hand_back(unbegun)
+            self._release(run, self._consumer_of(run))
+        self._release_claims(unbegun)
 
-    def hand_back_stuck(self, seconds: float = 1.0) -> None:
+    def release_stuck(self, seconds: float = 1.0) -> None:
         """Return to the queue what was prefetched and has waited for a thread since."""
         now = time.monotonic()
         waiting = list(self._waiting.values())
         stuck = [execution for execution in waiting if now - execution.claimed_at > seconds]
         for execution in stuck:
             # Runs here take longer than they used to: claim no more than there are threads.
-            lane = self._lane_of(execution.run)
-            lane.seconds_per_run = max(lane.seconds_per_run, seconds)
+            consumer = self._consumer_of(execution.run)
+            consumer.seconds_per_run = max(consumer.seconds_per_run, seconds)
         if stuck:
-            self.hand_back_waiting()
+            self.release_waiting()
 
-    def _hand_back(self, runs: list[ClaimedRun]) -> None:
+    def _release_claims(self, runs: list[ClaimedRun]) -> None:
         if not runs:
             return
         try:
             for worker_id in {run.worker_id for run in runs}:
                 theirs = [(run.id, run.attempt) for run in runs if run.worker_id == worker_id]
-                queue.hand_back(worker_id, theirs, using=self.using)
+                queue.release_claims(worker_id, theirs, using=self.using)
         except (DatabaseError, InterfaceError) as error:
             # While this worker lives, it looks for them when the database is back.
             self._may_hold_unknown = True
@@ -318,7 +318,7 @@ class Worker:
             self._completer.put(run, outcome)
             return
         try:
-            queue.hand_back_begun(run, execution.cut_off(INTERRUPTED), using=self.using)
+            queue.release_interrupted(run, execution.cut_off(INTERRUPTED), using=self.using)
         except (DatabaseError, InterfaceError) as error:
             self._interrupted_unsaid.add(key)
             logger.warning("worker=%s could not hand back 1 runs, its lease will: %s", self.id, error)
@@ -332,7 +332,7 @@ class Worker:
                 self._executions.pop((run.id, run.attempt), None)
                 self._waiting.pop((run.id, run.attempt), None)
             self._idle.notify_all()
-        notifications.tell_here(notifications.RUNS)
+        notifications.notify_local(notifications.RUNS)
 
     def take_progress(self) -> list[Execution]:
         """Return the attempts whose progress changed since the last call."""
@@ -351,7 +351,7 @@ class Worker:
         self._wake.set()
 
     def _serve(self) -> None:
-        outage = Outage("worker", self.using)
+        backoff = ConnectionBackoff("worker", self.using)
         wait: float | None = 0.0
         while not self._stopping.is_set():
             self.next_look = math.inf if wait is None else time.monotonic() + wait
@@ -361,15 +361,15 @@ class Worker:
                 break
             try:
                 wait = self._claim()
-                outage.worked()
+                backoff.worked()
             except (DatabaseError, InterfaceError) as error:
                 self._may_hold_unknown = True
-                self._stopping.wait(outage.failed(error))
+                self._stopping.wait(backoff.failed(error))
                 wait = 0.0
             except Exception:  # a mistake of ours must not end the loop that everything hangs on
                 logger.exception("worker=%s: claiming failed", self.id)
                 wait = self._poll_seconds
-        outage.close()
+        backoff.close()
         connections.give_back()
 
     def _claim(self) -> float | None:
@@ -377,11 +377,11 @@ class Worker:
         if self._may_hold_unknown:
             # Before, not after: another thread may find a reason to look again meanwhile.
             self._may_hold_unknown = False
-            self._hand_back_unknown()
-        waits = [wait for lane in self.lanes if (wait := self._claim_for(lane)) is not None]
+            self._release_unknown()
+        waits = [wait for consumer in self.consumers if (wait := self._claim_for(consumer)) is not None]
         return min(waits) if waits else None
 
-    def _hand_back_unknown(self) -> None:
+    def _release_unknown(self) -> None:
         """Return to the queue what the database says this worker holds, and it knows nothing of.
 
         A connection that breaks between the commit of a claim and its answer leaves such runs, and the
@@ -392,12 +392,12 @@ class Worker:
             known = self._executions.keys() | self._unwritten | self._interrupted_unsaid
             unknown = held - known - self._promised.keys()
             if self._inserting:
-                # It may be theirs; `hand_back_forgotten` finds what is not.
+                # It may be theirs; `release_forgotten` finds what is not.
                 return
         if unknown:
-            queue.hand_back(self.id, unknown, using=self.using)
+            queue.release_claims(self.id, unknown, using=self.using)
 
-    def hand_back_forgotten(self) -> None:
+    def release_forgotten(self) -> None:
         """Return to the queue what this worker holds and has not begun since this was last called.
 
         A connection that breaks between the commit of a caller's transaction and its answer leaves a
@@ -418,33 +418,33 @@ class Worker:
                 self._promised.pop(key, None)
         if forgotten:
             logger.warning("worker=%s: %s runs were not begun after their commit", self.id, len(forgotten))
-            queue.hand_back(self.id, forgotten, using=self.using)
+            queue.release_claims(self.id, forgotten, using=self.using)
             self._wake.set()
 
-    def _claim_for(self, lane: Lane) -> float | None:
-        paused = (*self.paused, *lane.others)
+    def _claim_for(self, consumer: Consumer) -> float | None:
+        paused = (*self.paused, *consumer.others)
         while not self._stopping.is_set():
-            free = self.free_slots(lane)
+            free = self.free_slots(consumer)
             if free < 1:
-                lane.is_drained = False
+                consumer.is_drained = False
                 return None
             with self._lock:
                 self._is_claiming = True
             try:
-                runs = self._claim_runs(free, lane.queues, paused)
+                runs = self._claim_runs(free, consumer.queues, paused)
                 for run in runs:
                     self.execute(run)
             finally:
                 with self._lock:
                     self._is_claiming = False
-            lane.is_drained = len(runs) < free
-            if lane.is_drained:
+            consumer.is_drained = len(runs) < free
+            if consumer.is_drained:
                 break
         due = queue.seconds_until_ready(
-            queues=lane.queues, paused=paused, within=2 * self._poll_seconds, using=self.using
+            queues=consumer.queues, paused=paused, within=2 * self._poll_seconds, using=self.using
         )
         wait = math.inf if due is None else due + 0.001
-        if not self.has_keeper:
+        if not self.has_maintainer:
             wait = min(wait, self._poll_seconds)
         return None if wait == math.inf else wait
 
@@ -469,39 +469,41 @@ class Worker:
                 if self._stopping.is_set() and future.cancel():
                     return []
 
-    def free_slots(self, lane: Lane) -> int:
-        """Return how many runs may be claimed for a lane now."""
+    def free_slots(self, consumer: Consumer) -> int:
+        """Return how many runs may be claimed for a consumer now."""
         with self._lock:
-            return 0 if self._on_loop >= self._async_runs else lane.free
+            return 0 if self._on_loop >= self._async_runs else consumer.free
 
-    def _lane_of(self, run: ClaimedRun) -> Lane:
+    def _consumer_of(self, run: ClaimedRun) -> Consumer:
         if run.rescues >= min(SUSPECT_AFTER, self._max_rescues) > 0:
             return self._apart
         return self._claimed_by(run)
 
-    def _claimed_by(self, run: ClaimedRun) -> Lane:
-        if len(self.lanes) == 1:
-            return self.lanes[0]
+    def _claimed_by(self, run: ClaimedRun) -> Consumer:
+        if len(self.consumers) == 1:
+            return self.consumers[0]
         # The first has the queues that nobody named.
-        return next((lane for lane in self.lanes if run.queue_name in lane.queues), self.lanes[0])
+        return next(
+            (consumer for consumer in self.consumers if run.queue_name in consumer.queues), self.consumers[0]
+        )
 
     def execute(self, run: ClaimedRun, *, is_promised: bool = False) -> None:
         """Hand a claimed run to the engine; a promised one only while the promise stands."""
         execution = Execution(run, report_progress=self._progressed)
         key = (run.id, run.attempt)
-        lane = self._lane_of(run)
+        consumer = self._consumer_of(run)
         with self._lock:
             if is_promised and self._promised.pop(key, None) is None:
                 return
             self._executions[key] = self._waiting[key] = execution
-            lane.taken += 1
-            if lane is self._apart:
+            consumer.taken += 1
+            if consumer is self._apart:
                 self._count_apart(run, 1)
             self.claims += 1
-        lane.engine.call(self._begin, key, lane)
+        consumer.engine.call(self._begin, key, consumer)
 
-    def _count_apart(self, run: ClaimedRun, change: int) -> Lane:
-        """Have a run that is executed apart take a slot of the lane that claims it, or free it."""
+    def _count_apart(self, run: ClaimedRun, change: int) -> Consumer:
+        """Have a run that is executed apart take a slot of the consumer that claims it, or free it."""
         claimed_by = self._claimed_by(run)
         if claimed_by is not self._apart:
             claimed_by.taken += change
@@ -518,16 +520,16 @@ class Worker:
             self._stopping.is_set()
             or queue_name in self.paused
             # It may be taken for dead by now, and not know it.
-            or time.monotonic() - self.beaten_at > self._lease_seconds / 2
+            or time.monotonic() - self.last_heartbeat > self._lease_seconds / 2
         ):
             return False
-        lane = next((lane for lane in self.lanes if lane.serves(queue_name)), None)
+        consumer = next((consumer for consumer in self.consumers if consumer.serves(queue_name)), None)
         # Not to processes: a claim under way may take the last of them, and they hold no run in reserve.
-        if lane is None or lane.pool is not None or not lane.is_drained:
+        if consumer is None or consumer.pool is not None or not consumer.is_drained:
             return False
         with self._lock:
             is_free = (
-                lane.taken + self._recently_promised() < lane.slots
+                consumer.taken + self._recently_promised() < consumer.slots
                 and self._on_loop < self._async_runs
                 and len(self._promised) < MOST_PROMISED
             )
@@ -561,15 +563,15 @@ class Worker:
                 self.execute(run, is_promised=True)
             except RuntimeError:
                 # The engine was shut down meanwhile.
-                self._hand_back([run])
+                self._release_claims([run])
             return
         with self._lock:
             is_ours = self._promised.pop((run.id, run.attempt), None) is not None
         if is_ours:
-            self._hand_back([run])
+            self._release_claims([run])
 
     def forget_old_promises(self) -> None:
-        """Forget those that were rolled back; one that was not is found by `hand_back_forgotten`."""
+        """Forget those that were rolled back; one that was not is found by `release_forgotten`."""
         with self._lock:
             since = time.monotonic() - PROMISE_SECONDS
             for key in [key for key, at in self._promised.items() if at < since]:
@@ -577,7 +579,7 @@ class Worker:
 
     # Executing, on the engine's threads and the loop
 
-    def _begin(self, key: tuple[int, int], lane: Lane) -> None:
+    def _begin(self, key: tuple[int, int], consumer: Consumer) -> None:
         execution = self._waiting.pop(key, None)
         if execution is None:
             # Taken back before it began.
@@ -589,10 +591,12 @@ class Worker:
             signals.emit(signals.run_started, run=execution.run)
             if execution.deadline is not None and self.on_attention is not None:
                 self.on_attention()
-            outcome = execution.begin() if lane.pool is None else self._begin_remotely(execution, lane.pool)
+            outcome = (
+                execution.begin() if consumer.pool is None else self._begin_remotely(execution, consumer.pool)
+            )
             if isinstance(outcome, Outcome):
                 self._ended(execution, outcome)
-            elif outcome is not None and not self._detach(execution, outcome, lane):
+            elif outcome is not None and not self._detach(execution, outcome, consumer):
                 # What cannot begin here is not claimed.
                 keeps_slot = True
         except Exception as error:  # a mistake of ours, which the heartbeat would keep RUNNING for ever
@@ -600,7 +604,7 @@ class Worker:
             self._ended(execution, execution.failed(error))
         finally:
             if not keeps_slot:
-                self._release(execution.run, lane, time.monotonic() - began)
+                self._release(execution.run, consumer, time.monotonic() - began)
 
     def _begin_remotely(self, execution: Execution, pool: Pool) -> Begun | None:
         """Have a run executed by a pool; return None when what did it died, and this is written."""
@@ -621,33 +625,33 @@ class Worker:
         logger.error("worker=%s: job=%s run=%s cannot begin here: %s", self.id, run.job_id, run.id, error)
         # Or it would be claimed again at once, and again.
         self._stopping.wait(REFUSED_SECONDS)
-        self._hand_back([run])
+        self._release_claims([run])
 
     def _write_death(self, run: ClaimedRun, reason: str) -> None:
-        outage = Outage("engine", self.using)
+        backoff = ConnectionBackoff("engine", self.using)
         while True:
             try:
                 rescued = queue.rescue_one(run, reason, max_rescues=self._max_rescues, using=self.using)
             except (DatabaseError, InterfaceError) as error:
-                if self._stopping.wait(outage.failed(error)):
+                if self._stopping.wait(backoff.failed(error)):
                     # Its lease does the rest.
-                    outage.close()
+                    backoff.close()
                     return
             else:
-                outage.worked()
+                backoff.worked()
                 if rescued is not None:
                     queue.tell_of_rescues([rescued], using=self.using)
                 return
 
     def _detach(
-        self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]], lane: Lane
+        self, execution: Execution, begin: Callable[[], Coroutine[None, None, Outcome]], consumer: Consumer
     ) -> bool:
         """Have a run awaited on the loop; return False when it has to wait until others there end."""
         with self._lock:
             if self._on_loop >= self._async_runs:
                 execution.stop_clock()
                 self._waiting[execution.run.id, execution.run.attempt] = execution
-                self._for_loop.append((execution, begin, lane))
+                self._for_loop.append((execution, begin, consumer))
                 return False
             self._on_loop += 1
         self._await(execution, begin)
@@ -672,12 +676,12 @@ class Worker:
             if following is None:
                 self._on_loop -= 1
         if following is not None:
-            begun, begin, lane = following
+            begun, begin, consumer = following
             begun.start_clock()
             if begun.deadline is not None and self.on_attention is not None:
                 self.on_attention()
             self._await(begun, begin)
-            self._release(begun.run, lane)
+            self._release(begun.run, consumer)
         try:
             outcome = future.result()
         except Exception as error:  # noqa: BLE001 - whatever it is, nothing else would end the run
@@ -695,14 +699,14 @@ class Worker:
             # Taken back meanwhile.
         return None
 
-    def _release(self, run: ClaimedRun, lane: Lane, seconds: float | None = None) -> None:
+    def _release(self, run: ClaimedRun, consumer: Consumer, seconds: float | None = None) -> None:
         with self._lock:
-            lane.taken -= 1
+            consumer.taken -= 1
             if seconds is not None:
-                lane.note(seconds)
-            if lane is self._apart:
-                lane = self._count_apart(run, -1)
-            is_hungry = lane.is_hungry and not lane.is_drained
+                consumer.note(seconds)
+            if consumer is self._apart:
+                consumer = self._count_apart(run, -1)
+            is_hungry = consumer.is_hungry and not consumer.is_drained
         if is_hungry:
             self._wake.set()
 
@@ -727,7 +731,7 @@ class Worker:
             self._unwritten.difference_update((run.id, run.attempt) for run, _ in batch)
             if not self._unwritten and not self._executions:
                 self._idle.notify_all()
-        notifications.tell_here(notifications.FINISHED)
+        notifications.notify_local(notifications.FINISHED)
 
     def _progressed(self, execution: Execution) -> None:
         with self._lock:

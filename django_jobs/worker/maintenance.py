@@ -18,7 +18,7 @@ from django.db.models import Exists, OuterRef
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.storage import connections, identity, notifications, queue, retention
-from django_jobs.storage.connections import Outage
+from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.queues import paused_queues
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ PROGRESS_SECONDS = 0.5
 CANCEL_SECONDS = 1.0
 
 
-class Keeper:
+class Maintainer:
     """The second thread of a worker.
 
     Args:
         worker: The worker to keep.
-        ears: Those of its process, if it has any: they need not hear its heartbeats.
+        listener: Those of its process, if it has any: they need not hear its heartbeats.
         expect_due: Told at each heartbeat in how many seconds the next job is due, None for never.
     """
 
@@ -47,12 +47,12 @@ class Keeper:
         self,
         worker: Worker,
         *,
-        ears: notifications.Ears | None = None,
+        listener_thread: notifications.ListenerThread | None = None,
         expect_due: Callable[[float | None], None] | None = None,
     ) -> None:
         settings = jobs_settings()
         self._worker = worker
-        self._ears = ears
+        self._listener_thread = listener_thread
         self._expect_due = expect_due
         self._using = worker.using
         # A heartbeat also looks for what nobody told this process of.
@@ -71,14 +71,14 @@ class Keeper:
         # Monotonic: until then an ended lease says nothing.
         self._unsteady_until = 0.0
         self._pruner = retention.Pruner(self._using)
-        self._thread = threading.Thread(target=self._serve, name="django_jobs-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="django_jobs-maintenance", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         # The database may have been away for all others until now.
         self._unsteady_until = time.monotonic() + self._lease_seconds
         self._worker.on_attention = self._attention.set
-        self._worker.has_keeper = True
+        self._worker.has_maintainer = True
         notifications.subscribe(self._heard)
         self._thread.start()
 
@@ -100,19 +100,19 @@ class Keeper:
             self._attention.set()
 
     def _serve(self) -> None:
-        outage = Outage("keeper", self._using)
+        backoff = ConnectionBackoff("maintenance", self._using)
         while not self._stopping.is_set():
             try:
                 self._attention.wait(self._look())
-                outage.worked()
+                backoff.worked()
             except (DatabaseError, InterfaceError) as error:
                 # No longer than until the next heartbeat: others go by the lease once the database is back.
-                self._wait_out(min(outage.failed(error), self._heartbeat_seconds))
+                self._wait_out(min(backoff.failed(error), self._heartbeat_seconds))
             except Exception:  # a mistake of ours must not end the heartbeat that keeps every run
                 logger.exception("worker=%s: keeping failed", self._worker.id)
                 self._stopping.wait(self._heartbeat_seconds)
             self._attention.clear()
-        outage.close()
+        backoff.close()
         connections.give_back()
 
     def _wait_out(self, seconds: float) -> None:
@@ -163,7 +163,7 @@ class Keeper:
 
     def _beat(self) -> None:
         worker = self._worker
-        silent = time.monotonic() - worker.beaten_at
+        silent = time.monotonic() - worker.last_heartbeat
         beat = self._extend_lease()
         if beat is None:
             worker.lose()
@@ -171,16 +171,16 @@ class Keeper:
             if beat is None:
                 # Dead again at once: somebody's clock is wrong, or ours. At the next heartbeat.
                 return
-        worker.beaten_at = time.monotonic()
+        worker.last_heartbeat = time.monotonic()
         self._note_paused(beat.paused)
         is_steady = self._is_steady(beat.now, silent)
         gone = [peer for peer, key in beat.peers if identity.is_gone(key)]
         if gone or beat.has_orphans:
             _rescue(beat.now, gone, using=self._using, max_rescues=self._max_rescues, leases=is_steady)
         if beat.held:
-            worker.hand_back_forgotten()
+            worker.release_forgotten()
         worker.forget_old_promises()
-        worker.hand_back_stuck()
+        worker.release_stuck()
         self._tell_what_is_due(beat)
 
     def _extend_lease(self) -> queue.Heartbeat | None:
@@ -193,7 +193,7 @@ class Keeper:
                 using=self._using,
             )
 
-        return extend() if self._ears is None else self._ears.unheard(extend)
+        return extend() if self._listener_thread is None else self._listener_thread.unheard(extend)
 
     def _tell_what_is_due(self, beat: queue.Heartbeat) -> None:
         """Have looked for what a lost notice was about, and for what comes before the next heartbeat."""

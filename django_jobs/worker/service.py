@@ -1,4 +1,4 @@
-"""One process's clock, worker, keeper and ears, started and stopped together."""
+"""One process's clock, worker, maintenance and listener, started and stopped together."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from django.db import DatabaseError, InterfaceError
 from django_jobs.conf import jobs_settings
 from django_jobs.models import jobs_database, missing_tables
 from django_jobs.scheduler.clock import Clock
-from django_jobs.scheduler.schedule_sync import Declaring
+from django_jobs.scheduler.schedule_sync import ScheduleSync
 from django_jobs.storage import connections, notifications, queue
 from django_jobs.worker import components
 from django_jobs.worker.loop import Worker
-from django_jobs.worker.maintenance import Keeper, rescue_at_start
+from django_jobs.worker.maintenance import Maintainer, rescue_at_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,10 +64,10 @@ class Service:
         self._starter = threading.Thread(target=self._start, name="django_jobs-starter", daemon=True)
         self.worker: Worker | None = None
         self._clock: Clock | None = None
-        self._declaring: Declaring | None = None
-        self._keeper: Keeper | None = None
+        self._schedule_sync: ScheduleSync | None = None
+        self._maintainer: Maintainer | None = None
         self._components: list[components.Component] = []
-        self._ears: notifications.Ears | None = None
+        self._listener_thread: notifications.ListenerThread | None = None
         # Why it could not start, until it has: threads that the system refused.
         self.failure = ""
 
@@ -130,31 +130,35 @@ class Service:
         settings = jobs_settings()
         # Before anything is claimed: what this host's last process left goes first.
         rescue_at_start(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
-        ears = notifications.Ears(using)
+        listener_thread = notifications.ListenerThread(using)
         clock: Clock | None = None
         if self._wants_clock:
             # Before the clock: it must not fire what this version of the code declares no more.
-            self._declaring = self._declaring or Declaring(using)
-            self._declaring.ears = ears
-            self._declaring.look_if_due()
-            clock = Clock(using, before_round=self._declaring.look_if_due)
+            self._schedule_sync = self._schedule_sync or ScheduleSync(using)
+            self._schedule_sync.listener_thread = listener_thread
+            self._schedule_sync.look_if_due()
+            clock = Clock(using, before_round=self._schedule_sync.look_if_due)
         if self._wants_worker:
             worker = Worker(
                 using=using, queues=self._queues, threads=self._threads, has_clock=self._wants_clock
             )
             worker.start()
             self.worker = worker
-            self._keeper = Keeper(worker, ears=ears, expect_due=None if clock is None else clock.expect_due)
-            self._keeper.start()
+            self._maintainer = Maintainer(
+                worker,
+                listener_thread=listener_thread,
+                expect_due=None if clock is None else clock.expect_due,
+            )
+            self._maintainer.start()
         if clock is not None:
-            clock.has_keeper = self._keeper is not None
+            clock.has_maintainer = self._maintainer is not None
             clock.start()
             self._clock = clock
         for component in components.make(using, self._queues):
             self._components.append(component)
             component.start()
-        self._ears = ears
-        ears.start()
+        self._listener_thread = listener_thread
+        listener_thread.start()
         if self.worker is not None:
             self.worker.wake()
         self.failure = ""
@@ -184,26 +188,26 @@ class Service:
         worker, self.worker = self.worker, None
         clock, self._clock = self._clock, None
         registered, self._components = self._components, []
-        ears, self._ears = self._ears, None
-        keeper, self._keeper = self._keeper, None
-        declaring, self._declaring = self._declaring, None
+        listener_thread, self._listener_thread = self._listener_thread, None
+        maintainer, self._maintainer = self._maintainer, None
+        schedule_sync, self._schedule_sync = self._schedule_sync, None
         if worker is not None:
             _attempt(worker.stop_claiming)
         if clock is not None:
             _attempt(lambda: clock.shutdown(wait=False))
         for component in registered:
             _attempt(component.stop)
-        if ears is not None:
-            _attempt(ears.stop)
+        if listener_thread is not None:
+            _attempt(listener_thread.stop)
         if worker is not None:
-            # The keeper goes on beating while running work finishes.
+            # Maintenance goes on beating while running work finishes.
             has_finished = _attempt(lambda: worker.stop(limit)) is True
-        if keeper is not None:
-            _attempt(keeper.stop)
+        if maintainer is not None:
+            _attempt(maintainer.stop)
         if worker is not None:
-            _attempt(worker.say_goodbye)
-        if declaring is not None:
-            _attempt(declaring.leave)
+            _attempt(worker.close_row)
+        if schedule_sync is not None:
+            _attempt(schedule_sync.leave)
         return has_finished
 
     def drain(self, stopped: threading.Event) -> None:

@@ -141,7 +141,7 @@ def own_command() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
 
 
-class Lifeline:
+class SupervisorLink:
     """The worker process's side.
 
     Args:
@@ -154,7 +154,9 @@ class Lifeline:
 
     def watch(self, on_end: Callable[[], object]) -> None:
         """Call a function, on a thread of its own, when the supervisor wants this process to stop, or is gone."""
-        threading.Thread(target=self._watch, args=(on_end,), name="django_jobs-lifeline", daemon=True).start()
+        threading.Thread(
+            target=self._watch, args=(on_end,), name="django_jobs-supervisor-link", daemon=True
+        ).start()
 
     def _watch(self, on_end: Callable[[], object]) -> None:
         with contextlib.suppress(OSError):

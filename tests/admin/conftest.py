@@ -8,7 +8,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
-from tests.people import add_staff
+from tests.staff import add_staff
 
 
 @pytest.fixture

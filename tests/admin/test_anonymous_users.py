@@ -42,7 +42,7 @@ def posts(rows, page_url):
     job, run, _worker, row = rows
     buttons = {job: ["run_now", "pause", "resume"], run: ["cancel", "retry"], row: ["pause", "resume"]}
     return [
-        *((page_url(it, "steer", name), {}) for it, names in buttons.items() for name in names),
+        *((page_url(it, "act", name), {}) for it, names in buttons.items() for name in names),
         *((page_url(it, "delete"), {"post": "yes"}) for it in buttons),
         (page_url(job, "schedule"), {"_save": "1"}),
         (page_url(run, "retry_with_changes"), {"args": "[]", "kwargs": "{}"}),

@@ -120,7 +120,7 @@ def test_the_list_of_queues_costs_the_same_with_one_and_with_fifty(
 
 def test_a_queue_is_paused_and_resumed_from_its_list(root, list_url, page_url, client_of, said):
     row = Queue.objects.create(name="mail")
-    url = page_url(row, "steer", "pause")
+    url = page_url(row, "act", "pause")
     assert f'formaction="{url}' in root.get(list_url("queue")).content.decode()
 
     response = root.post(url, {"_list": "1"})
@@ -153,7 +153,7 @@ def test_a_queues_page_has_a_button_for_the_other_state(root, page_url, db):
     text = text_of(root.get(page_url(row)))
     assert "Resume" in text
     assert "Paused" in text
-    root.post(page_url(row, "steer", "resume"))
+    root.post(page_url(row, "act", "resume"))
 
     row.refresh_from_db()
     assert row.paused_at is None
@@ -172,7 +172,7 @@ def test_who_may_only_look_cannot_pause_a_queue(client_of, act, page_url, list_u
     client, row = client_of("view_queue"), Queue.objects.create(name="mail")
 
     act(client, "pause", row)
-    assert client.post(page_url(row, "steer", "pause")).status_code == 403
+    assert client.post(page_url(row, "act", "pause")).status_code == 403
     assert client.get(list_url("queue") + "add/").status_code == 403
 
     row.refresh_from_db()

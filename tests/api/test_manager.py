@@ -91,8 +91,8 @@ def test_every_method_has_a_twin_for_async_code():
     names = [name for name in names if name not in {"lifespan", "serve", "start_after", "using"}]
 
     for name in names:
-        twin = "await_job" if name == "wait" else f"a{name}"
-        assert inspect.iscoroutinefunction(getattr(JobManager, twin)), name
+        async_version = "await_job" if name == "wait" else f"a{name}"
+        assert inspect.iscoroutinefunction(getattr(JobManager, async_version)), name
 
 
 def test_an_immediate_job_is_one_statement(manager, probes, django_assert_num_queries):

@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 
 from tests.browser.chromium import ARGS, find_chromium
-from tests.browser.far import PlaywrightThread
+from tests.browser.playwright_thread import PlaywrightThread
 from tests.browser.watch import Watch
-from tests.people import add_staff
+from tests.staff import add_staff
 
 
 @pytest.fixture(scope="package")

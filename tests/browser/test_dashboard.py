@@ -6,7 +6,7 @@ from django.utils import timezone
 from django_jobs.models import Tally
 from django_jobs.storage.queues import paused_queues
 from tests.browser.accessibility import assert_accessible
-from tests.browser.far import expect
+from tests.browser.playwright_thread import expect
 
 URL = "/admin/django_jobs/dashboard/"
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 from django_jobs import triggers
 from django_jobs.models import Job, Run, Status
 from tests.browser.accessibility import assert_accessible
-from tests.browser.far import expect
+from tests.browser.playwright_thread import expect
 from tests.probes import signatures as probes
 
 JOB = "/admin/django_jobs/job/nightly/change/"

@@ -10,7 +10,7 @@ from django.contrib.sessions.models import Session
 
 from django_jobs.models import Run
 from tests.browser.accessibility import assert_accessible
-from tests.browser.far import expect
+from tests.browser.playwright_thread import expect
 from tests.children import ROOT, environment, free_port
 from tests.probes.models import Mark
 

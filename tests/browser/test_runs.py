@@ -11,7 +11,7 @@ from django_jobs.admin import RunAdmin
 from django_jobs.models import Run, Status
 from django_jobs.testing import drain_jobs
 from tests.browser.accessibility import assert_accessible
-from tests.browser.far import expect
+from tests.browser.playwright_thread import expect
 
 LIST = "/admin/django_jobs/run/"
 

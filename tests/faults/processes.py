@@ -1,4 +1,4 @@
-"""Ask and steer the processes that fault tests start, and read what they wrote."""
+"""Ask and control the processes that fault tests start, and read what they wrote."""
 
 import contextlib
 import json

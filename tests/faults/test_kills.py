@@ -131,7 +131,7 @@ def test_a_worker_killed_before_it_could_hand_back_what_had_not_ended(worker, ma
     victim = worker(
         "--threads",
         "1",
-        at="django_jobs.storage.queue:hand_back_begun before kill",
+        at="django_jobs.storage.queue:release_interrupted before kill",
         jobs={"SHUTDOWN_SECONDS": 0},
     )
     manager.add_immediate_job(probes.hold, gate.path)

@@ -92,7 +92,7 @@ def test_nobody_who_watches_means_no_work_and_no_thread(feed, news, until, monke
 
     assert not feed.is_following
     looks = feed.looks
-    notifications.tell_here(notifications.FINISHED)
+    notifications.notify_local(notifications.FINISHED)
     assert feed.looks == looks
     again = news(states.CHANGES)
     assert again.get(timeout=10)
@@ -104,7 +104,7 @@ def test_a_notice_has_it_look_at_once(feed, news, make_run, monkeypatch):
     told.get(timeout=10)
 
     make_run()
-    notifications.tell_here(notifications.FINISHED)
+    notifications.notify_local(notifications.FINISHED)
 
     assert told.get(timeout=10)
 
@@ -116,7 +116,7 @@ def test_a_storm_of_notices_is_not_a_storm_of_queries(feed, news, until, monkeyp
     until(lambda: feed.looks >= 1)
 
     for _ in range(10_000):
-        notifications.tell_here(notifications.FINISHED)
+        notifications.notify_local(notifications.FINISHED)
 
     assert feed.looks == 1
 

@@ -384,7 +384,7 @@ def test_a_worker_says_through_the_layer_what_it_did_and_gathers_it(
 
     monkeypatch.setattr(layer, "layer", Layer)
     monkeypatch.setattr(layer, "GATHER_SECONDS", 60)
-    herald = layer.Herald()
+    herald = layer.ChannelLayerPublisher()
 
     for _ in range(1000):
         herald.note()
@@ -403,7 +403,7 @@ def test_a_layer_that_is_away_is_no_more_than_a_line_in_the_log(monkeypatch, unt
 
     monkeypatch.setattr(layer, "layer", Away)
     monkeypatch.setattr(layer, "RETRY_SECONDS", 0.01)
-    herald = layer.Herald()
+    herald = layer.ChannelLayerPublisher()
 
     for count in range(1, 4):
         herald.note()

@@ -18,7 +18,7 @@ from django_jobs import codec, recurring, signals, triggers
 from django_jobs.models import Job, Run
 from django_jobs.operations.apscheduler import import_jobs
 from django_jobs.registry import schedules
-from django_jobs.scheduler.schedule_sync import Declaring
+from django_jobs.scheduler.schedule_sync import ScheduleSync
 from django_jobs.triggers import storage
 from tests.probes import jobs as probes
 
@@ -178,7 +178,7 @@ def test_a_declaration_takes_over_the_row_of_its_id(old, monkeypatch):
     old.add_job(probes.nothing, "interval", hours=1, id="it")
     recurring(minutes=5, job_id="it", args=["x"])(probes.give)
 
-    Declaring("default").look()
+    ScheduleSync("default").look()
 
     job = Job.objects.get(pk="it")
     assert (job.func, job.declared is None) == ("tests.probes.jobs:give", False)

@@ -400,7 +400,7 @@ def test_a_clock_makes_a_round_whenever_what_comes_before_it_asks_for_one(transa
         return 0.05
 
     clock = Clock("default", before_round=before_round)
-    clock.has_keeper = True
+    clock.has_maintainer = True
     clock.start()
     try:
         # Nothing is due: by itself it would make one.
@@ -420,7 +420,7 @@ def test_a_clock_with_a_keeper_asks_for_due_jobs_only_when_told(
         return 0.05
 
     clock = Clock("default", before_round=before_round)
-    clock.has_keeper = True
+    clock.has_maintainer = True
     ask = clock.seconds_until_due
 
     def counted():

@@ -14,7 +14,7 @@ from django_jobs.registry.decorators import job
 from django_jobs.registry.retry import Retry
 from django_jobs.registry.schedules import cron, recurring
 from django_jobs.scheduler import schedule_edits, schedule_sync
-from django_jobs.scheduler.schedule_sync import Declaring
+from django_jobs.scheduler.schedule_sync import ScheduleSync
 from tests.probes import jobs as probes
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +39,7 @@ def version(monkeypatch):
             monkeypatch.setattr(schedules, "_declared", {})
 
         def start(self):
-            process = Declaring("default")
+            process = ScheduleSync("default")
             process.version = self
             look(process)
             return process
@@ -94,11 +94,11 @@ def test_a_declared_schedule_becomes_a_job_with_all_that_it_says(version):
 
 
 def test_options_of_the_function_complete_those_of_its_schedule(version):
-    declaring = version()
-    with declaring:
+    schedule_sync = version()
+    with schedule_sync:
         job(priority=3, timeout=60)(recurring(minutes=1, queue_name="mail")(probes.unstorable))
     try:
-        declaring.start()
+        schedule_sync.start()
     finally:
         del probes.unstorable.__dict__[decorators._ATTRIBUTE]
 
@@ -304,19 +304,19 @@ def test_a_process_renews_its_word_in_time(version, django_assert_num_queries):
 
 
 def test_a_process_does_not_wake_itself_by_renewing_its_word(version):
-    class Ears:
+    class ListenerThread:
         wrote = 0
 
         def unheard(self, work):
             self.wrote += work()
 
     process = version(every(30)).start()
-    process.ears = Ears()
+    process.listener_thread = ListenerThread()
     Declarer.objects.update(expires_at=timezone.now() + timedelta(seconds=80))
 
     look(process)
 
-    assert process.ears.wrote == 1
+    assert process.listener_thread.wrote == 1
 
 
 def test_it_looks_when_it_is_due_only(version, django_assert_num_queries):
@@ -470,7 +470,7 @@ def test_releases_are_forgotten_after_a_month(version):
 
 def test_a_process_that_never_looked_has_nothing_to_leave(django_assert_num_queries):
     with django_assert_num_queries(0):
-        Declaring("default").leave()
+        ScheduleSync("default").leave()
 
 
 def test_a_service_leaves_when_it_stops(version, serve, manager, monkeypatch):

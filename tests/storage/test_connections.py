@@ -6,7 +6,7 @@ from django.db import OperationalError, connection, connections, transaction
 
 from django_jobs import signals
 from django_jobs.storage import connections as care
-from django_jobs.storage.connections import Outage
+from django_jobs.storage.connections import ConnectionBackoff
 from tests.probes.models import Mark
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,9 +99,9 @@ def test_a_connection_that_was_cut_once_is_no_outage():
     signals.database_back.connect(lost)
 
     def work():
-        outage = Outage("clock", "default")
-        delay = outage.failed(OperationalError("gone"))
-        outage.worked()
+        backoff = ConnectionBackoff("clock", "default")
+        delay = backoff.failed(OperationalError("gone"))
+        backoff.worked()
         return delay
 
     assert in_thread(work) <= 0.15
@@ -121,10 +121,10 @@ def test_two_threads_make_one_outage_that_is_over_when_both_have_the_database_ba
     signals.database_back.connect(back)
 
     def work():
-        outages = [Outage("clock", "default"), Outage("worker", "default")]
+        outages = [ConnectionBackoff("clock", "default"), ConnectionBackoff("worker", "default")]
         for _ in range(3):
-            for outage in outages:
-                outage.failed(OperationalError("gone"))
+            for backoff in outages:
+                backoff.failed(OperationalError("gone"))
         outages[0].worked()
         events.append("one is back")
         outages[1].worked()
@@ -156,10 +156,10 @@ def test_an_outage_is_told_once_backs_off_and_is_told_to_be_over():
     signals.database_back.connect(back)
 
     def work():
-        outage = Outage("clock", "default")
-        delays = [outage.failed(OperationalError("gone")) for _ in range(12)]
-        outage.worked()
-        outage.worked()
+        backoff = ConnectionBackoff("clock", "default")
+        delays = [backoff.failed(OperationalError("gone")) for _ in range(12)]
+        backoff.worked()
+        backoff.worked()
         return delays
 
     delays = in_thread(work)

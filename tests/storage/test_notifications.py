@@ -20,28 +20,28 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def hear():
     """Return a function that subscribes, and gives an event that is set when a topic is heard."""
-    hearers = []
+    subscribers = []
 
     def subscribe(*topics):
         heard = threading.Event()
 
-        def hearer(topic):
+        def subscriber(topic):
             if topic in topics:
                 heard.set()
 
-        notifications.subscribe(hearer)
-        hearers.append(hearer)
+        notifications.subscribe(subscriber)
+        subscribers.append(subscriber)
         return heard
 
     yield subscribe
-    for hearer in hearers:
-        notifications.unsubscribe(hearer)
+    for subscriber in subscribers:
+        notifications.unsubscribe(subscriber)
 
 
 @pytest.fixture
-def ears(hear):
+def listener_thread(hear):
     listening = hear(notifications.ANYTHING)
-    made = notifications.Ears("default")
+    made = notifications.ListenerThread("default")
     made.start()
     # Their first word is their own, when they begin to listen.
     assert listening.wait(10)
@@ -61,7 +61,7 @@ def add_from_another_process(env):
 def test_this_process_hears_at_once_outside_a_transaction(hear):
     heard = hear(notifications.RUNS)
 
-    notifications.tell(notifications.RUNS, using="default")
+    notifications.notify(notifications.RUNS, using="default")
 
     assert heard.is_set()
 
@@ -70,17 +70,17 @@ def test_nobody_hears_of_a_transaction_before_it_commits_or_if_it_does_not(hear)
     heard = hear(notifications.RUNS)
 
     with transaction.atomic():
-        notifications.tell(notifications.RUNS, using="default")
+        notifications.notify(notifications.RUNS, using="default")
         assert not heard.is_set()
         transaction.set_rollback(True)
     assert not heard.is_set()
 
     with transaction.atomic():
-        notifications.tell(notifications.RUNS, using="default")
+        notifications.notify(notifications.RUNS, using="default")
     assert heard.is_set()
 
 
-def test_another_process_is_heard(hear, ears, child_env, until):
+def test_another_process_is_heard(hear, listener_thread, child_env, until):
     heard = hear(notifications.RUNS, notifications.ANYTHING)
 
     add_from_another_process(child_env)
@@ -93,16 +93,18 @@ def test_another_process_is_heard_where_the_system_says_less(hear, monkeypatch, 
     if kind == "no word of writes":
         monkeypatch.setattr(notifications, "file_writes", lambda path: None)
     else:
-        monkeypatch.setattr(notifications.Ears, "_listener_class", lambda self: notifications._PollListener)
-    ears, listening = notifications.Ears("default"), hear(notifications.ANYTHING)
-    ears.start()
+        monkeypatch.setattr(
+            notifications.ListenerThread, "_listener_class", lambda self: notifications._PollListener
+        )
+    listener_thread, listening = notifications.ListenerThread("default"), hear(notifications.ANYTHING)
+    listener_thread.start()
     assert listening.wait(10)
     heard = hear(notifications.RUNS, notifications.ANYTHING)
 
     add_from_another_process(child_env)
 
     assert heard.wait(2)
-    ears.stop()
+    listener_thread.stop()
 
 
 def test_where_no_word_is_sent_due_jobs_are_found_and_others_are_not(hear, make_job):
@@ -154,7 +156,7 @@ def test_descriptors_of_a_process_with_many_open_files_are_heard():
 
 
 def test_the_listening_connection_notices_a_silent_cut_unless_settings_say_otherwise(monkeypatch):
-    if notifications.Ears("default")._listener_class() is not notifications._PostgreSQLListener:
+    if notifications.ListenerThread("default")._listener_class() is not notifications._PostgreSQLListener:
         pytest.skip("only PostgreSQL's listener (with psycopg 3) has a connection to another process")
     options = {**connection.settings_dict["OPTIONS"], "keepalives_count": 7}
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
@@ -166,27 +168,27 @@ def test_the_listening_connection_notices_a_silent_cut_unless_settings_say_other
     assert (given["keepalives_idle"], given["keepalives_count"]) == ("60", "7")
 
 
-def test_what_ears_write_for_others_is_not_heard_and_what_others_write_is(hear, ears, until):
+def test_what_ears_write_for_others_is_not_heard_and_what_others_write_is(hear, listener_thread, until):
     if connection.vendor != "sqlite":
         pytest.skip("only SQLite's listener hears every commit")
-    until(lambda: ears._listener is not None)
+    until(lambda: listener_thread._listener is not None)
     heard = hear(notifications.ANYTHING)
 
-    ears.unheard(lambda: Queue.objects.create(name="a"))
+    listener_thread.unheard(lambda: Queue.objects.create(name="a"))
     assert not heard.wait(0.3)
 
     Queue.objects.create(name="b")
     assert heard.wait(2)
 
 
-def test_an_error_of_what_ears_do_for_others_is_the_others(ears, until):
-    until(lambda: ears._listener is not None)
+def test_an_error_of_what_ears_do_for_others_is_the_others(listener_thread, until):
+    until(lambda: listener_thread._listener is not None)
 
     with pytest.raises(ZeroDivisionError):
-        ears.unheard(lambda: 1 / 0)
-    ears.stop()
+        listener_thread.unheard(lambda: 1 / 0)
+    listener_thread.stop()
     with pytest.raises(ZeroDivisionError):
-        ears.unheard(lambda: 1 / 0)
+        listener_thread.unheard(lambda: 1 / 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
@@ -208,26 +210,26 @@ def test_there_is_no_word_of_a_file_that_is_not_there():
     assert inotify.file_writes("/no/such/directory/db.sqlite3") is None
 
 
-def test_ears_stop_at_once(ears):
+def test_ears_stop_at_once(listener_thread):
     began = time.monotonic()
-    ears.stop()
+    listener_thread.stop()
 
     assert time.monotonic() - began < 2
-    assert not ears._thread.is_alive()
+    assert not listener_thread._thread.is_alive()
 
 
-def test_ears_listen_again_after_their_connection_was_cut(hear, ears, until):
-    if ears._listener_class() is not notifications._PostgreSQLListener:
+def test_ears_listen_again_after_their_connection_was_cut(hear, listener_thread, until):
+    if listener_thread._listener_class() is not notifications._PostgreSQLListener:
         pytest.skip("only PostgreSQL's listener (with psycopg 3) has a connection to another process")
     heard = hear(notifications.RUNS)
-    until(lambda: ears._listener is not None)
-    first = ears._listener
+    until(lambda: listener_thread._listener is not None)
+    first = listener_thread._listener
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [first._connection.connection.info.backend_pid])
-    until(lambda: ears._listener is not None and ears._listener is not first)
+    until(lambda: listener_thread._listener is not None and listener_thread._listener is not first)
     heard.clear()
-    notifications.tell(notifications.RUNS, using="default")
+    notifications.notify(notifications.RUNS, using="default")
 
     assert heard.wait(5)
 

@@ -409,7 +409,7 @@ def test_hand_back_undoes_a_claim(make_run):
     made = make_run()
     (run,) = claim()
 
-    assert queue.hand_back("w", [(run.id, run.attempt)], using="default") == 1
+    assert queue.release_claims("w", [(run.id, run.attempt)], using="default") == 1
 
     row = Run.objects.get(pk=made.pk)
     assert (row.status, row.attempt, row.worker_id, row.started_at) == (Status.READY, 0, "", None)
@@ -425,7 +425,7 @@ def test_a_run_that_was_to_be_cancelled_is_not_handed_back(make_run, django_capt
 
     try:
         with django_capture_on_commit_callbacks(execute=True):
-            assert queue.hand_back("w", keys, using="default") == 2
+            assert queue.release_claims("w", keys, using="default") == 2
     finally:
         signals.runs_cancelled.disconnect(listener)
 
@@ -440,7 +440,7 @@ def test_hand_back_leaves_another_attempt_of_the_same_worker_alone(make_run):
     make_run()
     (run,) = claim()
 
-    assert queue.hand_back("w", [(run.id, run.attempt + 1)], using="default") == 0
+    assert queue.release_claims("w", [(run.id, run.attempt + 1)], using="default") == 0
     assert Run.objects.get().status == Status.RUNNING
 
 
@@ -632,7 +632,7 @@ def test_what_is_paused_while_it_runs_is_held_when_it_is_to_be_tried_again():
     assert states == {"retried": "paused", "broken": "broken", "done": "successful", "other": "deferred"}
     in_a_minute = timezone.now() + timedelta(seconds=60)
     assert abs(found["retried"].held_run_after - in_a_minute) < timedelta(seconds=5)
-    transitions.release(Q(), using="default")
+    transitions.unhold(Q(), using="default")
     assert Run.objects.get(job_id="retried").state == "deferred"
 
 
@@ -641,7 +641,7 @@ def test_what_is_paused_while_it_runs_is_held_when_it_is_handed_back():
     runs = claim()
     transitions.hold(Q(job_id="paused"), using="default")
 
-    assert queue.hand_back("w", [(run.id, 1) for run in runs], using="default") == 2
+    assert queue.release_claims("w", [(run.id, 1) for run in runs], using="default") == 2
 
     states = {run.job_id: run.state for run in Run.objects.all()}
     assert states == {"paused": "paused", "other": "ready"}
@@ -664,7 +664,7 @@ def test_what_is_resumed_while_it_runs_is_tried_again_without_being_asked():
     queue.enqueue([new_run()])
     (run,) = claim()
     transitions.hold(Q(), using="default")
-    assert transitions.release(Q(), using="default") == 1
+    assert transitions.unhold(Q(), using="default") == 1
 
     queue.finish([(run, outcome("READY", error="ValueError: no", retry_in=0.0))], using="default")
 

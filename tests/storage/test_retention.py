@@ -12,7 +12,7 @@ from django_jobs.models import FINISHED, Chore, Run, Status, Worker
 from django_jobs.storage import queue, retention, transitions
 from django_jobs.storage.records import Outcome
 from django_jobs.worker.loop import Worker as WorkerLoop
-from django_jobs.worker.maintenance import Keeper
+from django_jobs.worker.maintenance import Maintainer
 
 pytestmark = pytest.mark.django_db
 
@@ -466,15 +466,15 @@ def test_a_keeper_prunes_on_a_thread_of_its_own(make_old, until):
     make_old(100)
     worker = WorkerLoop(using="default")
     worker._register(worker.id)
-    keeper = Keeper(worker)
-    keeper._look()
+    maintainer = Maintainer(worker)
+    maintainer._look()
     assert Run.objects.count() == 1
 
-    keeper._pruner._next = 0
-    keeper._look()
+    maintainer._pruner._next = 0
+    maintainer._look()
 
     until(lambda: not Run.objects.exists())
-    keeper._pruner.stop()
+    maintainer._pruner.stop()
     assert Chore.objects.exists()
 
 
@@ -510,9 +510,9 @@ def test_a_worker_that_stops_prunes_no_more(serve, manager, probes, monkeypatch,
     stopper.start()
     until(lambda: service._stopping.is_set() and not worker_threads())
     looks.clear()
-    beaten_at = Worker.objects.get().heartbeat_at
+    last_heartbeat = Worker.objects.get().heartbeat_at
 
-    until(lambda: Worker.objects.get().heartbeat_at > beaten_at)
+    until(lambda: Worker.objects.get().heartbeat_at > last_heartbeat)
 
     assert not looks
     probes.go_on.set()

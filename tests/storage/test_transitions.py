@@ -31,7 +31,7 @@ def test_held_runs_wait_until_they_are_released(make_run, make_worker):
 
     assert transitions.hold(Q(job_id="x"), using="default") == 1
     assert queue.claim("w", limit=1, using="default") == []
-    assert transitions.release(Q(job_id="x"), using="default") == 1
+    assert transitions.unhold(Q(job_id="x"), using="default") == 1
     assert len(queue.claim("w", limit=1, using="default")) == 1
 
 
@@ -46,7 +46,7 @@ def test_what_is_paused_has_its_own_time_again_when_it_is_released(make_run):
     assert [run.state for run in Run.objects.order_by("pk")] == ["paused", "paused", "paused", "broken"]
     assert [run.pk for run in Run.objects.paused().order_by("pk")] == [later.pk, retrying.pk, missed.pk]
     assert [run.pk for run in Run.objects.broken()] == [broken.pk]
-    assert transitions.release(Q(job_id="x"), using="default") == 4
+    assert transitions.unhold(Q(job_id="x"), using="default") == 4
 
     found = {run.pk: run for run in Run.objects.all()}
     assert found[later.pk].run_after == later.run_after
@@ -62,7 +62,7 @@ def test_what_a_version_before_paused_is_released_now(make_run):
     make_run(job_id="x", run_after=None)
 
     assert [run.state for run in Run.objects.all()] == ["paused"]
-    assert transitions.release(Q(job_id="x"), using="default") == 1
+    assert transitions.unhold(Q(job_id="x"), using="default") == 1
     assert Run.objects.get().state == "ready"
 
 
@@ -70,7 +70,7 @@ def test_a_run_that_waits_for_its_time_is_hurried(make_run):
     later = make_run(run_after=timezone.now() + timedelta(days=1))
     held = make_run(run_after=None)
 
-    assert transitions.hurry(Q(pk__in=[later.pk, held.pk]), using="default") == 1
+    assert transitions.run_now(Q(pk__in=[later.pk, held.pk]), using="default") == 1
 
     states = {run.pk: run.state for run in Run.objects.all()}
     assert states == {later.pk: "ready", held.pk: "paused"}
@@ -115,4 +115,4 @@ def test_only_the_queue_and_people_write_the_status_of_a_run():
         and any(keyword.arg == "status" for keyword in node.keywords)
     }
 
-    assert writers == {"queue.py", "steering.py"}
+    assert writers == {"storage/queue.py", "storage/transitions.py"}

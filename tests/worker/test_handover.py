@@ -18,7 +18,11 @@ def idle(serve, manager, probes, until):
     def start(**options):
         service = serve(**options)
         manager.wait(manager.add_immediate_job(probes.nothing), 10)
-        until(lambda: service.worker.is_idle and all(lane.is_drained for lane in service.worker.lanes))
+        until(
+            lambda: (
+                service.worker.is_idle and all(consumer.is_drained for consumer in service.worker.consumers)
+            )
+        )
         Run.objects.all().delete()
         return service
 
@@ -118,10 +122,10 @@ def test_a_worker_is_not_given_what_it_would_not_claim(idle, why):
     if why == "paused":
         service.worker.paused = ("mail",)
     elif why == "another's":
-        service.worker.lanes[0].queues = ("default",)
+        service.worker.consumers[0].queues = ("default",)
     else:
         # The database may have taken it for dead.
-        service.worker.beaten_at -= 1000
+        service.worker.last_heartbeat -= 1000
 
     assert not service.worker.would_begin("mail")
 
@@ -174,7 +178,7 @@ def test_a_commit_that_is_told_of_after_all_begins_nothing_twice(idle, manager, 
     monkeypatch.setattr(worker, "_keep", told.append)
     job_id = manager.add_immediate_job(probes.mark)
     # Heartbeats pass before the transaction's other callbacks are through.
-    until(lambda: worker.hand_back_forgotten() or not worker._promised)
+    until(lambda: worker.release_forgotten() or not worker._promised)
     manager.wait(job_id, 10)
     until(lambda: worker.is_idle)
 
@@ -193,7 +197,7 @@ def test_a_run_that_is_committed_and_not_yet_promised_is_not_taken_for_unknown(
     def look_between(runs, **options):
         ids = enqueue(runs, **options)
         # As after an answer that was lost.
-        service.worker._hand_back_unknown()
+        service.worker._release_unknown()
         return ids
 
     monkeypatch.setattr(queue, "enqueue", look_between)
@@ -234,7 +238,7 @@ def test_a_run_of_a_transaction_that_goes_on_is_not_taken_for_forgotten(idle, ma
         job_id = manager.add_immediate_job(probes.give, 1)
         # As heartbeats would look, from a thread that sees only what is committed.
         for _ in range(3):
-            looking = threading.Thread(target=lambda: (worker.hand_back_forgotten(), connection.close()))
+            looking = threading.Thread(target=lambda: (worker.release_forgotten(), connection.close()))
             looking.start()
             looking.join(10)
             assert not looking.is_alive()
@@ -262,7 +266,7 @@ def test_a_worker_without_work_lives_by_its_heartbeat_alone(idle, monkeypatch, s
         others = [text for text in statements if not text.startswith(beat)]
         if (
             connection.vendor == "mysql"
-            or notifications.Ears("default")._listener_class() is notifications._PollListener
+            or notifications.ListenerThread("default")._listener_class() is notifications._PollListener
         ):
             # An UPDATE returns nothing there, or no word of others' work can be heard.
             others = [text for text in others if not text.startswith("SELECT")]

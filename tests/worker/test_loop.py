@@ -15,7 +15,7 @@ from django_jobs import Retry, signals
 from django_jobs.exceptions import JobCancelled, JobFailed
 from django_jobs.execution import runner
 from django_jobs.models import Job, Run, Worker
-from django_jobs.scheduler.schedule_sync import Declaring
+from django_jobs.scheduler.schedule_sync import ScheduleSync
 from django_jobs.storage import identity, notifications, queue
 from django_jobs.worker import loop as worker_module
 from django_jobs.worker import service as service_module
@@ -248,7 +248,7 @@ def test_no_more_async_functions_are_awaited_at_once_than_are_allowed(
         manager.wait(job_id, 30)
 
     assert probes.at_once["most"] == 2
-    assert [lane.taken for lane in service.worker.lanes] == [0]
+    assert [consumer.taken for consumer in service.worker.consumers] == [0]
 
 
 def test_an_async_run_that_waits_for_its_turn_can_be_cancelled(serve, manager, probes, settings, until):
@@ -410,7 +410,7 @@ def test_a_mistake_in_the_engine_fails_its_run_and_leaves_the_slot_free(
     with pytest.raises(JobFailed, match="LookupError: a mistake of ours"):
         manager.wait(job_id, 10)
 
-    until(lambda: service.worker.lanes[0].taken == 0)
+    until(lambda: service.worker.consumers[0].taken == 0)
     monkeypatch.setattr(runner.Execution, "start_clock", real)
     assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
 
@@ -582,7 +582,7 @@ def test_a_paused_queue_is_left_alone_from_then_on(serve, manager, probes, until
 def test_a_deferred_run_starts_when_it_is_due_without_waiting_for_a_poll(serve, manager, probes, make_run):
     serve()
     make_run(func="tests.probes.jobs:mark", job_id="x", run_after=timezone.now() + timedelta(seconds=0.5))
-    notifications.tell_here(notifications.RUNS)
+    notifications.notify_local(notifications.RUNS)
     began = time.monotonic()
 
     manager.wait("x", 10)
@@ -622,7 +622,7 @@ def test_shutdown_lets_running_work_finish(serve, manager, probes):
 
 def test_shutdown_hands_back_what_no_thread_has_begun(serve, manager, probes):
     service = serve(threads=1)
-    service.worker.lanes[0].seconds_per_run = 0.001
+    service.worker.consumers[0].seconds_per_run = 0.001
     manager.add_immediate_job(probes.wait_for_go)
     assert probes.began.wait(10)
     waiting = [manager.add_immediate_job(probes.mark, str(n)) for n in range(5)]
@@ -719,7 +719,7 @@ def test_shutdown_hands_back_a_run_that_must_not_begin_twice_and_has_not_begun(
 ):
     settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0.1}
     service = serve(threads=1)
-    service.worker.lanes[0].seconds_per_run = 0.001
+    service.worker.consumers[0].seconds_per_run = 0.001
     manager.add_immediate_job(probes.wait_for_go, 20)
     assert probes.began.wait(10)
     waiting = manager.using(at_most_once=True).add_immediate_job(probes.mark)
@@ -806,7 +806,7 @@ def test_shutdown_takes_all_its_steps_when_one_of_them_fails(serve, manager, mon
 
     before = set(threading.enumerate())
     serve()
-    monkeypatch.setattr(Declaring, "leave", lambda self: left.append(self))
+    monkeypatch.setattr(ScheduleSync, "leave", lambda self: left.append(self))
     monkeypatch.setattr(kind, name, fail)
 
     manager.shutdown()
@@ -926,7 +926,7 @@ def test_a_run_that_no_thread_can_be_started_for_goes_back_and_is_executed_later
             raise RuntimeError("can't start new thread")
         real(thread)
 
-    engine = service.worker.lanes[0].engine
+    engine = service.worker.consumers[0].engine
     monkeypatch.setattr(threading.Thread, "start", start)
     engine._name = "django_jobs-run"
     first = manager.add_immediate_job(probes.give, 1)
@@ -999,14 +999,14 @@ def test_an_ended_lease_is_no_death_at_the_start_of_a_process(serve, make_run, m
     silent.save()
 
     service = serve()
-    service._keeper._beat()
+    service._maintainer._beat()
 
     assert Run.objects.get().status == "RUNNING"
     assert Worker.objects.get(pk="silent").stopped_at is None
 
     # As if the others had had their time since.
-    service._keeper._unsteady_until = 0
-    service._keeper._beat()
+    service._maintainer._unsteady_until = 0
+    service._maintainer._beat()
 
     assert Run.objects.get().rescues == 1
 
@@ -1107,16 +1107,16 @@ def test_runs_that_are_executed_apart_take_a_slot_where_they_are_claimed(transac
         make_run(rescues=2)
     worker = worker_module.Worker(using="default", threads=2)
     worker._register(worker.id)
-    (lane,) = worker.lanes
+    (consumer,) = worker.consumers
     worker._apart.engine.call = lambda *args: None
 
     for run in queue.claim(worker.id, limit=2, using="default"):
         worker.execute(run)
-    assert worker.free_slots(lane) == 0
-    worker.hand_back_waiting()
+    assert worker.free_slots(consumer) == 0
+    worker.release_waiting()
 
-    assert worker.free_slots(lane) == 2
-    assert (lane.taken, worker._apart.taken) == (0, 0)
+    assert worker.free_slots(consumer) == 2
+    assert (consumer.taken, worker._apart.taken) == (0, 0)
 
 
 def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monkeypatch):

@@ -89,20 +89,20 @@ def test_the_memory_of_a_process_that_is_gone_is_unknown(spawn):
     assert supervisor_link.memory_as_ps_says(process.pid) is None
 
 
-def test_a_lifeline_that_is_cut_calls_at_once():
+def test_a_supervisor_link_that_is_cut_calls_at_once():
     ours, theirs = supervisor_link.socket.socketpair()
     heard = supervisor.queue.SimpleQueue()
-    lifeline = supervisor_link.Lifeline(theirs.detach())
-    lifeline.watch(lambda: heard.put("the end"))
-    lifeline.say_serving()
+    link = supervisor_link.SupervisorLink(theirs.detach())
+    link.watch(lambda: heard.put("the end"))
+    link.say_serving()
 
     assert ours.recv(100) == supervisor_link.SERVES
     assert heard.empty()
     ours.close()
     assert heard.get(timeout=10) == "the end"
     # Nobody hears it any more, and that is no error.
-    lifeline.say_serving()
-    lifeline._socket.close()
+    link.say_serving()
+    link._socket.close()
 
 
 @pytest.mark.parametrize("name", ["processes", "max_age", "max_memory"])

@@ -21,7 +21,7 @@ from django_jobs.admin.jobs.add import AddableAdmin
 from django_jobs.admin.jobs.edit import EditableAdmin
 from django_jobs.admin.jobs.history import BIG
 from django_jobs.admin.shared import display, permissions, times
-from django_jobs.admin.shared.actions import SteeredAdmin
+from django_jobs.admin.shared.actions import ActionsAdmin
 from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import JobLookupError, UnknownTrigger
 from django_jobs.models import Job, Run, Status
@@ -99,7 +99,7 @@ class JobList(ChangeList):
 
 
 @admin.register(Job)
-class JobAdmin(AddableAdmin, EditableAdmin, SteeredAdmin):
+class JobAdmin(AddableAdmin, EditableAdmin, ActionsAdmin):
     """Jobs: what fires when, and how it went last."""
 
     list_display = [

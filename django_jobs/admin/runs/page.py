@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET
 from django_jobs.admin.runs import bulk_page, detail, export, retry_with_changes
 from django_jobs.admin.runs.list import BIG, ERROR_LENGTH, FILTERS, POSITION, RunList
 from django_jobs.admin.shared import display, times
-from django_jobs.admin.shared.actions import SteeredAdmin
+from django_jobs.admin.shared.actions import ActionsAdmin
 from django_jobs.live import views as live_views
 from django_jobs.models import FINISHED, UNFINISHED, Run
 from django_jobs.operations import bulk
@@ -33,7 +33,7 @@ __all__ = ["BIG", "RunAdmin"]
 
 
 @admin.register(Run)
-class RunAdmin(SteeredAdmin):
+class RunAdmin(ActionsAdmin):
     """Runs: what waits, what runs and what became of the rest."""
 
     list_display = ["number", "call", "state", "enqueued_in", "started_by", "took", "beginning_of_error"]
@@ -228,7 +228,7 @@ class RunAdmin(SteeredAdmin):
     @admin.action(permissions=["change"], description=_("Run selected runs now"))
     def hurry(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         """Let runs begin now that wait for their time, or for a retry."""
-        retry_with_changes.steer(
+        retry_with_changes.act_on(
             self,
             request,
             self.chosen(request, queryset),
@@ -240,7 +240,7 @@ class RunAdmin(SteeredAdmin):
     @admin.action(permissions=["change"], description=_("Cancel selected runs"))
     def cancel(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         """Cancel waiting runs, and ask running ones to stop."""
-        retry_with_changes.steer(
+        retry_with_changes.act_on(
             self,
             request,
             self.chosen(request, queryset),
@@ -259,7 +259,7 @@ class RunAdmin(SteeredAdmin):
     @admin.action(permissions=["change"], description=_("Retry selected runs"))
     def retry(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
         """Make runs READY that ended without success, or that are held."""
-        retry_with_changes.steer(
+        retry_with_changes.act_on(
             self,
             request,
             self.chosen(request, queryset),

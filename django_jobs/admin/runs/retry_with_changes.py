@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from django_jobs.admin.runs.page import RunAdmin
 
 
-def steer(
+def act_on(
     admin: RunAdmin,
     request: HttpRequest,
     runs: Sequence[Run],

@@ -1,4 +1,4 @@
-"""What the pages share: rows to look at and to steer with actions and buttons, not to edit."""
+"""What the pages share: rows to look at and to act on with actions and buttons, not to edit."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ FROM_LIST = "_list"
 NAMED = 5
 
 
-class SteeredAdmin(_ModelAdmin):
-    """Rows to look at and to steer, with nothing to fill in.
+class ActionsAdmin(_ModelAdmin):
+    """Rows to look at and to act on, with nothing to fill in.
 
     An action is a method with the name of its button: it is offered in the list, and as a button on
     the object's own page where `fitting` names it.
@@ -89,16 +89,16 @@ class SteeredAdmin(_ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the address that buttons post to."""
-        steer = path(
-            "<path:object_id>/steer/<slug:name>/",
-            self.admin_site.admin_view(require_POST(self.steer_view)),
-            name=self._steer_url_name,
+        act_on = path(
+            "<path:object_id>/act/<slug:name>/",
+            self.admin_site.admin_view(require_POST(self.action_view)),
+            name=self._action_url_name,
         )
-        return [steer, *super().get_urls()]
+        return [act_on, *super().get_urls()]
 
     @property
-    def _steer_url_name(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_steer"
+    def _action_url_name(self) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_act"
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -133,16 +133,16 @@ class SteeredAdmin(_ModelAdmin):
             names = [name for name in self.fitting(obj) if self.may_press(request, name)]
             # A button that would only say why not is none.
             context["show_delete"] = not self.why_not_deleted(obj)
-            context["steering"] = [self._button(request, obj, name) for name in names]
+            context["buttons"] = [self._button(request, obj, name) for name in names]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _button(self, request: HttpRequest, obj: Model, name: str) -> dict[str, Any]:
-        url = self._with_filters(request, self.steer_url(obj, name))
+        url = self._with_filters(request, self.action_url(obj, name))
         return {"url": url, "label": self.buttons[name], "name": name}
 
-    def steer_url(self, obj: Model, name: str) -> str:
+    def action_url(self, obj: Model, name: str) -> str:
         """Return what a button posts to."""
-        return reverse(f"{self.admin_site.name}:{self._steer_url_name}", args=[quote(obj.pk), name])
+        return reverse(f"{self.admin_site.name}:{self._action_url_name}", args=[quote(obj.pk), name])
 
     def _with_filters(self, request: HttpRequest, url: str) -> str:
         preserved: dict[str, Any] = {
@@ -151,7 +151,7 @@ class SteeredAdmin(_ModelAdmin):
         }
         return add_preserved_filters(preserved, url)
 
-    def steer_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+    def action_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Carry out what a button says, and go back to where it was."""
         if name not in self.buttons:
             raise Http404

@@ -19,7 +19,7 @@ from django_jobs.storage.records import ClaimedRun, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# As often as a worker's keeper does.
+# As often as a worker's maintenance does.
 PROGRESS_SECONDS = 0.5
 CANCEL_SECONDS = 1.0
 

@@ -1,4 +1,4 @@
-"""What a lane's threads hand runs to, where they do not execute them themselves."""
+"""What a consumer's threads hand runs to, where they do not execute them themselves."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError
 from django_jobs.conf import jobs_settings
 from django_jobs.integrations.celery import app, messages
 from django_jobs.storage import connections, notifications, outbox, queue
-from django_jobs.storage.connections import Outage
+from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.queues import paused_queues
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Dispatcher:
             self._wake.set()
 
     def _serve(self) -> None:
-        outage = Outage("dispatcher", self._using)
+        backoff = ConnectionBackoff("dispatcher", self._using)
         wait = 0.0
         while not self._stopping.is_set():
             self._wake.wait(wait)
@@ -92,9 +92,9 @@ class Dispatcher:
                 break
             try:
                 wait = self._look()
-                outage.worked()
+                backoff.worked()
             except (DatabaseError, InterfaceError) as error:
-                self._stopping.wait(outage.failed(error))
+                self._stopping.wait(backoff.failed(error))
                 wait = 0.0
             except Exception:  # a mistake of ours must not end the thread that tells Celery of its work
                 logger.exception("dispatching failed")
@@ -103,7 +103,7 @@ class Dispatcher:
                 # Not sooner, whatever is heard.
                 self._stopping.wait(self._delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
                 wait = 0.0
-        outage.close()
+        backoff.close()
         connections.give_back()
 
     def _unpaused(self) -> list[str]:

@@ -13,10 +13,10 @@ from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.models import jobs_database
 from django_jobs.storage import queue
-from django_jobs.storage.connections import Outage
-from django_jobs.worker.consumers import Lane
+from django_jobs.storage.connections import ConnectionBackoff
+from django_jobs.worker.consumers import Consumer
 from django_jobs.worker.loop import Worker
-from django_jobs.worker.maintenance import Keeper
+from django_jobs.worker.maintenance import Maintainer
 
 if TYPE_CHECKING:
     from django_jobs.storage.records import ClaimedRun, Outcome
@@ -35,12 +35,12 @@ class CeleryWorker(Worker):
 
     def __init__(self, *, using: str, slots: int) -> None:
         super().__init__(using=using, queues=queues_of("celery"), threads=slots)
-        self.lanes = (Lane(slots=slots, queues=self.queues),)
+        self.consumers = (Consumer(slots=slots, queues=self.queues),)
         self._losing = threading.Lock()
         # Set when the outcome of an attempt is written, or the run is somebody else's.
         self._over: dict[tuple[int, int], threading.Event] = {}
 
-    def _claim_for(self, lane: Lane) -> None:
+    def _claim_for(self, consumer: Consumer) -> None:
         """Claim nothing: messages say what."""
 
     def execute_one(self, run_id: int, attempt: int) -> bool:
@@ -77,7 +77,7 @@ class CeleryWorker(Worker):
         return True
 
     def _take(self, run_id: int, attempt: int) -> ClaimedRun | None:
-        outage = Outage("celery", self.using)
+        backoff = ConnectionBackoff("celery", self.using)
         while True:
             worker_id = self.id
             claim = partial(queue.claim_dispatched, run_id, attempt, worker_id, using=self.using)
@@ -88,10 +88,10 @@ class CeleryWorker(Worker):
                     continue
             except (DatabaseError, InterfaceError) as error:
                 # The message is gone from the broker: who claims, if not this process?
-                if self._stopping.wait(outage.failed(error)):
+                if self._stopping.wait(backoff.failed(error)):
                     return None
                 continue
-            outage.worked()
+            backoff.worked()
             return run
 
     def _was_lost(self, worker_id: str) -> bool:
@@ -126,7 +126,7 @@ class _Here:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.worker: CeleryWorker | None = None
-        self.keeper: Keeper | None = None
+        self.maintainer: Maintainer | None = None
         # As Celery says.
         self.slots = 1
 
@@ -139,28 +139,28 @@ class _Here:
 
     def _start(self) -> None:
         using = jobs_database()
-        outage = Outage("celery", using)
+        backoff = ConnectionBackoff("celery", using)
         while True:
             worker = CeleryWorker(using=using, slots=self.slots)
             try:
                 worker.start()
             except (DatabaseError, InterfaceError) as error:
-                threading.Event().wait(outage.failed(error))
+                threading.Event().wait(backoff.failed(error))
                 continue
-            outage.worked()
-            self.keeper = Keeper(worker)
-            self.keeper.start()
+            backoff.worked()
+            self.maintainer = Maintainer(worker)
+            self.maintainer.start()
             self.worker = worker
             return
 
     def stop(self) -> None:
         with self.lock:
-            worker, keeper = self.worker, self.keeper
-            self.worker = self.keeper = None
-        if worker is not None and keeper is not None:
+            worker, maintainer = self.worker, self.maintainer
+            self.worker = self.maintainer = None
+        if worker is not None and maintainer is not None:
             worker.stop(jobs_settings().SHUTDOWN_SECONDS)
-            keeper.stop()
-            worker.say_goodbye()
+            maintainer.stop()
+            worker.close_row()
 
 
 here = _Here()

@@ -1,4 +1,4 @@
-"""The two editions of Django's Tasks framework, which have the same names.
+"""Django's Tasks framework and its backport, which have the same names.
 
 `django.tasks`, and the `django-tasks` backport for earlier versions of Django. A project may have both.
 Which one a run belongs to is decided by its Task, and neither is imported for runs that are no tasks.
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-EDITIONS = ("django.tasks", "django_tasks")
+FRAMEWORKS = ("django.tasks", "django_tasks")
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
-    """The modules of one edition."""
+class Framework:
+    """The modules of one framework."""
 
     base: Any
     exceptions: Any
@@ -35,26 +35,26 @@ class Edition:
 
 
 @cache
-def edition(name: str) -> Edition:
-    """Return one of EDITIONS.
+def framework(name: str) -> Framework:
+    """Return one of FRAMEWORKS.
 
     Raises:
         ImportError: It is not installed.
     """
     parts = ("base", "exceptions", "signals", "backends.base")
-    return Edition(*(importlib.import_module(f"{name}.{part}") for part in parts))
+    return Framework(*(importlib.import_module(f"{name}.{part}") for part in parts))
 
 
-def edition_of(task: object) -> Edition:
-    """Return the edition that a Task belongs to.
+def framework_of(task: object) -> Framework:
+    """Return the framework that a Task belongs to.
 
     Raises:
         TypeError: It is no Task.
     """
-    for name in EDITIONS:
-        # A Task's own edition has been imported; the other may be half imported, by another thread.
+    for name in FRAMEWORKS:
+        # A Task's own framework has been imported; the other may be half imported, by another thread.
         if isinstance(task, getattr(sys.modules.get(f"{name}.base"), "Task", ())):
-            return edition(name)
+            return framework(name)
     raise TypeError(f"expected a Task, not {type(task).__name__}")
 
 
@@ -64,5 +64,5 @@ def as_json(value: object) -> Any:
     Raises:
         TypeError: It cannot be JSON.
     """
-    name = next(name for name in EDITIONS if f"{name}.base" in sys.modules)
-    return json.loads(json.dumps(edition(name).base.normalize_json(value)))
+    name = next(name for name in FRAMEWORKS if f"{name}.base" in sys.modules)
+    return json.loads(json.dumps(framework(name).base.normalize_json(value)))

@@ -11,11 +11,11 @@ from django.utils import timezone
 
 from django_jobs import codec
 from django_jobs.api import enqueue as api_enqueue
-from django_jobs.api.async_support import from_anywhere
+from django_jobs.api.async_support import sync_safe
 from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
 from django_jobs.integrations.django_tasks import results
-from django_jobs.integrations.django_tasks.compat import as_json, edition_of
+from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import Run, jobs_database
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.storage.records import NewRun, renewed
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 results.connect()
 
 
-@from_anywhere
+@sync_safe
 def enqueue(
     backend: Any, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], policy: JobOptions
 ) -> Any:
@@ -53,11 +53,11 @@ def enqueue(
     run = _new_run(task, tuple(plain_args), plain_kwargs, now, backend.alias, policy)
     using = jobs_database()
     begin = api_enqueue.insert(run, get_job_manager().service, using=using)
-    edition = edition_of(task)
-    result = edition.base.TaskResult(
+    framework = framework_of(task)
+    result = framework.base.TaskResult(
         task=task,
         id=run.job_id,
-        status=edition.base.TaskResultStatus.READY,
+        status=framework.base.TaskResultStatus.READY,
         enqueued_at=now,
         started_at=None,
         finished_at=None,
@@ -69,7 +69,7 @@ def enqueue(
         worker_ids=[],
     )
     # Before workers are told of it: one that looks by itself may have begun already.
-    edition.signals.task_enqueued.send_robust(sender=type(backend), task_result=result)
+    framework.signals.task_enqueued.send_robust(sender=type(backend), task_result=result)
     begin()
     return result
 
@@ -116,15 +116,15 @@ def _path(task: Any) -> str:
         path, _ = functions.path_of(task.func)
         declared = results.find_task(path)
     except (ValueError, FunctionNotFound, FunctionNotAllowed) as error:
-        raise edition_of(task).invalid_task(str(error)) from error
+        raise framework_of(task).invalid_task(str(error)) from error
     if declared.takes_context != task.takes_context:
-        raise edition_of(task).invalid_task(
+        raise framework_of(task).invalid_task(
             f"{path} is a Task with takes_context={declared.takes_context}, and workers go by that"
         )
     return path
 
 
-@from_anywhere
+@sync_safe
 def get_result(result_id: str) -> Any:
     """Return the TaskResult of an id, of the job's newest run; None where there is no such task."""
     if "\x00" in result_id:

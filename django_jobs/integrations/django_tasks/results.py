@@ -23,7 +23,7 @@ from django_jobs.exceptions import (
     JobFailed,
 )
 from django_jobs.execution import adapters
-from django_jobs.integrations.django_tasks.compat import EDITIONS, as_json, edition_of
+from django_jobs.integrations.django_tasks.compat import FRAMEWORKS, as_json, framework_of
 from django_jobs.models import FINISHED, Run, Status, jobs_database
 from django_jobs.registry import functions
 from django_jobs.storage import queue
@@ -57,7 +57,7 @@ def find_task(path: str) -> Any:
     """
     found = functions.find(path)
     try:
-        edition_of(found)
+        framework_of(found)
     except TypeError:
         raise FunctionNotFound(
             f"{path} is no Task but a {type(found).__name__}: decorate the function itself with @task"
@@ -81,10 +81,10 @@ def begin(run: ClaimedRun, started_at: datetime) -> Callable[..., Any]:
         FunctionNotFound: The Task is gone.
     """
     result = result_of(run, Status.RUNNING, started_at=started_at)
-    edition = edition_of(result.task)
-    edition.signals.task_started.send_robust(sender=_sender(result.task), task_result=result)
+    framework = framework_of(result.task)
+    framework.signals.task_started.send_robust(sender=_sender(result.task), task_result=result)
     function = result.task.func
-    context = (edition.base.TaskContext(task_result=result),) if result.task.takes_context else ()
+    context = (framework.base.TaskContext(task_result=result),) if result.task.takes_context else ()
     if inspect.iscoroutinefunction(function):
 
         async def awaited(*args: Any, **kwargs: Any) -> Any:
@@ -111,12 +111,12 @@ def connect_where_used() -> None:
     entries = (
         [entry for entry in found.values() if isinstance(entry, dict)] if isinstance(found, dict) else []
     )
-    own = tuple(f"{name}." for name in EDITIONS)
+    own = tuple(f"{name}." for name in FRAMEWORKS)
     if any(not str(entry.get("BACKEND")).startswith(own) for entry in entries):
         connect()
         with suppress(ModuleNotFoundError):
             # Registers the framework's system check, which asks the backends.
-            importlib.import_module(EDITIONS[0])
+            importlib.import_module(FRAMEWORKS[0])
 
 
 def _tell_finished(*, run: ClaimedRun, outcome: Outcome, **_: Any) -> None:
@@ -149,7 +149,7 @@ def _send_finished(run: Run | ClaimedRun, result_now: Callable[[], Any], error: 
         # There is no TaskResult without a Task.
         logger.warning("job=%s: task_finished is not sent: %s", run.job_id, gone)
         return
-    signal = edition_of(result.task).signals.task_finished
+    signal = framework_of(result.task).signals.task_finished
     event = {"sender": _sender(result.task), "task_result": result}
     if result.status == Status.SUCCESSFUL:
         signal.send_robust(**event)
@@ -231,7 +231,7 @@ def result_of(
     mark: Mark = run.options[TASK]  # type: ignore[index] # see `run`
     entries = (run.errors or []) if errors is None else errors
     task = _task(run, mark)
-    base = edition_of(task).base
+    base = framework_of(task).base
     arguments = codec.loads(run.payload)
     first = datetime.fromisoformat(entries[0]["started_at"]) if entries else started_at
     last = datetime.fromisoformat(entries[-1]["started_at"]) if entries else None

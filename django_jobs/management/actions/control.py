@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-class Steering(Action):
+class Control(Action):
     """Does one thing to each of some jobs, runs or queues, and goes on where one of them fails."""
 
     #: What was done, as in "Paused nightly."
@@ -83,7 +83,7 @@ def _run_number(text: str) -> int:
     return int(text)
 
 
-class _QueueSteering(Steering):
+class _QueueControl(Control):
     """Does something to jobs, or to queues."""
 
     why_not_queue: ClassVar[str]
@@ -104,19 +104,19 @@ class _QueueSteering(Steering):
         if options["queue"]:
             self.each("queue", options["queue"], self._act_on_queue)
         else:
-            self.each("job", ids_from(options["ids"]), self.act_on_job(self._steer_job))
+            self.each("job", ids_from(options["ids"]), self.act_on_job(self._job))
 
     def _act_on_queue(self, name: str) -> str:
-        return "" if self._steer_queue(name) else f"queue {name!r} {self.why_not_queue}"
+        return "" if self._queue(name) else f"queue {name!r} {self.why_not_queue}"
 
     @abstractmethod
-    def _steer_job(self, job_id: str) -> bool: ...
+    def _job(self, job_id: str) -> bool: ...
 
     @abstractmethod
-    def _steer_queue(self, name: str) -> bool: ...
+    def _queue(self, name: str) -> bool: ...
 
 
-class Pause(_QueueSteering):
+class Pause(_QueueControl):
     """Pause jobs or queues."""
 
     name = "pause"
@@ -125,14 +125,14 @@ class Pause(_QueueSteering):
     why_not = "nothing of it waits"
     why_not_queue = "is paused already"
 
-    def _steer_job(self, job_id: str) -> bool:
+    def _job(self, job_id: str) -> bool:
         return get_job_manager().pause_job(job_id, by=_caller())
 
-    def _steer_queue(self, name: str) -> bool:
+    def _queue(self, name: str) -> bool:
         return get_job_manager().pause_queue(name)
 
 
-class Resume(_QueueSteering):
+class Resume(_QueueControl):
     """Resume jobs or queues."""
 
     name = "resume"
@@ -141,14 +141,14 @@ class Resume(_QueueSteering):
     why_not = "it is not paused, and nothing of it is held"
     why_not_queue = "is not paused"
 
-    def _steer_job(self, job_id: str) -> bool:
+    def _job(self, job_id: str) -> bool:
         return get_job_manager().resume_job(job_id)
 
-    def _steer_queue(self, name: str) -> bool:
+    def _queue(self, name: str) -> bool:
         return get_job_manager().resume_queue(name)
 
 
-class Run(Steering):
+class Run(Control):
     """Run jobs now."""
 
     name = "run"
@@ -182,7 +182,7 @@ class Run(Steering):
         return ""
 
 
-class _RunSteering(Steering):
+class _RunControl(Control):
     """Does something to jobs, or to single runs."""
 
     why_not_run: ClassVar[str]
@@ -199,23 +199,23 @@ class _RunSteering(Steering):
         """Do it."""
         ids = ids_from(options["ids"])
         if not options["runs"]:
-            self.each("job", ids, self.act_on_job(self._steer_job))
+            self.each("job", ids, self.act_on_job(self._job))
             return
         for one in ids:
             _run_number(one)
         self.each("run", ids, self._act_on_run)
 
     def _act_on_run(self, text: str) -> str:
-        return "" if self._steer_run(int(text)) else f"run {text}: {self.why_not_run}"
+        return "" if self._run(int(text)) else f"run {text}: {self.why_not_run}"
 
     @abstractmethod
-    def _steer_job(self, job_id: str) -> bool: ...
+    def _job(self, job_id: str) -> bool: ...
 
     @abstractmethod
-    def _steer_run(self, run_id: int) -> bool: ...
+    def _run(self, run_id: int) -> bool: ...
 
 
-class Cancel(_RunSteering):
+class Cancel(_RunControl):
     """Cancel unfinished runs."""
 
     name = "cancel"
@@ -224,14 +224,14 @@ class Cancel(_RunSteering):
     why_not = "nothing of it is unfinished"
     why_not_run = "there is no such run, or it has ended"
 
-    def _steer_job(self, job_id: str) -> bool:
+    def _job(self, job_id: str) -> bool:
         return get_job_manager().cancel_job(job_id)
 
-    def _steer_run(self, run_id: int) -> bool:
+    def _run(self, run_id: int) -> bool:
         return get_job_manager().cancel_run(run_id)
 
 
-class Retry(_RunSteering):
+class Retry(_RunControl):
     """Retry what ended without success."""
 
     name = "retry"
@@ -240,14 +240,14 @@ class Retry(_RunSteering):
     why_not = "its newest run did not end without success; `jobs run` runs it once more"
     why_not_run = "there is no such run, it did not end without success, or its job was added anew meanwhile"
 
-    def _steer_job(self, job_id: str) -> bool:
+    def _job(self, job_id: str) -> bool:
         return get_job_manager().retry_job(job_id)
 
-    def _steer_run(self, run_id: int) -> bool:
+    def _run(self, run_id: int) -> bool:
         return get_job_manager().retry_run(run_id)
 
 
-class Remove(Steering):
+class Remove(Control):
     """Remove jobs."""
 
     name = "remove"

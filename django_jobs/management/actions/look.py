@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
 
-    from django_jobs.api.job_info import JobSnapshot, RunSnapshot
+    from django_jobs.api.job_info import JobInfo, RunSnapshot
 
 ROLES = {
     "running": "MIGRATE_HEADING",
@@ -289,7 +289,7 @@ class Show(Action):
             self.terminal.details([("log", run["log"])])
 
 
-def _call(job: JobSnapshot) -> str:
+def _call(job: JobInfo) -> str:
     words = [compact(value) for value in job["args"]]
     words += [f"{name}={compact(value)}" for name, value in job["kwargs"].items()]
     return ", ".join(words)

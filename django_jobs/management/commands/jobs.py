@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Look at jobs, add them and steer them from a terminal."""
+    """Look at jobs, add them and control them from a terminal."""
 
     # Without those of models, which ask the database: that it is away has a code of its own here.
     requires_system_checks = (Tags.compatibility,)
-    help = "Look at jobs, add them and steer them."
+    help = "Look at jobs, add them and control them."
     epilog = (
         "Exit codes: 0 done; 1 no such job, nothing to do, or not all done; 2 wrong usage; 3 no database, "
         "or tables are missing."

@@ -18,7 +18,7 @@ from django_jobs.api.manager import get_job_manager
 from django_jobs.conf import jobs_settings
 from django_jobs.worker.service import Service
 from django_jobs.worker.supervisor import Supervisor, is_possible
-from django_jobs.worker.supervisor_link import OPTION, Lifeline, own_command
+from django_jobs.worker.supervisor_link import OPTION, SupervisorLink, own_command
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -131,20 +131,20 @@ class Command(BaseCommand):
             self._prefix = f"[{supervised[0]}] "
         if verbosity >= 1:
             signals.run_finished.connect(self._print_run)
-        lifeline = None if supervised is None else Lifeline(supervised[1])
+        supervisor_link = None if supervised is None else SupervisorLink(supervised[1])
         service = Service(
             queues=queues,
             threads=threads,
             clock=clock,
-            on_started=None if lifeline is None else lifeline.say_serving,
+            on_started=None if supervisor_link is None else supervisor_link.say_serving,
         )
         manager = get_job_manager()
         if not manager.serve(service):
             raise CommandError("this process runs jobs already (AUTOSTART is on): start one or the other")
         stopped = threading.Event()
-        before = _stop_on_signals(stopped, ends_at_second=lifeline is None)
-        if lifeline is not None:
-            lifeline.watch(stopped.set)
+        before = _stop_on_signals(stopped, ends_at_second=supervisor_link is None)
+        if supervisor_link is not None:
+            supervisor_link.watch(stopped.set)
         try:
             self._serve(service, stopped, queues, threads, clock, drain, verbosity)
         finally:

@@ -91,7 +91,7 @@ def take_over(ids: Collection[str] = (), *, late: bool = False, using: str | Non
         for row in taken:
             row.save(using=using, force_insert=True)
         if taken:
-            notifications.tell(notifications.JOBS, using=using)
+            notifications.notify(notifications.JOBS, using=using)
         for row in taken:
             transaction.on_commit(partial(signals.emit, signals.job_added, job_id=row.pk), using=using)
     return found

@@ -102,10 +102,10 @@ def test_who_paused_a_job_is_shown(root, page_url, make_job):
 def test_pausing_in_the_admin_keeps_who_did_and_resuming_forgets_it(root, page_url, make_job):
     job = make_job()
 
-    root.post(page_url(job, "steer", "pause"))
+    root.post(page_url(job, "act", "pause"))
     job.refresh_from_db()
     by = job.paused_by
-    root.post(page_url(job, "steer", "resume"))
+    root.post(page_url(job, "act", "resume"))
     job.refresh_from_db()
 
     assert by.startswith("staff-")

@@ -191,7 +191,7 @@ def test_awkward_ids_have_pages_buttons_and_deletion(root, page_url, make_job, j
     job = make_job(id=job_id)
 
     assert root.get(page_url(job)).status_code == 200
-    assert root.post(page_url(job, "steer", "pause")).status_code == 302
+    assert root.post(page_url(job, "act", "pause")).status_code == 302
     job.refresh_from_db()
     assert job.status == "paused"
     assert root.get(page_url(job, "history")).status_code == 200
@@ -316,7 +316,7 @@ def test_who_may_only_look_cannot_act_by_hand(client_of, act, confirm, page_url,
 
     act(client, name, job)
     confirm(client, job)
-    assert client.post(page_url(job, "steer", "pause")).status_code == 403
+    assert client.post(page_url(job, "act", "pause")).status_code == 403
 
     job.refresh_from_db()
     assert job.status == "scheduled"
@@ -344,13 +344,13 @@ def test_who_may_nothing_sees_nothing(client_of, list_url, page_url, make_job):
 def test_buttons_do_nothing_by_get(root, page_url, make_job):
     job = make_job()
 
-    assert root.get(page_url(job, "steer", "pause")).status_code == 405
+    assert root.get(page_url(job, "act", "pause")).status_code == 405
     job.refresh_from_db()
     assert job.status == "scheduled"
 
 
 def test_a_button_that_does_not_exist_is_not_found(root, page_url, make_job):
-    assert root.post(page_url(make_job(), "steer", "delete_model")).status_code == 404
+    assert root.post(page_url(make_job(), "act", "delete_model")).status_code == 404
 
 
 def test_buttons_and_actions_need_a_csrf_token(make_user, list_url, page_url, make_job):
@@ -359,7 +359,7 @@ def test_buttons_and_actions_need_a_csrf_token(make_user, list_url, page_url, ma
     client, job = Client(enforce_csrf_checks=True), make_job()
     client.force_login(make_user("view_job", "change_job"))
 
-    assert client.post(page_url(job, "steer", "pause")).status_code == 403
+    assert client.post(page_url(job, "act", "pause")).status_code == 403
     assert client.post(list_url("job"), {"action": "pause", "_selected_action": job.pk}).status_code == 403
     job.refresh_from_db()
     assert job.status == "scheduled"
@@ -370,7 +370,7 @@ def test_a_button_goes_back_to_the_page_with_the_lists_filters(root, page_url, m
     text = text_of(root.get(page_url(job) + "?_changelist_filters=status%3Dscheduled"))
     assert "_changelist_filters=status%3Dscheduled" in text
 
-    response = root.post(page_url(job, "steer", "pause") + "?_changelist_filters=status%3Dscheduled")
+    response = root.post(page_url(job, "act", "pause") + "?_changelist_filters=status%3Dscheduled")
 
     assert response.url == page_url(job) + "?_changelist_filters=status%3Dscheduled"
     assert "1 job was paused." in said(response)
@@ -379,7 +379,7 @@ def test_a_button_goes_back_to_the_page_with_the_lists_filters(root, page_url, m
 
 def test_a_button_of_a_job_that_is_gone_says_so(root, page_url, make_job):
     job = make_job(id="gone")
-    url = page_url(job, "steer", "pause")
+    url = page_url(job, "act", "pause")
     Job.objects.all().delete()
 
     response = root.post(url, follow=True)
@@ -438,7 +438,7 @@ def test_a_declared_job_is_made_what_the_code_says(root, page_url, act, said, lo
     assert "Back to declaration" in text_of(root.get(page_url(job)))
 
     if way == "button":
-        response = root.post(page_url(job, "steer", "back_to_declaration"))
+        response = root.post(page_url(job, "act", "back_to_declaration"))
     else:
         response = act(root, "back_to_declaration", job)
 
@@ -457,7 +457,7 @@ def test_what_is_not_declared_or_not_changed_is_left_alone(root, act, said, make
 def test_going_back_to_the_declaration_needs_the_permission_and_a_post(client_of, root, page_url, make_job):
     job = make_job(id="tick", declared=DECLARED)
     schedule_edits.edit("tick", priority=50)
-    url = page_url(job, "steer", "back_to_declaration")
+    url = page_url(job, "act", "back_to_declaration")
 
     assert client_of("view_job").post(url).status_code == 403
     assert root.get(url).status_code == 405

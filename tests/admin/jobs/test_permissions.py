@@ -22,7 +22,7 @@ def test_each_permission_allows_its_own_buttons_and_actions(
 
         assert (f"jobs-button-{name}" in unescaped_text_of(client.get(page_url(job)))) is (name in may), words
         assert (f'value="{name}"' in unescaped_text_of(client.get(list_url("job")))) is (name in may)
-        assert client.post(page_url(job, "steer", name)).status_code == (302 if name in may else 403)
+        assert client.post(page_url(job, "act", name)).status_code == (302 if name in may else 403)
         act(client, name, job)
 
     is_paused = Job.objects.get(pk=f"pause-{permission}").status == "paused"
@@ -63,7 +63,7 @@ def test_hostile_words_in_the_log_and_in_messages_are_shown_as_text(root, act, p
     job = make_job(id=HOSTILE, queue_name=HOSTILE, name=HOSTILE)
     url = page_url(job, "schedule")
 
-    root.post(page_url(job, "steer", "pause"))
+    root.post(page_url(job, "act", "pause"))
     data = {"kind": "interval", "every": "5", "unit": "hours", "queue_name": HOSTILE + "2", "priority": "0",
             "max_instances": "1", "attempts": "1", "delay": "1", "backoff": "fixed", "max_delay": "5",
             "_save": "1"}  # fmt: skip

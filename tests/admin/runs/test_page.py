@@ -711,13 +711,13 @@ def test_a_finished_run_is_deleted_on_its_own_page(root, page_url, make_run, log
 def test_a_runs_page_offers_the_buttons_that_make_sense(root, page_url, make_run, fields, offered):
     response = root.get(page_url(make_run(**fields)))
 
-    assert [button["name"] for button in response.context["steering"]] == offered
+    assert [button["name"] for button in response.context["buttons"]] == offered
 
 
 def test_a_button_of_a_run_acts(root, page_url, make_run, logged):
     run = make_run()
 
-    assert root.post(page_url(run, "steer", "cancel")).url == page_url(run)
+    assert root.post(page_url(run, "act", "cancel")).url == page_url(run)
 
     run.refresh_from_db()
     assert run.status == Status.CANCELLED
@@ -737,7 +737,7 @@ def test_who_may_only_look_cannot_act_by_hand(
     assert 'name="action"' not in text_of(client.get(list_url("run")))
     act(client, name, waiting, failed)
     confirm(client, waiting, failed)
-    assert client.post(page_url(waiting, "steer", "cancel")).status_code == 403
+    assert client.post(page_url(waiting, "act", "cancel")).status_code == 403
     assert client.post(page_url(failed, "delete"), {"post": "yes"}).status_code == 403
 
     waiting.refresh_from_db()

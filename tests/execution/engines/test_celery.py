@@ -316,7 +316,7 @@ def refused(run, worker):
 
 def held_and_released(run, worker):
     transitions.hold(Q(pk=run.pk), using="default")
-    transitions.release(Q(pk=run.pk), using="default")
+    transitions.unhold(Q(pk=run.pk), using="default")
 
 
 def cancelled_and_retried(run, worker):
@@ -326,17 +326,17 @@ def cancelled_and_retried(run, worker):
 
 def claimed_and_handed_back(run, worker):
     queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
-    queue.hand_back(worker.pk, [(run.pk, 1)], using="default")
+    queue.release_claims(worker.pk, [(run.pk, 1)], using="default")
 
 
 def claimed_by_a_thread_and_handed_back(run, worker):
     queue.claim(worker.pk, limit=10, using="default")
-    queue.hand_back(worker.pk, [(run.pk, 1)], using="default")
+    queue.release_claims(worker.pk, [(run.pk, 1)], using="default")
 
 
 def claimed_by_the_caller_and_handed_back(run, worker):
     queue.claim_one(run.pk, worker.pk, using="default")
-    queue.hand_back(worker.pk, [(run.pk, 1)], using="default")
+    queue.release_claims(worker.pk, [(run.pk, 1)], using="default")
 
 
 def failed_and_tried_again(run, worker):

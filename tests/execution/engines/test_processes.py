@@ -35,7 +35,7 @@ def apart(manager):
 
 
 def children(service):
-    return [child._process for child in service.worker.lanes[1].pool._all]
+    return [child._process for child in service.worker.consumers[1].pool._all]
 
 
 def test_a_run_is_executed_in_another_process_and_its_result_kept(serve_apart, manager, apart, probes):
@@ -238,7 +238,7 @@ def test_no_more_is_claimed_than_there_are_processes(serve_apart, manager, apart
     manager.wait(manager.add_immediate_job(probes.nothing), 30)
 
     assert Run.objects.filter(queue_name="apart", status="READY").count() == 2
-    assert service.worker.lanes[1].taken == 1
+    assert service.worker.consumers[1].taken == 1
     for run in Run.objects.filter(queue_name="apart"):
         manager.cancel_job(run.job_id)
 

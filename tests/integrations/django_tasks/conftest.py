@@ -17,13 +17,13 @@ def tasks():
 
 
 @pytest.fixture
-def edition():
+def framework():
     """The edition of the framework that the tasks are of."""
-    return compat.edition_of(probes.give)
+    return compat.framework_of(probes.give)
 
 
 @pytest.fixture
-def heard(edition):
+def heard(framework):
     """The framework's signals as they come: name, sender, result and the thread that sent it."""
     events = []
     receivers = []
@@ -33,7 +33,7 @@ def heard(edition):
             # A copy: whoever enqueued it may refresh it.
             events.append((name, sender, copy.copy(task_result), threading.current_thread().name))
 
-        signal = getattr(edition.signals, f"task_{name}")
+        signal = getattr(framework.signals, f"task_{name}")
         signal.connect(receive)
         receivers.append((signal, receive))
 

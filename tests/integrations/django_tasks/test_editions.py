@@ -16,22 +16,22 @@ from tests.probes import backport_tasks
 
 with_both = pytest.mark.skipif(django.VERSION < (6, 0), reason="there is one edition only")
 
-backport = compat.edition("django_tasks")
+backport = compat.framework("django_tasks")
 
 
 def test_a_task_belongs_to_the_edition_that_declared_it():
-    assert compat.edition_of(backport_tasks.give) is backport
+    assert compat.framework_of(backport_tasks.give) is backport
     assert isinstance(backport_tasks.give, backport.base.Task)
     assert type(backport_tasks.give.get_backend()) is JobsBackend
     with pytest.raises(TypeError, match="expected a Task, not str"):
-        compat.edition_of("give")
+        compat.framework_of("give")
 
 
 @with_both
-def test_each_decorator_makes_tasks_of_its_own_edition(tasks, edition):
-    assert edition is compat.edition("django.tasks")
-    assert isinstance(tasks.give, edition.base.Task)
-    assert not isinstance(backport_tasks.give, edition.base.Task)
+def test_each_decorator_makes_tasks_of_its_own_edition(tasks, framework):
+    assert framework is compat.framework("django.tasks")
+    assert isinstance(tasks.give, framework.base.Task)
+    assert not isinstance(backport_tasks.give, framework.base.Task)
 
 
 def test_results_are_of_the_edition_of_their_task(db):
@@ -42,10 +42,10 @@ def test_results_are_of_the_edition_of_their_task(db):
 
 
 @with_both
-def test_results_of_both_editions_share_a_table(db, tasks, edition):
+def test_results_of_both_editions_share_a_table(db, tasks, framework):
     ours, theirs = tasks.give.enqueue(1), backport_tasks.give.enqueue(2)
 
-    assert isinstance(ours, edition.base.TaskResult)
+    assert isinstance(ours, framework.base.TaskResult)
     assert isinstance(theirs, backport.base.TaskResult)
     assert Run.objects.count() == 2
     with pytest.raises(backport.exceptions.TaskResultMismatch):

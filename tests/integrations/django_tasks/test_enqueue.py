@@ -157,28 +157,28 @@ def test_task_enqueued_is_sent_by_the_call_in_a_transaction_too(tasks, transacti
     assert len(heard) == 1
 
 
-def test_task_enqueued_comes_before_workers_hear_of_it(tasks, transactional_db, heard, words, edition):
+def test_task_enqueued_comes_before_workers_hear_of_it(tasks, transactional_db, heard, words, framework):
     def note(**_):
         words.append("signal")
 
-    edition.signals.task_enqueued.connect(note)
+    framework.signals.task_enqueued.connect(note)
     try:
         tasks.give.enqueue()
     finally:
-        edition.signals.task_enqueued.disconnect(note)
+        framework.signals.task_enqueued.disconnect(note)
 
     assert words[:2] == ["signal", notifications.RUNS]
 
 
-def test_a_receiver_that_raises_does_not_undo_what_was_enqueued(tasks, db, edition):
+def test_a_receiver_that_raises_does_not_undo_what_was_enqueued(tasks, db, framework):
     def complain(**_):
         raise RuntimeError("a receiver's own")
 
-    edition.signals.task_enqueued.connect(complain)
+    framework.signals.task_enqueued.connect(complain)
     try:
         result = tasks.give.enqueue()
     finally:
-        edition.signals.task_enqueued.disconnect(complain)
+        framework.signals.task_enqueued.disconnect(complain)
 
     assert Run.objects.get().job_id == result.id
 
@@ -191,11 +191,11 @@ def test_the_sender_is_the_class_of_the_backend(tasks, db, settings, heard):
     assert heard[0][1].__name__ == "OwnBackend"
 
 
-def test_a_queue_that_the_backend_does_not_name_is_refused(tasks, db, settings, edition):
+def test_a_queue_that_the_backend_does_not_name_is_refused(tasks, db, settings, framework):
     settings.TASKS = {"default": {"BACKEND": "django_jobs.tasks.JobsBackend", "QUEUES": ["default", "mail"]}}
 
     tasks.give.using(queue_name="mail").enqueue()
-    with pytest.raises(edition.invalid_task, match="Queue 'post' is not valid"):
+    with pytest.raises(framework.invalid_task, match="Queue 'post' is not valid"):
         tasks.give.using(queue_name="post")
 
 
@@ -210,24 +210,24 @@ def test_a_queue_that_the_backend_does_not_name_is_refused(tasks, db, settings, 
         ({"run_after": timedelta(1), "priority": 101}, "whole number between"),
     ],
 )
-def test_a_task_that_cannot_be_enqueued_is_refused_when_it_is_made(tasks, edition, changes, message):
-    with pytest.raises(edition.invalid_task, match=message):
+def test_a_task_that_cannot_be_enqueued_is_refused_when_it_is_made(tasks, framework, changes, message):
+    with pytest.raises(framework.invalid_task, match=message):
         replace(tasks.give, **changes)
 
 
-def test_a_task_is_validated_again_when_it_is_enqueued(tasks, db, settings, edition):
+def test_a_task_is_validated_again_when_it_is_enqueued(tasks, db, settings, framework):
     task = tasks.give.using(queue_name="mail")
     settings.TASKS = {"default": {"BACKEND": "django_jobs.tasks.JobsBackend"}}
 
-    with pytest.raises(edition.invalid_task, match="Queue 'mail' is not valid"):
+    with pytest.raises(framework.invalid_task, match="Queue 'mail' is not valid"):
         task.enqueue()
 
 
-def test_a_task_that_no_worker_could_find_is_refused(tasks, db, edition):
-    with pytest.raises(edition.invalid_task, match="no Task but a function: decorate the function itself"):
+def test_a_task_that_no_worker_could_find_is_refused(tasks, db, framework):
+    with pytest.raises(framework.invalid_task, match="no Task but a function: decorate the function itself"):
         tasks.renamed.enqueue()
 
-    with pytest.raises(edition.invalid_task, match="takes_context=True"):
+    with pytest.raises(framework.invalid_task, match="takes_context=True"):
         replace(tasks.look_around, takes_context=False).enqueue()
 
 

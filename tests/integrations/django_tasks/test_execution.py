@@ -138,19 +138,19 @@ def test_signals_come_in_order_with_the_state_of_their_instant(serve, tasks, fin
     assert finished.return_value == 5
 
 
-def test_task_finished_comes_when_the_database_has_it(serve, tasks, edition, until):
+def test_task_finished_comes_when_the_database_has_it(serve, tasks, framework, until):
     stored = []
 
     def look(task_result, **_):
         stored.append(Run.objects.get(job_id=task_result.id).status)
 
-    edition.signals.task_finished.connect(look)
+    framework.signals.task_finished.connect(look)
     try:
         serve()
         tasks.give.enqueue()
         until(lambda: stored)
     finally:
-        edition.signals.task_finished.disconnect(look)
+        framework.signals.task_finished.disconnect(look)
 
     assert stored == ["SUCCESSFUL"]
 
@@ -174,11 +174,11 @@ def test_task_started_is_sent_by_the_thread_that_calls_the_function(serve, tasks
     assert result.return_value == {"process": os.getpid(), "is_told_here": True}
 
 
-def test_a_receiver_that_raises_does_not_fail_the_task(serve, tasks, finish, edition, heard, until):
+def test_a_receiver_that_raises_does_not_fail_the_task(serve, tasks, finish, framework, heard, until):
     def complain(**_):
         raise RuntimeError("a receiver's own")
 
-    both = (edition.signals.task_started, edition.signals.task_finished)
+    both = (framework.signals.task_started, framework.signals.task_finished)
     for signal in both:
         signal.connect(complain)
     try:
@@ -192,14 +192,14 @@ def test_a_receiver_that_raises_does_not_fail_the_task(serve, tasks, finish, edi
     assert result.return_value == 1
 
 
-def test_the_frameworks_log_says_why_a_task_failed(serve, tasks, finish, heard, until, caplog, edition):
+def test_the_frameworks_log_says_why_a_task_failed(serve, tasks, finish, heard, until, caplog, framework):
     serve()
 
-    with caplog.at_level("INFO", edition.signals.logger.name):
+    with caplog.at_level("INFO", framework.signals.logger.name):
         finish(tasks.fail.enqueue("no paper"))
         until(lambda: len(heard) == 3)
 
-    records = [record for record in caplog.records if record.name == edition.signals.logger.name]
+    records = [record for record in caplog.records if record.name == framework.signals.logger.name]
     assert [record.levelname for record in records] == ["INFO", "ERROR"]
     assert "ValueError: no paper" in caplog.text
     assert "raise ValueError(message)" in caplog.text

@@ -36,22 +36,22 @@ def entry(attempt, error="ValueError: no", exception="builtins.ValueError", minu
 
 
 @pytest.mark.parametrize("result_id", ["123", "", "a\x00b", "x" * 300, 5])
-def test_an_id_that_leads_nowhere_is_no_result(tasks, db, edition, result_id):
-    with pytest.raises(edition.exceptions.TaskResultDoesNotExist):
+def test_an_id_that_leads_nowhere_is_no_result(tasks, db, framework, result_id):
+    with pytest.raises(framework.exceptions.TaskResultDoesNotExist):
         tasks.give.get_result(result_id)
 
 
-def test_a_plain_job_is_no_result(tasks, db, manager, edition):
+def test_a_plain_job_is_no_result(tasks, db, manager, framework):
     job_id = manager.add_immediate_job("tests.probes.jobs:nothing")
 
-    with pytest.raises(edition.exceptions.TaskResultDoesNotExist):
+    with pytest.raises(framework.exceptions.TaskResultDoesNotExist):
         tasks.give.get_result(job_id)
 
 
-def test_a_result_of_another_task_is_a_mismatch(tasks, db, edition):
+def test_a_result_of_another_task_is_a_mismatch(tasks, db, framework):
     result = tasks.mark.enqueue()
 
-    with pytest.raises(edition.exceptions.TaskResultMismatch):
+    with pytest.raises(framework.exceptions.TaskResultMismatch):
         tasks.give.get_result(result.id)
     assert tasks.give.get_backend().get_result(result.id).task == tasks.mark
 

@@ -11,7 +11,7 @@ from playwright.sync_api import expect as expect_here
 from playwright.sync_api import sync_playwright
 
 
-class Far:
+class Proxy:
     """Stands in for one of Playwright's objects, which may be used in its own thread only."""
 
     def __init__(self, thread, it):
@@ -21,7 +21,7 @@ class Far:
         return self._thread.get(self._it, name)
 
     def __repr__(self):
-        return f"<far {self._it!r}>"
+        return f"<proxy {self._it!r}>"
 
     def __enter__(self):
         return self._thread.call(self._it.__enter__)
@@ -62,7 +62,7 @@ class PlaywrightThread:
     def _wrapped(self, value):
         if isinstance(value, list):
             return [self._wrapped(each) for each in value]
-        return Far(self, value) if _is_playwrights(value) else value
+        return Proxy(self, value) if _is_playwrights(value) else value
 
 
 def expect(actual, message=None):
@@ -75,4 +75,4 @@ def _is_playwrights(value):
 
 
 def _unwrapped(value):
-    return value._it if isinstance(value, Far) else value
+    return value._it if isinstance(value, Proxy) else value

@@ -1,10 +1,10 @@
-"""The browser tests' own ground: that it finds what it is there to find."""
+"""The browser tests' own tools: that they find what they are there to find."""
 
 import pytest
 from django.contrib.auth.models import User
 
 from tests.browser.accessibility import assert_accessible
-from tests.browser.far import expect
+from tests.browser.playwright_thread import expect
 
 INLINE = (
     "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))"
