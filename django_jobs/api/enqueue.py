@@ -106,15 +106,15 @@ def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], No
         and not is_inline
         and worker.using == using
         and run.run_after == "now"
-        and worker.would_begin(run.queue_name)
+        and worker.local_start.would_begin(run.queue_name)
     ):
         run.status, run.worker_id = Status.RUNNING.value, worker.id
         try:
             (run_id,) = queue.enqueue([run], using=using)
         except BaseException:
-            worker.break_off()
+            worker.local_start.break_off()
             raise
-        return worker.promise(claimed(run, run_id))
+        return worker.local_start.promise(claimed(run, run_id))
     run.status, run.worker_id = Status.READY.value, ""
     ids = queue.enqueue([run], using=using)
     if is_inline and run.run_after == "now":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from django_jobs.models import Job, Kind, Run, jobs_database
 from django_jobs.registry import decorators
 from django_jobs.registry.options import NO_OPTIONS, UNSET, JobOptions, lookup_id
 from django_jobs.scheduler import jobs
-from django_jobs.storage import notifications, queue, transitions
+from django_jobs.storage import forks, notifications, queue, transitions
 from django_jobs.storage.queues import set_paused
 from django_jobs.worker.service import Service
 
@@ -577,7 +576,8 @@ _manager: JobManager | None = None
 _manager_lock = threading.Lock()
 
 
-def _forget_parent() -> None:
+@forks.on_fork_reset
+def _reset_managers() -> None:
     """Make a forked child's managers as those of a fresh process: no thread of the parent's is here.
 
     What the parent claimed stays the parent's: a child that ends must not hand it back.
@@ -587,9 +587,6 @@ def _forget_parent() -> None:
     for manager in _roots:
         manager._lock = threading.RLock()
         manager._service = None
-
-
-os.register_at_fork(after_in_child=_forget_parent)
 
 
 def get_job_manager() -> JobManager:

@@ -8,7 +8,6 @@ looks, and who hears none looks every POLL_SECONDS all the same.
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import socket
 import threading
@@ -20,8 +19,9 @@ from typing import Any, Protocol, TypeVar
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
-from django_jobs.storage import sql
-from django_jobs.storage.connections import Call, ConnectionBackoff, give_back
+from django_jobs.storage import forks, sql
+from django_jobs.storage.components import Component
+from django_jobs.storage.connections import Call
 from django_jobs.storage.inotify import file_writes
 
 T = TypeVar("T")
@@ -61,14 +61,12 @@ def unsubscribe(subscriber: Subscriber) -> None:
         _subscribers.discard(subscriber)
 
 
-def _forget_parent() -> None:
+@forks.on_fork_reset
+def _drop_subscribers() -> None:
     """Drop what the threads of a forked child's parent wanted to hear."""
     global _lock
     _lock = threading.Lock()
     _subscribers.clear()
-
-
-os.register_at_fork(after_in_child=_forget_parent)
 
 
 def notify_local(topic: str) -> None:
@@ -305,34 +303,30 @@ def _raw_connection(using: str) -> Any:
     return connection.connection
 
 
-class ListenerThread:
+class ListenerThread(Component):
     """The thread of one process that hears the others and tells this one's.
 
     Args:
         using: Alias of the database.
     """
 
+    # Drivers raise errors of their own from a connection that was cut.
+    away = (Exception,)
+
     def __init__(self, using: str) -> None:
-        self._using = using
-        self._stopping = threading.Event()
+        super().__init__("listener", using)
         self._lock = threading.Lock()
         self._listener: Listener | None = None
         # Under way on this thread for others.
         self._calls: deque[Call[Any]] = deque()
-        self._thread = threading.Thread(target=self._serve, name="django_jobs-listener", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def stop(self) -> None:
+    def stop(self, timeout: float | None = 5.0) -> bool:
         """End the thread, and its connection with it."""
         with self._lock:
             self._stopping.set()
             if self._listener is not None:
                 self._listener.interrupt()
-        if self._thread.ident is not None:
-            self._thread.join(5)
+        return super().stop(timeout)
 
     def unheard(self, work: Callable[[], T]) -> T:
         """Return what something comes to that writes, and wake nobody of this process by it.
@@ -352,29 +346,20 @@ class ListenerThread:
         while self._calls:
             self._calls.popleft().do()
 
-    def _serve(self) -> None:
-        backoff = ConnectionBackoff("listener", self._using)
-        while not self._stopping.is_set():
-            try:
-                self._listen(backoff)
-            except Exception as error:  # noqa: BLE001 - drivers raise errors of their own from a cut connection
-                self._stopping.wait(backoff.failed(error))
-        backoff.close()
-        give_back()
-
     def _listener_class(self) -> Callable[[str], Listener]:
-        vendor = connections[self._using].vendor
+        vendor = connections[self.using].vendor
         # psycopg 2 has no call that waits for notices.
-        if vendor == "postgresql" and "psycopg" in type(_raw_connection(self._using)).__module__.split("."):
+        if vendor == "postgresql" and "psycopg" in type(_raw_connection(self.using)).__module__.split("."):
             return _PostgreSQLListener
         return _SQLiteListener if vendor == "sqlite" else _PollListener
 
-    def _listen(self, backoff: ConnectionBackoff) -> None:
-        listener = self._listener_class()(self._using)
+    def look(self) -> float:
+        """Listen until the thread is to stop."""
+        listener = self._listener_class()(self.using)
         with self._lock:
             self._listener = listener
         try:
-            backoff.worked()
+            self.backoff.worked()
             # Whatever was said while nobody listened.
             notify_local(ANYTHING)
             while not self._stopping.is_set():
@@ -388,3 +373,4 @@ class ListenerThread:
                 listener.close()
             # On a connection that may be broken: then the caller learns it as from its own.
             self._do_calls()
+        return 0.0

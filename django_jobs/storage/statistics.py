@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 from bisect import bisect_left
@@ -22,7 +21,7 @@ from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.models import Min, Q, Sum
 
 from django_jobs.models import BIN_ENDS, RAN_BINS, WAITED_BINS, Status, Tally, jobs_database
-from django_jobs.storage import sql
+from django_jobs.storage import forks, sql
 from django_jobs.storage.connections import discard
 
 if TYPE_CHECKING:
@@ -198,13 +197,11 @@ def _moment(seconds: float) -> datetime:
 _counter = _Counter()
 
 
-def _forget_parent() -> None:
+@forks.on_fork_reset
+def _leave_counts() -> None:
     """Leave what a forked child's parent has counted to the parent."""
     global _counter
     _counter = _Counter()
-
-
-os.register_at_fork(after_in_child=_forget_parent)
 
 
 def note_attempts(attempts: Iterable[tuple[ClaimedRun, Outcome]]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django_jobs import conf
 from django_jobs.conf import jobs_settings
+from django_jobs.storage.forks import on_fork_reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,8 @@ def start_where_requests_are_served(get_manager: Callable[[], Manager]) -> None:
         case "children" if "uwsgi" in sys.modules:
             _call_after_fork_of_uwsgi(lambda: start(get_manager(), delay=0.5))
         case "children":
-            os.register_at_fork(after_in_child=lambda: _start_in_child(get_manager))
+            # After the resets of the modules that are imported by now.
+            on_fork_reset(lambda: _start_in_child(get_manager))
 
 
 def where_to_start() -> str:

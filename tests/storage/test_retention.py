@@ -11,8 +11,8 @@ from django_jobs.api import job_info
 from django_jobs.models import FINISHED, Chore, Run, Status, Worker
 from django_jobs.storage import queue, retention, transitions
 from django_jobs.storage.records import Outcome
-from django_jobs.worker.loop import Worker as WorkerLoop
 from django_jobs.worker.maintenance import Maintainer
+from django_jobs.worker.worker import Worker as WorkerLoop
 
 pytestmark = pytest.mark.django_db
 
@@ -465,13 +465,13 @@ def test_runs_are_claimed_and_finished_while_history_is_pruned(make_old, make_wo
 def test_a_keeper_prunes_on_a_thread_of_its_own(make_old, until):
     make_old(100)
     worker = WorkerLoop(using="default")
-    worker._register(worker.id)
+    worker.register()
     maintainer = Maintainer(worker)
-    maintainer._look()
+    maintainer.look()
     assert Run.objects.count() == 1
 
     maintainer._pruner._next = 0
-    maintainer._look()
+    maintainer.look()
 
     until(lambda: not Run.objects.exists())
     maintainer._pruner.stop()

@@ -1,7 +1,6 @@
 """A run that is added beside an idle worker is inserted as that worker's, and begins at its commit."""
 
 import threading
-import time
 
 import pytest
 from django.db import OperationalError, connection, transaction
@@ -9,6 +8,7 @@ from django.db.backends.utils import CursorWrapper
 
 from django_jobs.models import Run
 from django_jobs.storage import identity, notifications, queue
+from django_jobs.worker import local_start
 
 
 @pytest.fixture
@@ -31,6 +31,18 @@ def idle(serve, manager, probes, until):
 
 def forbid_claims(monkeypatch):
     monkeypatch.setattr(queue, "claim", lambda *args, **kwargs: [])
+
+
+def never_told(worker, monkeypatch):
+    """Have commits of promised runs not told of; return what would have told of them."""
+    real, untold = worker.local_start.promise, []
+
+    def promise(run):
+        untold.append(real(run))
+        return lambda: None
+
+    monkeypatch.setattr(worker.local_start, "promise", promise)
+    return untold
 
 
 def test_it_begins_without_a_claim(idle, manager, probes, monkeypatch):
@@ -58,7 +70,7 @@ def test_it_begins_when_the_callers_transaction_commits_and_no_sooner(idle, mana
         job_id = manager.add_immediate_job(probes.wait_for_go)
         assert (Run.objects.get().status, Run.objects.get().worker_id) == ("RUNNING", service.worker.id)
         assert not probes.began.wait(0.2)
-        assert not service.worker.executions()
+        assert not service.worker.attempts()
     assert probes.began.wait(10)
     probes.go_on.set()
     manager.wait(job_id, 10)
@@ -83,8 +95,7 @@ def test_rolled_back_jobs_never_were_and_leave_the_worker_free(idle, manager, pr
     forbid_claims(monkeypatch)
 
     # What was rolled back says nothing; it is no longer counted after a second.
-    worker = service.worker
-    worker._promised = dict.fromkeys(worker._promised, time.monotonic() - 1.1)
+    monkeypatch.setattr(local_start, "RECENT_SECONDS", 0.0)
     assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
     assert Run.objects.count() == 1
 
@@ -110,7 +121,7 @@ def test_a_busy_worker_is_given_no_more_than_it_has_threads(idle, manager, probe
     waiting = manager.add_immediate_job(probes.nothing)
 
     assert Run.objects.get(job_id=waiting).worker_id == ""
-    assert [execution.run.job_id for execution in service.worker.executions()] == [blocking]
+    assert [execution.run.job_id for execution in service.worker.attempts()] == [blocking]
     probes.go_on.set()
     manager.wait(waiting, 10)
 
@@ -118,7 +129,7 @@ def test_a_busy_worker_is_given_no_more_than_it_has_threads(idle, manager, probe
 @pytest.mark.parametrize("why", ["paused", "another's", "silent"])
 def test_a_worker_is_not_given_what_it_would_not_claim(idle, why):
     service = idle()
-    assert service.worker.would_begin("mail")
+    assert service.worker.local_start.would_begin("mail")
     if why == "paused":
         service.worker.paused = ("mail",)
     elif why == "another's":
@@ -127,7 +138,7 @@ def test_a_worker_is_not_given_what_it_would_not_claim(idle, why):
         # The database may have taken it for dead.
         service.worker.last_heartbeat -= 1000
 
-    assert not service.worker.would_begin("mail")
+    assert not service.worker.local_start.would_begin("mail")
 
 
 def test_a_worker_that_stops_before_the_commit_hands_the_run_back(idle, manager, probes, monkeypatch):
@@ -136,7 +147,7 @@ def test_a_worker_that_stops_before_the_commit_hands_the_run_back(idle, manager,
     forbid_claims(monkeypatch)
     with transaction.atomic():
         manager.add_immediate_job(probes.give, 3, job_id="x")
-        stopping = threading.Thread(target=manager._service.worker._stopping.set)
+        stopping = threading.Thread(target=manager.service.worker.claim_loop.stop)
         stopping.start()
         stopping.join()
 
@@ -163,7 +174,7 @@ def test_a_run_whose_commit_was_not_answered_begins_after_two_heartbeats(
     settings.DJANGO_JOBS = {"HEARTBEAT_SECONDS": 0.1}
     service = idle()
     # The row is there, and nobody was told.
-    monkeypatch.setattr(service.worker, "_keep", lambda run: None)
+    never_told(service.worker, monkeypatch)
     job_id = manager.add_immediate_job(probes.give, 4)
     assert Run.objects.get().worker_id == service.worker.id
 
@@ -174,17 +185,17 @@ def test_a_run_whose_commit_was_not_answered_begins_after_two_heartbeats(
 def test_a_commit_that_is_told_of_after_all_begins_nothing_twice(idle, manager, probes, monkeypatch, until):
     service = idle()
     worker = service.worker
-    told = []
-    monkeypatch.setattr(worker, "_keep", told.append)
+    untold = never_told(worker, monkeypatch)
     job_id = manager.add_immediate_job(probes.mark)
     # Heartbeats pass before the transaction's other callbacks are through.
-    until(lambda: worker.release_forgotten() or not worker._promised)
+    until(lambda: worker.local_start.release_forgotten() or not worker.local_start.promised)
     manager.wait(job_id, 10)
     until(lambda: worker.is_idle)
 
-    type(worker)._keep(worker, told[0])
+    (keep,) = untold
+    keep()
 
-    assert not worker.executions()
+    assert not worker.attempts()
     assert Run.objects.get().attempt == 1
 
 
@@ -197,7 +208,7 @@ def test_a_run_that_is_committed_and_not_yet_promised_is_not_taken_for_unknown(
     def look_between(runs, **options):
         ids = enqueue(runs, **options)
         # As after an answer that was lost.
-        service.worker._release_unknown()
+        service.worker.local_start.release_unknown()
         return ids
 
     monkeypatch.setattr(queue, "enqueue", look_between)
@@ -216,20 +227,20 @@ def test_an_insert_that_fails_is_no_longer_waited_for(idle, manager, probes, mon
 
     with pytest.raises(OperationalError):
         manager.add_immediate_job(probes.nothing)
-    assert service.worker._inserting == 0
+    assert service.worker.local_start.promised == 0
 
 
-def test_promises_that_were_rolled_back_are_forgotten(idle, manager, probes):
+def test_promises_that_were_rolled_back_are_forgotten(idle, manager, probes, monkeypatch):
     worker = idle().worker
     with transaction.atomic():
         manager.add_immediate_job(probes.mark)
         transaction.set_rollback(True)
-    assert len(worker._promised) == 1
-    worker._promised = dict.fromkeys(worker._promised, time.monotonic() - 10_000)
+    assert worker.local_start.promised == 1
+    monkeypatch.setattr(local_start, "PROMISE_SECONDS", 0.0)
 
-    worker.forget_old_promises()
+    worker.local_start.forget_old()
 
-    assert not worker._promised
+    assert worker.local_start.promised == 0
 
 
 def test_a_run_of_a_transaction_that_goes_on_is_not_taken_for_forgotten(idle, manager, probes):
@@ -238,7 +249,9 @@ def test_a_run_of_a_transaction_that_goes_on_is_not_taken_for_forgotten(idle, ma
         job_id = manager.add_immediate_job(probes.give, 1)
         # As heartbeats would look, from a thread that sees only what is committed.
         for _ in range(3):
-            looking = threading.Thread(target=lambda: (worker.release_forgotten(), connection.close()))
+            looking = threading.Thread(
+                target=lambda: (worker.local_start.release_forgotten(), connection.close())
+            )
             looking.start()
             looking.join(10)
             assert not looking.is_alive()

@@ -1,4 +1,3 @@
-import importlib
 import os
 import sys
 import threading
@@ -6,6 +5,7 @@ import time
 from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 from django.db import DataError, OperationalError, connection, transaction
@@ -13,13 +13,15 @@ from django.utils import timezone
 
 from django_jobs import Retry, signals
 from django_jobs.exceptions import JobCancelled, JobFailed
-from django_jobs.execution import runner
+from django_jobs.execution.attempt import Attempt
+from django_jobs.execution.engines.event_loop import LoopEngine
 from django_jobs.models import Job, Run, Worker
 from django_jobs.scheduler.schedule_sync import ScheduleSync
 from django_jobs.storage import identity, notifications, queue
-from django_jobs.worker import loop as worker_module
+from django_jobs.worker import attempt_runner, release
 from django_jobs.worker import service as service_module
 from django_jobs.worker.maintenance import rescue_at_start
+from django_jobs.worker.worker import Worker as WorkerOfProcess
 from tests.probes.models import Mark
 
 
@@ -141,7 +143,7 @@ def test_progress_shows_while_the_job_runs(serve, manager, probes, until):
 
     job_id = manager.add_immediate_job("tests.probes.jobs:wait_for_go")
     assert probes.began.wait(10)
-    (execution,) = manager._service.worker.executions()
+    (execution,) = manager.service.worker.attempts()
     execution.context.set_progress(3, 9, "going")
 
     until(lambda: Run.objects.get().progress == {"done": 3, "total": 9, "message": "going"})
@@ -255,8 +257,9 @@ def test_an_async_run_that_waits_for_its_turn_can_be_cancelled(serve, manager, p
     settings.DJANGO_JOBS = {"ASYNC_RUNS": 1}
     manager.add_many([(probes.rest, [2]) for _ in range(5)])
     service = serve()
-    until(lambda: service.worker._for_loop)
-    waiting = service.worker._for_loop[-1][0].run.job_id
+    # All but the one that is awaited.
+    until(lambda: len(service.worker.holdings.waiting()) == 4)
+    waiting = service.worker.holdings.waiting()[-1].run.job_id
 
     manager.cancel_job(waiting)
 
@@ -297,14 +300,14 @@ def test_an_async_function_whose_time_is_over_tidies_up_undisturbed(serve, manag
 
 
 def test_an_async_run_whose_awaiting_fails_is_failed(serve, manager, probes, monkeypatch):
-    service = serve()
+    serve()
 
-    def submit(begin):
+    def submit(loop, begin):
         future = Future()
         future.cancel()
         return future
 
-    monkeypatch.setattr(service.worker._loop, "submit", submit)
+    monkeypatch.setattr(LoopEngine, "submit", submit)
     job_id = manager.add_immediate_job(probes.rest, 0)
 
     with pytest.raises(JobFailed, match="CancelledError"):
@@ -355,7 +358,7 @@ def test_a_function_that_listens_is_given_time_to_end_by_itself(serve, manager, 
 def test_a_function_that_listens_and_goes_on_is_interrupted_after_its_grace(
     serve, manager, probes, monkeypatch
 ):
-    monkeypatch.setattr("django_jobs.execution.runner.GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("django_jobs.execution.stopping.GRACE_SECONDS", 0.3)
     serve()
 
     job_id = manager.using(timeout=0.1).add_immediate_job(probes.hear_and_go_on)
@@ -392,26 +395,26 @@ def test_a_retry_policy_that_this_version_does_not_know_ends_its_run_with_the_re
     run = until(lambda: Run.objects.filter(status="FAILED").first())
 
     assert run.error.startswith("ValueError: it went wrong (and not tried again, for its retry policy")
-    until(lambda: not service.worker.executions())
+    until(lambda: not service.worker.attempts())
 
 
 def test_a_mistake_in_the_engine_fails_its_run_and_leaves_the_slot_free(
     serve, manager, probes, monkeypatch, until
 ):
     service = serve(threads=1)
-    real = runner.Execution.start_clock
+    real = Attempt.start_clock
 
     def fail(execution):
         real(execution)
         raise LookupError("a mistake of ours")
 
-    monkeypatch.setattr(runner.Execution, "start_clock", fail)
+    monkeypatch.setattr(Attempt, "start_clock", fail)
     job_id = manager.add_immediate_job(probes.nothing)
     with pytest.raises(JobFailed, match="LookupError: a mistake of ours"):
         manager.wait(job_id, 10)
 
     until(lambda: service.worker.consumers[0].taken == 0)
-    monkeypatch.setattr(runner.Execution, "start_clock", real)
+    monkeypatch.setattr(Attempt, "start_clock", real)
     assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
 
 
@@ -751,7 +754,7 @@ def test_a_run_that_must_not_begin_twice_stays_until_its_lease_ends_when_no_data
 
 def test_a_run_that_outlasts_all_its_workers_ends(serve, manager, probes, settings, make_run, monkeypatch):
     settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0}
-    monkeypatch.setattr(worker_module, "MOST_INTERRUPTIONS", 2)
+    monkeypatch.setattr(release, "MOST_INTERRUPTIONS", 2)
     make_run(func="tests.probes.jobs:wait_for_go", job_id="long")
 
     for _ in range(3):
@@ -771,7 +774,7 @@ def test_an_attempt_after_one_that_was_handed_back_too_often_is_handed_back_agai
     serve, manager, probes, settings, make_run, monkeypatch
 ):
     settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0}
-    monkeypatch.setattr(worker_module, "MOST_INTERRUPTIONS", 1)
+    monkeypatch.setattr(release, "MOST_INTERRUPTIONS", 1)
     entry = {"attempt": 1, "worker_id": "w", "error": "WorkerStopped: its worker stopped", "traceback": ""}
     make_run(func="tests.probes.jobs:wait_for_go", job_id="long", status="FAILED", errors=[entry, entry])
     assert manager.retry_job("long")
@@ -788,15 +791,15 @@ def test_an_attempt_after_one_that_was_handed_back_too_often_is_handed_back_agai
 @pytest.mark.parametrize(
     "step",
     [
-        "clock.Clock.shutdown",
-        "wakeup.Ears.stop",
-        "worker.Worker.stop",
-        "keeper.Keeper.stop",
+        "scheduler.clock:Clock.shutdown",
+        "storage.notifications:ListenerThread.stop",
+        "worker.worker:Worker.stop",
+        "worker.maintenance:Maintainer.stop",
     ],
 )
 def test_shutdown_takes_all_its_steps_when_one_of_them_fails(serve, manager, monkeypatch, caplog, step):
-    module, kind, name = step.split(".")
-    kind = getattr(importlib.import_module(f"django_jobs.{module}"), kind)
+    path, _, name = step.rpartition(".")
+    kind = resolve_name(f"django_jobs.{path}")
     real = getattr(kind, name)
     left = []
 
@@ -839,7 +842,7 @@ def test_a_thousand_starts_and_shutdowns_leak_neither_threads_nor_connections_no
     for number in range(1000):
         manager.start()
         # Some are stopped before they have quite started.
-        assert number % 3 or manager._service.wait_started(10)
+        assert number % 3 or manager.service.wait_started(10)
         manager.shutdown()
 
     assert ours() <= threads
@@ -849,7 +852,7 @@ def test_a_thousand_starts_and_shutdowns_leak_neither_threads_nor_connections_no
 
 
 @pytest.mark.parametrize(
-    "unborn", ["worker.Worker._serve", "keeper.Keeper._serve", "clock.Clock._main_loop", "wakeup.Ears._serve"]
+    "unborn", ["django_jobs-worker", "django_jobs-maintenance", "APScheduler", "django_jobs-listener"]
 )
 def test_a_process_that_ends_while_it_starts_leaves_no_row_behind(
     manager, transactional_db, monkeypatch, until, unborn
@@ -858,13 +861,18 @@ def test_a_process_that_ends_while_it_starts_leaves_no_row_behind(
 
     def start(thread):
         # As Python 3.12 does while a process ends.
-        if getattr(thread._target, "__qualname__", "") == unborn.partition(".")[2]:
+        if thread.name == unborn:
             raise RuntimeError("can't create new thread at interpreter shutdown")
         real(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
     manager.start()
-    until(lambda: Worker.objects.exists() and not manager._service._starter.is_alive())
+    until(
+        lambda: (
+            Worker.objects.exists()
+            and not any(t.name == "django_jobs-starter" for t in threading.enumerate())
+        )
+    )
 
     manager.shutdown()
 
@@ -874,11 +882,11 @@ def test_a_process_that_ends_while_it_starts_leaves_no_row_behind(
 @pytest.mark.parametrize(
     "unborn",
     [
-        "completer.Completer._serve",
-        "worker.Worker._serve",
-        "keeper.Keeper._serve",
-        "clock.Clock._main_loop",
-        "wakeup.Ears._serve",
+        "django_jobs-completer",
+        "django_jobs-worker",
+        "django_jobs-maintenance",
+        "APScheduler",
+        "django_jobs-listener",
     ],
 )
 def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
@@ -887,7 +895,7 @@ def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
     real, refused = threading.Thread.start, []
 
     def start(thread):
-        if getattr(thread._target, "__qualname__", "") == unborn.partition(".")[2] and len(refused) < 2:
+        if thread.name == unborn and len(refused) < 2:
             refused.append(thread)
             raise RuntimeError("can't start new thread")
         real(thread)
@@ -910,7 +918,7 @@ def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
     assert manager.wait(manager.add_immediate_job(probes.give, 42), 10) == 42
     assert not manager.service.failure
     assert left == [({"django_jobs-starter"}, 0)] * 2
-    said = [record for record in caplog.records if "could not be started" in record.getMessage()]
+    said = [record for record in caplog.records if "Cannot start workers" in record.getMessage()]
     assert [record.levelname for record in said] == ["ERROR"]
 
 
@@ -926,9 +934,7 @@ def test_a_run_that_no_thread_can_be_started_for_goes_back_and_is_executed_later
             raise RuntimeError("can't start new thread")
         real(thread)
 
-    engine = service.worker.consumers[0].engine
     monkeypatch.setattr(threading.Thread, "start", start)
-    engine._name = "django_jobs-run"
     first = manager.add_immediate_job(probes.give, 1)
     until(lambda: refused)
 
@@ -939,7 +945,7 @@ def test_a_run_that_no_thread_can_be_started_for_goes_back_and_is_executed_later
 def test_an_async_run_whose_loop_cannot_be_started_goes_back_and_is_executed_later(
     serve, manager, probes, monkeypatch
 ):
-    monkeypatch.setattr(worker_module, "REFUSED_SECONDS", 0.05)
+    monkeypatch.setattr(attempt_runner, "REFUSED_SECONDS", 0.05)
     real, refused = threading.Thread.start, []
 
     def start(thread):
@@ -963,7 +969,7 @@ def test_a_worker_taken_for_dead_goes_on_under_a_new_name(serve, manager, probes
     old = service.worker.id
     job_id = manager.add_immediate_job(probes.wait_for_go)
     assert probes.began.wait(10)
-    (execution,) = service.worker.executions()
+    (execution,) = service.worker.attempts()
 
     Worker.objects.filter(pk=old).update(stopped_at=timezone.now(), was_lost=True)
 
@@ -999,14 +1005,14 @@ def test_an_ended_lease_is_no_death_at_the_start_of_a_process(serve, make_run, m
     silent.save()
 
     service = serve()
-    service._maintainer._beat()
+    service.worker.maintenance.beat()
 
     assert Run.objects.get().status == "RUNNING"
     assert Worker.objects.get(pk="silent").stopped_at is None
 
     # As if the others had had their time since.
-    service._maintainer._unsteady_until = 0
-    service._maintainer._beat()
+    service.worker.maintenance.steadiness.doubted_until = 0
+    service.worker.maintenance.beat()
 
     assert Run.objects.get().rescues == 1
 
@@ -1058,12 +1064,12 @@ def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_
         looks.append(args)
         if len(looks) == 1:
             # As another thread's hand-back does that fails at this instant.
-            service.worker._may_hold_unknown = True
+            service.worker.claim_loop.may_hold_unknown = True
         return real(*args, **kwargs)
 
     monkeypatch.setattr(queue, "held", look)
     service = serve()
-    service.worker._may_hold_unknown = True
+    service.worker.claim_loop.may_hold_unknown = True
 
     # What a heartbeat looks for by itself comes much later.
     until(lambda: service.worker.wake() or len(looks) >= 2, timeout=4)
@@ -1102,21 +1108,21 @@ def test_a_run_whose_workers_died_twice_is_executed_where_it_harms_nobody(serve,
         manager.wait("culprit", 60)
 
 
-def test_runs_that_are_executed_apart_take_a_slot_where_they_are_claimed(transactional_db, make_run):
+def test_runs_in_quarantine_take_a_slot_where_they_are_claimed(transactional_db, make_run):
     for _ in range(4):
         make_run(rescues=2)
-    worker = worker_module.Worker(using="default", threads=2)
-    worker._register(worker.id)
+    worker = WorkerOfProcess(using="default", threads=2)
+    worker.register()
     (consumer,) = worker.consumers
-    worker._apart.engine.call = lambda *args: None
+    worker.consumers.quarantine.engine.call = lambda *args: None
 
     for run in queue.claim(worker.id, limit=2, using="default"):
-        worker.execute(run)
+        worker.runner.accept(run)
     assert worker.free_slots(consumer) == 0
-    worker.release_waiting()
+    worker.release.waiting()
 
     assert worker.free_slots(consumer) == 2
-    assert (consumer.taken, worker._apart.taken) == (0, 0)
+    assert (consumer.taken, worker.consumers.quarantine.taken) == (0, 0)
 
 
 def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monkeypatch):

@@ -572,12 +572,13 @@ def test_runs_of_celery_are_claimed_by_nobody_else(settings, serve, manager, unt
     job_id = manager.using(queue_name="fleet").add_immediate_job(f"{FUNCTIONS}:add", 1)
 
     manager.wait(manager.add_immediate_job(f"{FUNCTIONS}:add", 1), 60)
-    until(lambda: service._dispatcher._delay, timeout=60)
+    (dispatcher,) = service.components
+    until(lambda: dispatcher.is_broker_away, timeout=60)
 
     assert stored(job_id).status == "READY"
     assert service.worker.has_nothing_due()
     # It notes that the broker is away before it takes the mark back.
-    until(lambda: not service._dispatcher.has_nothing_due(), timeout=60)
+    until(lambda: not dispatcher.has_nothing_due(), timeout=60)
 
 
 def test_a_process_of_celerys_that_is_killed_is_rescued_while_others_go_on(fleet_on, serve, manager, until):

@@ -12,7 +12,7 @@ from django_jobs.execution import instrumentation, runner
 from django_jobs.execution.engines import processes as engine
 from django_jobs.models import Run, Worker
 from django_jobs.storage import identity
-from django_jobs.worker import loop as worker_module
+from django_jobs.worker import attempt_runner
 from tests.probes.models import Mark
 
 ROOT = Path(__file__).parents[3]
@@ -62,7 +62,7 @@ def test_a_process_that_ends_in_the_middle_of_its_outcome_has_died(
         manager.wait(apart.using(at_most_once=True).add_immediate_job(probes.nothing), 15)
 
     assert children(service) == []
-    until(lambda: not service.worker.executions())
+    until(lambda: not service.worker.attempts())
 
 
 def test_it_works_on_the_same_database_and_async_functions_are_jobs_too(serve_apart, manager, apart, probes):
@@ -284,7 +284,7 @@ def test_a_process_is_replaced_after_as_many_runs_as_it_may_have(serve_apart, ma
 def test_a_run_whose_process_cannot_be_started_goes_back_and_is_executed_later(
     serve_apart, manager, apart, probes, monkeypatch
 ):
-    monkeypatch.setattr(worker_module, "REFUSED_SECONDS", 0.05)
+    monkeypatch.setattr(attempt_runner, "REFUSED_SECONDS", 0.05)
     real, refused = engine.subprocess.Popen, []
 
     def refuse_once(*args, **kwargs):

@@ -94,7 +94,7 @@ def test_signals_context_and_errors_are_of_the_edition_of_the_task(
 
 def test_a_project_that_uses_no_tasks_imports_neither_edition():
     code = (
-        "import django; django.setup(); import sys, django_jobs.api.manager, django_jobs.execution.runner; "
+        "import django; django.setup(); import sys, django_jobs.api.manager, django_jobs.execution.attempt; "
         "print([name for name in ('django.tasks', 'django_tasks') if name in sys.modules])"
     )
 
