@@ -71,7 +71,7 @@ def test_an_attempt_is_observed_from_its_call_to_its_outcome(
     service = serve()
 
     assert until(lambda: manager.get_job("seen")["last_run"]["finished_at"])
-    assert service.worker.wait_idle(10)
+    assert service.worker.holdings.wait_empty(10)
     assert notes.notes[:2] == [("adding", ["seen"]), ("added", 1)]
     assert ended(notes)[-1] == ("seen", status, error)
     # A plain function that turned out to return a coroutine was begun twice, and dropped once.
