@@ -1,16 +1,18 @@
-"""The start without a claim: a run that is added beside an idle worker is inserted as that worker's, RUNNING.
+"""The start without a claim: a run that is added beside an idle worker is inserted as that worker's.
 
-It begins when the caller's transaction commits. What holds at any instant:
+It is inserted RUNNING in the caller's transaction, and begun when that commits. What holds at any instant:
 
 - A run is promised only to a worker that would claim it now: one that is not stopping, was not silent for
-  half a lease, serves the queue unpaused, and has a free thread after all promises of the last second.
+  half a lease, serves the queue unpaused, has claimed all that was due, and has a free thread after all
+  promises of the last second. Runs that are deferred, or are executed inline, are never promised.
+- There are at most `MOST_PROMISED` promises.
 - A promise is kept or taken back once, under the worker's lock: `_keep` (the commit), `release_forgotten`
-  (the commit was never told of) and `forget_old` (rolled back) each act only on what they find there.
-- Between the decision and the promise, `_inserting` counts it: nobody takes a row for unknown that is
-  committed and not yet promised.
-- A row RUNNING in the database that the worker neither holds nor promised at two heartbeats goes back to
-  the queue: a commit whose answer was lost is not lost itself.
-- What stops, or goes on under another id before the commit, returns the run as it was: attempt 0, READY.
+  (the commit was not told of) and `forget_old` (rolled back) each act only on what they find there.
+- From the decision until the promise, `_inserting` counts it: a row that is committed and not yet promised
+  is not taken for unknown.
+- A run that is RUNNING in the database and that the worker has not begun goes back to the queue at the
+  second heartbeat that finds it: so does what a commit leaves whose answer was lost.
+- A worker that stops, or goes on under another id before the commit, returns the run as it was: READY, attempt 0.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class LocalStart:
         worker = self._worker
         if (
             worker.is_stopping
-            or queue_name in worker.paused
+            or self._is_paused(queue_name)
             # Others may have taken it for dead by now, and it does not know.
             or time.monotonic() - worker.last_heartbeat > worker.lease_seconds / 2
         ):
@@ -86,6 +88,10 @@ class LocalStart:
             )
             self._inserting += is_free
             return is_free
+
+    def _is_paused(self, queue_name: str) -> bool:
+        # As of the last heartbeat or notice; the one place that decides it.
+        return queue_name in self._worker.paused
 
     def break_off(self) -> None:
         """Note that the run was not inserted that would have begun here."""

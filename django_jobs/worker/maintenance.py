@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING
-
-from django.db.models import Exists, OuterRef
 
 from django_jobs.conf import jobs_settings
 from django_jobs.execution.watchdog import CANCEL_SECONDS, PROGRESS_SECONDS, Watchdog
-from django_jobs.models import Worker as WorkerRow
 from django_jobs.storage import identity, notifications, queue, retention
 from django_jobs.storage.components import Component
 from django_jobs.storage.queues import paused_queues
+from django_jobs.worker.rescue import rescue
 from django_jobs.worker.steadiness import Steadiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from django_jobs.worker.worker import Worker
 
@@ -119,7 +115,7 @@ class Maintainer(Component):
         is_steady = self.steadiness.note_heartbeat(beat.now, silent)
         gone = [peer for peer, key in beat.peers if identity.is_gone(key)]
         if gone or beat.has_orphans:
-            _rescue(beat.now, gone, using=self.using, max_rescues=self._max_rescues, leases=is_steady)
+            rescue(beat.now, gone, using=self.using, max_rescues=self._max_rescues, leases=is_steady)
         if beat.held:
             worker.local_start.release_forgotten()
         worker.local_start.forget_old()
@@ -159,30 +155,3 @@ class Maintainer(Component):
         before, self._worker.paused = self._worker.paused, tuple(paused)
         if set(before) - set(self._worker.paused):
             self._worker.wake()
-
-
-def rescue_at_start(now: datetime, *, using: str, max_rescues: int) -> None:
-    """Take their runs from ended processes of this machine, and from who has been silent for too long.
-
-    An ended lease alone is no death: the database may have been away for all until now. But where another
-    process registered after that, and long enough ago, it was there, and who lives has said so since.
-
-    Args:
-        now: By the database's clock.
-        using: Alias of the database.
-        max_rescues: A run whose workers died more often than this is FAILED.
-    """
-    workers = WorkerRow.objects.using(using)
-    open_rows = workers.filter(stopped_at__isnull=True)
-    here = open_rows.filter(host=identity.host()).only("process_key")
-    gone = [row.pk for row in here if identity.is_gone(row.process_key)]
-    since = now - timedelta(seconds=jobs_settings().LEASE_SECONDS)
-    witnesses = workers.filter(started_at__gt=OuterRef("lease_expires_at"), started_at__lt=since)
-    silent = open_rows.filter(Exists(witnesses), lease_expires_at__lt=now)
-    gone.extend(silent.values_list("pk", flat=True))
-    _rescue(now, gone, using=using, max_rescues=max_rescues, leases=False)
-
-
-def _rescue(now: datetime, gone: list[str], *, using: str, max_rescues: int, leases: bool) -> None:
-    rescued = queue.rescue(now, max_rescues=max_rescues, gone=gone, leases=leases, using=using)
-    queue.tell_of_rescues(rescued, using=using)

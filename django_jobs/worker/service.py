@@ -15,7 +15,8 @@ from django_jobs.scheduler.clock import Clock
 from django_jobs.scheduler.schedule_sync import ScheduleSync
 from django_jobs.storage import connections, notifications, queue
 from django_jobs.worker import components
-from django_jobs.worker.maintenance import Maintainer, rescue_at_start
+from django_jobs.worker.maintenance import Maintainer
+from django_jobs.worker.rescue import rescue_at_start
 from django_jobs.worker.worker import Worker
 
 if TYPE_CHECKING:

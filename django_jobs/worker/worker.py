@@ -8,19 +8,15 @@ is; `release` returns it to the queue where it cannot be executed to its end.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, InterfaceError
-
-from django_jobs import __version__, signals
+from django_jobs import signals
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.execution import outcomes
-from django_jobs.models import Worker as WorkerRow
 from django_jobs.storage import identity, notifications, queue
+from django_jobs.worker import registration
 from django_jobs.worker.async_slots import AsyncSlots
 from django_jobs.worker.attempt_runner import AttemptRunner
 from django_jobs.worker.claim_loop import ClaimLoop
@@ -98,20 +94,7 @@ class Worker:
 
     def register(self, worker_id: str = "") -> None:
         """Write a row for this worker, or for another id; only then may it claim under that id."""
-        now = queue.database_now(self.using)
-        WorkerRow.objects.using(self.using).create(
-            id=worker_id or self.id,
-            host=identity.host(),
-            process_key=identity.process_key(),
-            pid=os.getpid(),
-            version=__version__,
-            queues=list(self.queues),
-            threads=self.threads,
-            has_clock=self.has_clock,
-            started_at=now,
-            heartbeat_at=now,
-            lease_expires_at=now + timedelta(seconds=self.lease_seconds),
-        )
+        registration.open_row(self, worker_id or self.id)
         self.last_heartbeat = time.monotonic()
 
     def lose(self) -> None:
@@ -131,12 +114,7 @@ class Worker:
 
     def close_row(self) -> None:
         """Close the row, once nothing extends its lease: a closed row is that of a dead worker."""
-        try:
-            WorkerRow.objects.using(self.using).filter(pk=self.id, stopped_at__isnull=True).update(
-                stopped_at=queue.database_now(self.using)
-            )
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("worker=%s could not say that it stopped, its lease will: %s", self.id, error)
+        registration.close_row(self)
         signals.emit(signals.worker_stopped, worker_id=self.id)
 
     # Start and stop

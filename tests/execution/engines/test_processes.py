@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from django_jobs.exceptions import JobCancelled, JobFailed
-from django_jobs.execution import instrumentation, runner
+from django_jobs.execution import instrumentation, stopping
 from django_jobs.execution.engines import processes as engine
 from django_jobs.models import Run, Worker
 from django_jobs.storage import identity
@@ -128,7 +128,7 @@ def test_a_crash_of_an_at_most_once_run_fails_it(serve_apart, manager, apart, pr
 def test_the_process_of_a_run_that_cannot_be_interrupted_is_killed_when_its_time_is_over(
     serve_apart, manager, apart, probes, monkeypatch
 ):
-    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.5)
     serve_apart()
     before = manager.wait(apart.add_immediate_job(probes.process_id), 30)
 
@@ -141,7 +141,7 @@ def test_the_process_of_a_run_that_cannot_be_interrupted_is_killed_when_its_time
 
 
 def test_a_run_whose_process_is_killed_is_observed_here(serve_apart, manager, apart, probes, monkeypatch):
-    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.5)
     seen = []
 
     class Notes(instrumentation.Observer):
