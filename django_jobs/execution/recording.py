@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django_jobs.storage import queue, statistics
+from django_jobs.storage import outcomes, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ def record(batch: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set[tu
 
     It refuses those of runs that are another worker's by now, or in another attempt.
     """
-    return queue.finish(batch, using=using)
+    return outcomes.finish(batch, using=using)
 
 
 def report(batch: Sequence[tuple[ClaimedRun, Outcome]], written: Collection[tuple[int, int]]) -> None:
@@ -25,4 +25,4 @@ def report(batch: Sequence[tuple[ClaimedRun, Outcome]], written: Collection[tupl
     counted = [one for one in batch if (one[0].id, one[0].attempt) in written]
     statistics.note_attempts(counted)
     for run, outcome in batch:
-        queue.tell_of_outcome(run, outcome, is_written=(run.id, run.attempt) in written)
+        outcomes.report_outcome(run, outcome, is_written=(run.id, run.attempt) in written)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from django.db import DatabaseError, InterfaceError
 
 from django_jobs.models import Run
-from django_jobs.storage import connections, queue
+from django_jobs.storage import connections, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,7 +86,7 @@ class Watchdog:
             self._next_progress = now + PROGRESS_SECONDS
             for attempt in self._watched.take_progress():
                 if attempt.context.progress is not None:
-                    queue.set_progress(attempt.run, attempt.context.progress, using=self._using)
+                    outcomes.set_progress(attempt.run, attempt.context.progress, using=self._using)
         if now >= self._next_requests:
             self._next_requests = now + CANCEL_SECONDS
             for run_id, reason in self._watched.stop_requests():

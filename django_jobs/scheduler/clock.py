@@ -27,7 +27,7 @@ from django_jobs import codec, signals, triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
-from django_jobs.storage import notifications, queue, sql, statistics
+from django_jobs.storage import enqueue, notifications, sql, statistics, transactions
 from django_jobs.storage.connections import ConnectionBackoff, give_back
 from django_jobs.storage.records import TOO_MANY, NewRun, firing_key, renewed
 
@@ -413,7 +413,7 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         store, collector = self._store, self._collector
         store.forget()
         collector.runs = []
-        with queue.write_transaction(self._using) as connection:
+        with transactions.write_transaction(self._using) as connection:
             super()._process_jobs()
             if store.error is not None:
                 raise store.error
@@ -444,12 +444,12 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
             return [], []
         try:
             with transaction.atomic(using=self._using):
-                ids = queue.enqueue(runs, using=self._using)
+                ids = enqueue.insert(runs, using=self._using)
         except IntegrityError:
             # A job was set back to a time that it has fired at: restored from a backup, or by hand.
             made = self._ids_by_key(runs)
             runs = [run for run in runs if run.unique_key not in made]
-            ids = queue.enqueue(runs, using=self._using)
+            ids = enqueue.insert(runs, using=self._using)
         if len(ids) < len(runs):
             by_key = self._ids_by_key(runs)
             ids = [by_key[run.unique_key] for run in runs]

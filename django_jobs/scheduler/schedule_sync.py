@@ -33,7 +33,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import DEFAULT_QUEUE_NAME, Declarer, Job, Kind, Release
 from django_jobs.registry import arguments, decorators, functions, schedules
-from django_jobs.storage import identity, notifications, queue, sql
+from django_jobs.storage import identity, notifications, sql, transactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -227,12 +227,12 @@ def _locked(using: str) -> Iterator[tuple[datetime, Release]]:
         # Committed by itself: two transactions that both insert it and then lock it would wait for
         # each other on MariaDB.
         releases.bulk_create(
-            [Release(fingerprint=_LOCK, number=0, first_seen_at=queue.database_now(using))],
+            [Release(fingerprint=_LOCK, number=0, first_seen_at=transactions.database_now(using))],
             ignore_conflicts=True,
         )
-    with queue.write_transaction(using):
+    with transactions.write_transaction(using):
         lock = releases.select_for_update().get(pk=_LOCK)
-        yield queue.database_now(using), lock
+        yield transactions.database_now(using), lock
 
 
 def _releases(fingerprint: str, definitions: Definitions, now: datetime, using: str) -> list[Release]:

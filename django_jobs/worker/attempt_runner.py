@@ -12,7 +12,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.execution import outcomes
 from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.engines.pool import CannotStart, ProcessDied
-from django_jobs.storage import queue
+from django_jobs.storage import leases
 from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.records import Outcome
 
@@ -128,7 +128,7 @@ class AttemptRunner:
         backoff = ConnectionBackoff("engine", using)
         while True:
             try:
-                rescued = queue.rescue_one(run, reason, max_rescues=self._max_rescues, using=using)
+                rescued = leases.rescue_one(run, reason, max_rescues=self._max_rescues, using=using)
             except (DatabaseError, InterfaceError) as error:
                 if self._worker.claim_loop.rest(backoff.failed(error)):
                     # Its lease does the rest.
@@ -137,5 +137,5 @@ class AttemptRunner:
             else:
                 backoff.worked()
                 if rescued is not None:
-                    queue.tell_of_rescues([rescued], using=using)
+                    leases.report_rescues([rescued], using=using)
                 return

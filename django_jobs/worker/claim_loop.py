@@ -10,7 +10,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db import connections as django_connections
 
 from django_jobs.conf import jobs_settings
-from django_jobs.storage import notifications, queue
+from django_jobs.storage import claims, notifications
 from django_jobs.storage.components import Component
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class ClaimLoop(Component):
             consumer.is_drained = claimed < free
             if consumer.is_drained:
                 break
-        due = queue.seconds_until_ready(
+        due = claims.seconds_until_ready(
             queues=consumer.queues, paused=paused, within=2 * self._poll_seconds, using=self.using
         )
         wait = math.inf if due is None else due + 0.001
@@ -112,7 +112,7 @@ class ClaimLoop(Component):
         """
 
         def claim() -> list[ClaimedRun]:
-            return queue.claim(self._worker.id, limit=limit, queues=queues, paused=paused, using=self.using)
+            return claims.claim(self._worker.id, limit=limit, queues=queues, paused=paused, using=self.using)
 
         if not self._claims_on_completer:
             return claim()

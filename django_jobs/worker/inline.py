@@ -27,7 +27,7 @@ from django_jobs.execution.watchdog import AttemptWatch
 from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.scheduler.clock import Clock
-from django_jobs.storage import identity, notifications, queue, statistics
+from django_jobs.storage import claims, identity, notifications, release, statistics, transactions
 from django_jobs.storage.queues import paused_queues
 from django_jobs.storage.records import ClaimedRun, Outcome
 
@@ -82,7 +82,7 @@ class InlineWorker:
     def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that any worker would claim first, of some queues or of all that are not paused."""
         paused = paused_queues(using=self._using)
-        runs = queue.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
+        runs = claims.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
         return runs[0] if runs else None
 
     def next_deferred(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
@@ -96,11 +96,11 @@ class InlineWorker:
 
     def take(self, run_id: int) -> ClaimedRun | None:
         """Claim one run, whatever it waits for; None when it does not wait."""
-        return queue.claim_one(run_id, self._id, using=self._using)
+        return claims.claim_one(run_id, self._id, using=self._using)
 
     def give_back(self, run: ClaimedRun) -> None:
         """Return a claimed run to the queue, as if it had never been claimed."""
-        queue.release_claims(self._id, [(run.id, run.attempt)], using=self._using)
+        release.release_claims(self._id, [(run.id, run.attempt)], using=self._using)
 
     def execute(self, run: ClaimedRun) -> Executed:
         """Execute a claimed run, and write what it came to.
@@ -133,7 +133,7 @@ class InlineWorker:
 @contextmanager
 def inline_worker(using: str) -> Iterator[InlineWorker]:
     """Be a worker for a while, with a row in the caller's transaction that is gone afterwards."""
-    now = queue.database_now(using)
+    now = transactions.database_now(using)
     row = WorkerRow.objects.using(using).create(
         id=identity.new_worker_id(),
         host=identity.host(),

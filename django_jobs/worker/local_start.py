@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from django_jobs.storage import queue
+from django_jobs.storage import claims, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,7 +153,7 @@ class LocalStart:
                 # What it takes is not known yet; a process that is stopped now must not forget it then.
                 self._unknown = set()
                 return
-        held = queue.held(worker.id, using=worker.using)
+        held = claims.held(worker.id, using=worker.using)
         with worker.lock:
             unknown = held - worker.holdings.keys()
             forgotten = unknown & self._unknown
@@ -163,7 +163,7 @@ class LocalStart:
                 self._redeem(key)
         if forgotten:
             logger.warning("worker=%s: %s runs were not begun after their commit", worker.id, len(forgotten))
-            queue.release_claims(worker.id, forgotten, using=worker.using)
+            release.release_claims(worker.id, forgotten, using=worker.using)
             worker.wake()
 
     # After a claim whose answer may have been lost
@@ -175,11 +175,11 @@ class LocalStart:
         heartbeat would keep them without end.
         """
         worker = self._worker
-        held = queue.held(worker.id, using=worker.using)
+        held = claims.held(worker.id, using=worker.using)
         with worker.lock:
             unknown = held - worker.holdings.keys() - self._promised.keys()
             if self._inserting:
                 # It may be theirs; `release_forgotten` finds what is not.
                 return
         if unknown:
-            queue.release_claims(worker.id, unknown, using=worker.using)
+            release.release_claims(worker.id, unknown, using=worker.using)

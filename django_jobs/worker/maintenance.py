@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
 from django_jobs.execution.watchdog import CANCEL_SECONDS, PROGRESS_SECONDS, Watchdog
-from django_jobs.storage import identity, notifications, queue, retention
+from django_jobs.storage import identity, leases, notifications, retention
 from django_jobs.storage.components import Component
 from django_jobs.storage.queues import paused_queues
 from django_jobs.worker.rescue import rescue
@@ -122,9 +122,9 @@ class Maintainer(Component):
         worker.release.stuck()
         self._tell_what_is_due(beat)
 
-    def _extend_lease(self) -> queue.Heartbeat | None:
-        def extend() -> queue.Heartbeat | None:
-            return queue.heartbeat(
+    def _extend_lease(self) -> leases.Heartbeat | None:
+        def extend() -> leases.Heartbeat | None:
+            return leases.heartbeat(
                 self._worker.id,
                 lease_seconds=self._worker.lease_seconds,
                 host=identity.host(),
@@ -134,7 +134,7 @@ class Maintainer(Component):
 
         return extend() if self._listener_thread is None else self._listener_thread.unheard(extend)
 
-    def _tell_what_is_due(self, beat: queue.Heartbeat) -> None:
+    def _tell_what_is_due(self, beat: leases.Heartbeat) -> None:
         """Have looked for what a lost notice was about, and for what comes before the next heartbeat."""
         if beat.next_ready is not None:
             seconds = (beat.next_ready - beat.now).total_seconds()

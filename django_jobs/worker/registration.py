@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobs import __version__
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.storage import identity, queue
+from django_jobs.storage import identity, transactions
 
 if TYPE_CHECKING:
     from django_jobs.worker.worker import Worker
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 def open_row(worker: Worker, worker_id: str) -> None:
     """Write a row for a worker under an id; only then may it claim under that id."""
-    now = queue.database_now(worker.using)
+    now = transactions.database_now(worker.using)
     WorkerRow.objects.using(worker.using).create(
         id=worker_id,
         host=identity.host(),
@@ -41,7 +41,7 @@ def close_row(worker: Worker) -> None:
     """Close a worker's row, once nothing extends its lease: a closed row is that of a dead worker."""
     try:
         WorkerRow.objects.using(worker.using).filter(pk=worker.id, stopped_at__isnull=True).update(
-            stopped_at=queue.database_now(worker.using)
+            stopped_at=transactions.database_now(worker.using)
         )
     except (DatabaseError, InterfaceError) as error:
         logger.warning("worker=%s could not say that it stopped, its lease will: %s", worker.id, error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.db import DatabaseError, InterfaceError
 
 from django_jobs.execution import outcomes
-from django_jobs.storage import queue
+from django_jobs.storage import release
 from django_jobs.storage.records import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Release:
         try:
             for worker_id in {run.worker_id for run in runs}:
                 theirs = [(run.id, run.attempt) for run in runs if run.worker_id == worker_id]
-                queue.release_claims(worker_id, theirs, using=using)
+                release.release_claims(worker_id, theirs, using=using)
         except (DatabaseError, InterfaceError) as error:
             # While this worker lives, it looks for them when the database is back.
             self._worker.claim_loop.may_hold_unknown = True
@@ -79,7 +79,7 @@ class Release:
             return
         entry = outcomes.cut_off(attempt, INTERRUPTED)
         try:
-            queue.release_interrupted(attempt.run, entry, using=self._worker.using)
+            release.release_interrupted(attempt.run, entry, using=self._worker.using)
         except (DatabaseError, InterfaceError) as error:
             self._worker.holdings.leave_to_lease(attempt.key)
             self._log_failure(1, error)

@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.storage import identity, queue
+from django_jobs.storage import identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,5 +48,5 @@ def rescue(now: datetime, gone: Sequence[str], *, using: str, max_rescues: int, 
         max_rescues: A run whose workers died more often than this is FAILED.
         leases: Whether workers whose leases have ended are dead, too.
     """
-    rescued = queue.rescue(now, max_rescues=max_rescues, gone=gone, leases=leases, using=using)
-    queue.tell_of_rescues(rescued, using=using)
+    rescued = leases.rescue(now, max_rescues=max_rescues, gone=gone, leases=leases, using=using)
+    leases.report_rescues(rescued, using=using)

@@ -13,7 +13,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.models import jobs_database, missing_tables
 from django_jobs.scheduler.clock import Clock
 from django_jobs.scheduler.schedule_sync import ScheduleSync
-from django_jobs.storage import connections, notifications, queue
+from django_jobs.storage import connections, notifications, transactions
 from django_jobs.worker import components
 from django_jobs.worker.maintenance import Maintainer
 from django_jobs.worker.rescue import rescue_at_start
@@ -134,7 +134,7 @@ class Service:
     def _start_all(self, using: str) -> None:
         settings = jobs_settings()
         # Before anything is claimed: what this host's last process left goes first.
-        rescue_at_start(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
+        rescue_at_start(transactions.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
         listener_thread = notifications.ListenerThread(using)
         clock: Clock | None = None
         if self._wants_clock:

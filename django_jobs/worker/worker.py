@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from django_jobs import signals
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.execution import outcomes
-from django_jobs.storage import identity, notifications, queue
+from django_jobs.storage import claims, identity, notifications
 from django_jobs.worker import registration
 from django_jobs.worker.async_slots import AsyncSlots
 from django_jobs.worker.attempt_runner import AttemptRunner
@@ -201,7 +201,7 @@ class Worker:
         """Ask the queue whether no run is due that this worker would claim."""
         # Celery's are dispatched to its workers.
         paused = (*self.paused, *queues_of("celery"))
-        return not queue.is_any_due(self.id, queues=self.queues, paused=paused, using=self.using)
+        return not claims.is_any_due(self.id, queues=self.queues, paused=paused, using=self.using)
 
     def wake(self) -> None:
         """Look for work now."""
@@ -252,7 +252,7 @@ class Worker:
 
     def stop_requests(self) -> Iterable[tuple[int, str]]:
         """Ask which of its runs somebody wants cancelled."""
-        return ((run_id, "cancelled") for run_id in queue.cancel_requests(self.id, using=self.using))
+        return ((run_id, "cancelled") for run_id in claims.cancel_requests(self.id, using=self.using))
 
     def stop_run(self, run_id: int, reason: str) -> None:
         """Tell the attempts of a run to end; one that has not begun is ended here."""

@@ -7,7 +7,7 @@ from django_jobs.execution import stopping
 from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.watchdog import AttemptWatch, Watchdog
 from django_jobs.models import Run
-from django_jobs.storage import queue
+from django_jobs.storage import claims
 from django_jobs.storage.records import ClaimedRun
 from tests.probes.models import Mark
 
@@ -164,7 +164,7 @@ def test_one_attempt_is_watched_until_its_block_ends():
 def test_a_run_that_somebody_else_has_is_told_that_it_is_lost(make_run, make_worker):
     make_worker(id="w")
     make_run(func="tests.probes.jobs:nothing")
-    (run,) = queue.claim("w", limit=1, using="default")
+    (run,) = claims.claim("w", limit=1, using="default")
     watch = AttemptWatch(Attempt(run), "default")
     assert list(watch.stop_requests()) == []
 

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from django_jobs.live import states
 from django_jobs.models import Chore, Job, Queue, Run, Tally, Worker
-from django_jobs.storage import queue
+from django_jobs.storage import claims
 
 pytestmark = pytest.mark.django_db
 
@@ -257,7 +257,7 @@ def test_what_the_queue_really_does_is_seen(moves, manager, make_worker):
     claimed = []
 
     def claim():
-        claimed.extend(queue.claim(worker.pk, limit=1, using="default"))
+        claimed.extend(claims.claim(worker.pk, limit=1, using="default"))
 
     assert moves(claim, f"job:{job_id}")
     assert len(claimed) == 1

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from django_jobs import codec, signals
 from django_jobs.models import Run, Status, Worker
-from django_jobs.storage import queue, sql, transitions
+from django_jobs.storage import claims, enqueue, leases, outcomes, release, sql, transactions, transitions
 from django_jobs.storage.records import NewRun, Outcome
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def workers(make_worker):
 
 
 def claim(worker_id="w", limit=10, **more):
-    return queue.claim(worker_id, limit=limit, using="default", **more)
+    return claims.claim(worker_id, limit=limit, using="default", **more)
 
 
 def end_lease(worker_id):
@@ -49,14 +49,14 @@ def end_lease(worker_id):
 
 def test_enqueue_is_one_statement_and_returns_the_ids(django_assert_num_queries):
     with django_assert_num_queries(1):
-        ids = queue.enqueue([new_run("a"), new_run("b")])
+        ids = enqueue.insert([new_run("a"), new_run("b")])
 
     assert [run.job_id for run in Run.objects.filter(id__in=ids).order_by("id")] == ["a", "b"]
     assert ids == sorted(ids)
 
 
 def test_enqueue_fills_in_the_databases_time():
-    (run_id,) = queue.enqueue([new_run()])
+    (run_id,) = enqueue.insert([new_run()])
 
     run = Run.objects.get(id=run_id)
     assert abs(run.enqueued_at - timezone.now()) < timedelta(seconds=5)
@@ -68,10 +68,10 @@ def test_enqueue_fills_in_the_databases_time():
 
 
 def test_a_unique_key_is_taken_once():
-    queue.enqueue([new_run(unique_key="k")])
+    enqueue.insert([new_run(unique_key="k")])
 
     with pytest.raises(IntegrityError), transaction.atomic():
-        queue.enqueue([new_run(unique_key="k")])
+        enqueue.insert([new_run(unique_key="k")])
 
 
 def test_claim_takes_by_priority_then_due_time_then_id(make_run):
@@ -206,7 +206,7 @@ def test_claim_and_finish_take_a_fixed_number_of_statements(make_run, django_ass
     with django_assert_num_queries(expected):
         claimed = claim(limit=20)
     with django_assert_num_queries(expected):
-        written = queue.finish([(run, outcome()) for run in claimed], using="default")
+        written = outcomes.finish([(run, outcome()) for run in claimed], using="default")
 
     assert written == {(run.id, 1) for run in claimed}
 
@@ -239,7 +239,7 @@ def test_finish_writes_what_came_of_a_run(make_run):
     make_run(unique_key="i:x")
     (run,) = claim()
 
-    queue.finish(
+    outcomes.finish(
         [(run, outcome(result='{"a":1}', log="a line", progress={"done": 1, "total": 2, "message": ""}))],
         using="default",
     )
@@ -261,7 +261,7 @@ def test_a_firing_keeps_its_key_when_it_has_finished(make_run):
     make_run(unique_key="f:x@1", scheduled_at=timezone.now())
     (run,) = claim()
 
-    queue.finish([(run, outcome())], using="default")
+    outcomes.finish([(run, outcome())], using="default")
 
     assert Run.objects.get(pk=run.id).unique_key == "f:x@1"
 
@@ -269,10 +269,10 @@ def test_a_firing_keeps_its_key_when_it_has_finished(make_run):
 def test_every_failed_attempt_is_kept(make_run):
     make_run()
     (first,) = claim("w1")
-    queue.finish([(first, outcome("READY", error="E: one", traceback="tb1", retry_in=0))], using="default")
+    outcomes.finish([(first, outcome("READY", error="E: one", traceback="tb1", retry_in=0))], using="default")
     (second,) = claim("w2")
 
-    queue.finish([(second, outcome("FAILED", error="E: two", traceback="tb2"))], using="default")
+    outcomes.finish([(second, outcome("FAILED", error="E: two", traceback="tb2"))], using="default")
 
     row = Run.objects.get(pk=first.id)
     assert row.status == Status.FAILED
@@ -289,12 +289,12 @@ def test_large_rows_are_written_in_several_statements(make_run, django_assert_nu
     for run in runs:
         run.payload = run.payload + " " * 900_000
 
-    ids = queue.enqueue(runs)
+    ids = enqueue.insert(runs)
 
     assert len(ids) == len(set(ids)) == 30
     claimed = claim(limit=30)
     result = '"' + "x" * 900_000 + '"'
-    written = queue.finish([(run, outcome(result=result)) for run in claimed], using="default")
+    written = outcomes.finish([(run, outcome(result=result)) for run in claimed], using="default")
     assert len(written) == 30
     assert Run.objects.filter(status="SUCCESSFUL").count() == 30
 
@@ -311,9 +311,9 @@ def test_what_a_run_prints_of_itself_has_no_arguments(make_run):
 def test_a_retry_is_ready_again_later_and_not_finished(make_run):
     make_run(unique_key="i:x")
     (run,) = claim()
-    later = queue.database_now("default") + timedelta(minutes=5)
+    later = transactions.database_now("default") + timedelta(minutes=5)
 
-    queue.finish([(run, outcome("READY", error="E", retry_in=300))], using="default")
+    outcomes.finish([(run, outcome("READY", error="E", retry_in=300))], using="default")
 
     row = Run.objects.get(pk=run.id)
     assert (row.status, row.finished_at, row.unique_key) == (Status.READY, None, "i:x")
@@ -328,7 +328,7 @@ def test_a_run_that_was_to_be_cancelled_is_not_tried_again(make_run):
     transitions.cancel(Q(job_id="asked"), using="default")
     outcomes = {run.job_id: (run, outcome("READY", error="E", retry_in=300)) for run in runs.values()}
 
-    assert len(queue.finish(list(outcomes.values()), using="default")) == 2
+    assert len(outcomes.finish(list(outcomes.values()), using="default")) == 2
 
     asked, unasked = Run.objects.get(job_id="asked"), Run.objects.get(job_id="unasked")
     assert (asked.status, asked.unique_key, asked.error) == (Status.CANCELLED, None, "E")
@@ -342,12 +342,12 @@ def test_a_lost_run_that_was_to_be_cancelled_is_left_to_its_new_worker(make_run)
     make_run()
     (lost,) = claim("slept")
     end_lease("slept")
-    queue.rescue(max_rescues=3, using="default")
+    leases.rescue(max_rescues=3, using="default")
     claim("awake")
     transitions.cancel(Q(pk=lost.id), using="default")
     late = outcome("READY", error="late", retry_in=0)
 
-    assert queue.finish([(lost, late)], using="default") == set()
+    assert outcomes.finish([(lost, late)], using="default") == set()
     assert (late.status, Run.objects.get().status) == (Status.READY, Status.RUNNING)
 
 
@@ -355,31 +355,31 @@ def test_a_stale_worker_cannot_finish_a_rescued_run(make_run):
     make_run()
     (lost,) = claim("slept")
     end_lease("slept")
-    queue.rescue(max_rescues=3, using="default")
+    leases.rescue(max_rescues=3, using="default")
     (found,) = claim("awake")
 
-    assert queue.finish([(lost, outcome("FAILED", error="late"))], using="default") == set()
-    assert queue.finish([(found, outcome())], using="default") == {(found.id, 2)}
+    assert outcomes.finish([(lost, outcome("FAILED", error="late"))], using="default") == set()
+    assert outcomes.finish([(found, outcome())], using="default") == {(found.id, 2)}
     assert Run.objects.get(pk=lost.id).status == Status.SUCCESSFUL
 
 
 def test_an_earlier_attempt_of_the_same_worker_cannot_finish_a_later_one(make_run):
     make_run()
     (first,) = claim("w")
-    queue.finish([(first, outcome("READY", error="E", retry_in=0))], using="default")
+    outcomes.finish([(first, outcome("READY", error="E", retry_in=0))], using="default")
     (second,) = claim("w")
 
-    assert queue.finish([(first, outcome())], using="default") == set()
-    assert queue.finish([(second, outcome())], using="default") == {(second.id, 2)}
+    assert outcomes.finish([(first, outcome())], using="default") == set()
+    assert outcomes.finish([(second, outcome())], using="default") == {(second.id, 2)}
 
 
 def test_of_two_attempts_written_together_only_the_present_one_counts(make_run):
     make_run()
     (first,) = claim("w")
-    queue.finish([(first, outcome("READY", error="E", retry_in=0))], using="default")
+    outcomes.finish([(first, outcome("READY", error="E", retry_in=0))], using="default")
     (second,) = claim("w")
 
-    written = queue.finish([(first, outcome("FAILED")), (second, outcome())], using="default")
+    written = outcomes.finish([(first, outcome("FAILED")), (second, outcome())], using="default")
 
     assert written == {(second.id, 2)}
     assert Run.objects.get(pk=first.id).status == "SUCCESSFUL"
@@ -398,7 +398,7 @@ def test_text_in_any_script_comes_back_as_it_went(make_run):
     (run,) = claim()
     text = 'Grüße, "quotes" \\ back 日本語 🚀 %s %% \n\t'
 
-    queue.finish([(run, outcome(error=text, traceback=text, log=text, result='"🚀"'))], using="default")
+    outcomes.finish([(run, outcome(error=text, traceback=text, log=text, result='"🚀"'))], using="default")
 
     row = Run.objects.get(pk=run.id)
     assert (row.error, row.log, row.result) == (text, text, '"🚀"')
@@ -409,7 +409,7 @@ def test_hand_back_undoes_a_claim(make_run):
     made = make_run()
     (run,) = claim()
 
-    assert queue.release_claims("w", [(run.id, run.attempt)], using="default") == 1
+    assert release.release_claims("w", [(run.id, run.attempt)], using="default") == 1
 
     row = Run.objects.get(pk=made.pk)
     assert (row.status, row.attempt, row.worker_id, row.started_at) == (Status.READY, 0, "", None)
@@ -425,7 +425,7 @@ def test_a_run_that_was_to_be_cancelled_is_not_handed_back(make_run, django_capt
 
     try:
         with django_capture_on_commit_callbacks(execute=True):
-            assert queue.release_claims("w", keys, using="default") == 2
+            assert release.release_claims("w", keys, using="default") == 2
     finally:
         signals.runs_cancelled.disconnect(listener)
 
@@ -440,7 +440,7 @@ def test_hand_back_leaves_another_attempt_of_the_same_worker_alone(make_run):
     make_run()
     (run,) = claim()
 
-    assert queue.release_claims("w", [(run.id, run.attempt + 1)], using="default") == 0
+    assert release.release_claims("w", [(run.id, run.attempt + 1)], using="default") == 0
     assert Run.objects.get().status == Status.RUNNING
 
 
@@ -448,15 +448,15 @@ def test_a_heartbeat_extends_the_lease_of_a_live_worker_only(make_worker):
     live, dead = make_worker(), make_worker(stopped_at=timezone.now())
     before = live.lease_expires_at
 
-    assert queue.heartbeat(live.id, lease_seconds=600, using="default") is not None
-    assert queue.heartbeat(dead.id, lease_seconds=600, using="default") is None
+    assert leases.heartbeat(live.id, lease_seconds=600, using="default") is not None
+    assert leases.heartbeat(dead.id, lease_seconds=600, using="default") is None
     assert Worker.objects.get(pk=live.pk).lease_expires_at > before
 
 
 def test_the_lease_is_counted_by_the_databases_clock(make_worker):
     worker = make_worker()
 
-    queue.heartbeat(worker.id, lease_seconds=30, using="default")
+    leases.heartbeat(worker.id, lease_seconds=30, using="default")
 
     worker.refresh_from_db()
     assert worker.lease_expires_at - worker.heartbeat_at == pytest.approx(
@@ -469,7 +469,7 @@ def test_rescue_leaves_the_runs_of_live_workers(make_run):
     make_run()
     claim("live")
 
-    assert queue.rescue(max_rescues=3, using="default") == []
+    assert leases.rescue(max_rescues=3, using="default") == []
 
 
 def test_runs_of_an_ended_lease_are_ready_again_with_the_reason(make_run):
@@ -477,7 +477,7 @@ def test_runs_of_an_ended_lease_are_ready_again_with_the_reason(make_run):
     claim("dead")
     end_lease("dead")
 
-    (rescued,) = queue.rescue(max_rescues=3, using="default")
+    (rescued,) = leases.rescue(max_rescues=3, using="default")
 
     row = Run.objects.get(pk=made.pk)
     assert (rescued.run_id, rescued.worker_id, rescued.status) == (made.pk, "dead", "READY")
@@ -494,14 +494,14 @@ def test_runs_of_a_worker_without_a_row_are_rescued(make_run):
     claim("gone")
     Worker.objects.filter(pk="gone").delete()
 
-    assert len(queue.rescue(max_rescues=3, using="default")) == 1
+    assert len(leases.rescue(max_rescues=3, using="default")) == 1
 
 
 def test_runs_of_a_process_known_to_be_gone_are_rescued_before_the_lease_ends(make_run):
     make_run()
     claim("gone")
 
-    assert len(queue.rescue(max_rescues=3, gone=["gone"], using="default")) == 1
+    assert len(leases.rescue(max_rescues=3, gone=["gone"], using="default")) == 1
 
 
 def test_a_run_whose_workers_keep_dying_is_failed(make_run):
@@ -509,7 +509,7 @@ def test_a_run_whose_workers_keep_dying_is_failed(make_run):
     claim("gone")
     end_lease("gone")
 
-    (rescued,) = queue.rescue(max_rescues=2, using="default")
+    (rescued,) = leases.rescue(max_rescues=2, using="default")
 
     row = Run.objects.get(pk=made.pk)
     assert (row.status, row.unique_key) == (Status.FAILED, None)
@@ -522,7 +522,7 @@ def test_an_at_most_once_run_is_failed_rather_than_rescued(make_run):
     claim("gone")
     end_lease("gone")
 
-    queue.rescue(max_rescues=3, using="default")
+    leases.rescue(max_rescues=3, using="default")
 
     row = Run.objects.get(pk=made.pk)
     assert row.status == Status.FAILED
@@ -535,7 +535,7 @@ def test_a_run_that_was_to_be_cancelled_is_not_rescued(make_run):
     end_lease("gone")
     transitions.cancel(Q(pk=made.pk), using="default")
 
-    queue.rescue(max_rescues=3, using="default")
+    leases.rescue(max_rescues=3, using="default")
 
     assert Run.objects.get(pk=made.pk).status == Status.CANCELLED
 
@@ -544,12 +544,12 @@ def test_rescue_with_nothing_to_rescue_costs_two_reads(make_worker, django_asser
     make_worker()
 
     with django_assert_num_queries(2):
-        queue.rescue(max_rescues=3, using="default")
+        leases.rescue(max_rescues=3, using="default")
 
 
 def test_it_says_how_long_until_the_next_deferred_run(make_run):
     def seconds(**queues):
-        return queue.seconds_until_ready(within=90, using="default", **queues)
+        return claims.seconds_until_ready(within=90, using="default", **queues)
 
     make_run()
     make_run(run_after=timezone.now() + timedelta(seconds=600))
@@ -567,20 +567,20 @@ def test_it_says_whether_a_claim_would_find_something(make_run):
     make_run(run_after=timezone.now() + timedelta(seconds=60))
     make_run(queue_name="other")
 
-    assert queue.is_any_due("w", using="default")
-    assert not queue.is_any_due("w", queues=["default"], using="default")
-    assert not queue.is_any_due("w", paused=["other"], using="default")
+    assert claims.is_any_due("w", using="default")
+    assert not claims.is_any_due("w", queues=["default"], using="default")
+    assert not claims.is_any_due("w", paused=["other"], using="default")
 
 
 def test_progress_is_stored_while_the_run_is_the_workers(make_run):
     made = make_run()
     (run,) = claim()
 
-    queue.set_progress(run, {"done": 1}, using="default")
+    outcomes.set_progress(run, {"done": 1}, using="default")
     assert Run.objects.get(pk=made.pk).progress == {"done": 1}
 
-    queue.finish([(run, outcome())], using="default")
-    queue.set_progress(run, {"done": 2}, using="default")
+    outcomes.finish([(run, outcome())], using="default")
+    outcomes.set_progress(run, {"done": 2}, using="default")
     assert Run.objects.get(pk=made.pk).progress == {"done": 1}
 
 
@@ -592,7 +592,7 @@ def test_a_write_transaction_waits_for_another_writer_instead_of_failing(make_ru
 
     def hold():
         try:
-            with queue.write_transaction("default"):
+            with transactions.write_transaction("default"):
                 Run.objects.filter(pk=made.pk).update(name="first")
                 inside.set()
                 release.wait(10)
@@ -604,7 +604,7 @@ def test_a_write_transaction_waits_for_another_writer_instead_of_failing(make_ru
     holder.start()
     inside.wait(10)
     threading.Timer(0.2, release.set).start()
-    with queue.write_transaction("default"):
+    with transactions.write_transaction("default"):
         Run.objects.filter(pk=made.pk).update(name="second")
         order.append("second")
     holder.join(10)
@@ -613,11 +613,11 @@ def test_a_write_transaction_waits_for_another_writer_instead_of_failing(make_ru
 
 
 def test_what_is_paused_while_it_runs_is_held_when_it_is_to_be_tried_again():
-    queue.enqueue([new_run("retried"), new_run("broken"), new_run("done"), new_run("other")])
+    enqueue.insert([new_run("retried"), new_run("broken"), new_run("done"), new_run("other")])
     runs = {run.job_id: run for run in claim()}
     transitions.hold(~Q(job_id="other"), using="default")
 
-    queue.finish(
+    outcomes.finish(
         [
             (runs["retried"], outcome("READY", error="ValueError: no", retry_in=60.0)),
             (runs["broken"], outcome("READY", error="BadPayload: damaged")),
@@ -637,11 +637,11 @@ def test_what_is_paused_while_it_runs_is_held_when_it_is_to_be_tried_again():
 
 
 def test_what_is_paused_while_it_runs_is_held_when_it_is_handed_back():
-    queue.enqueue([new_run("paused"), new_run("other")])
+    enqueue.insert([new_run("paused"), new_run("other")])
     runs = claim()
     transitions.hold(Q(job_id="paused"), using="default")
 
-    assert queue.release_claims("w", [(run.id, 1) for run in runs], using="default") == 2
+    assert release.release_claims("w", [(run.id, 1) for run in runs], using="default") == 2
 
     states = {run.job_id: run.state for run in Run.objects.all()}
     assert states == {"paused": "paused", "other": "ready"}
@@ -649,24 +649,24 @@ def test_what_is_paused_while_it_runs_is_held_when_it_is_handed_back():
 
 
 def test_what_is_paused_while_it_runs_is_held_when_it_is_rescued():
-    queue.enqueue([new_run("paused"), new_run("other")])
+    enqueue.insert([new_run("paused"), new_run("other")])
     claim("dead")
     transitions.hold(Q(job_id="paused"), using="default")
     end_lease("dead")
 
-    assert len(queue.rescue(max_rescues=3, using="default")) == 2
+    assert len(leases.rescue(max_rescues=3, using="default")) == 2
 
     states = {run.job_id: run.state for run in Run.objects.all()}
     assert states == {"paused": "paused", "other": "ready"}
 
 
 def test_what_is_resumed_while_it_runs_is_tried_again_without_being_asked():
-    queue.enqueue([new_run()])
+    enqueue.insert([new_run()])
     (run,) = claim()
     transitions.hold(Q(), using="default")
     assert transitions.unhold(Q(), using="default") == 1
 
-    queue.finish([(run, outcome("READY", error="ValueError: no", retry_in=0.0))], using="default")
+    outcomes.finish([(run, outcome("READY", error="ValueError: no", retry_in=0.0))], using="default")
 
     assert Run.objects.get().state == "ready"
 
@@ -676,6 +676,6 @@ def test_a_pause_is_over_for_a_run_that_is_claimed_all_the_same(make_run):
     held = make_run(run_after=None, held_run_after=timezone.now())
     released = make_run(held_run_after=timezone.now())
 
-    assert queue.claim_one(held.pk, "w", using="default")
+    assert claims.claim_one(held.pk, "w", using="default")
     assert [run.id for run in claim()] == [released.pk]
     assert list(Run.objects.values_list("held_run_after", flat=True)) == [None, None]

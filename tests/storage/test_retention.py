@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from django_jobs.api import job_info
 from django_jobs.models import FINISHED, Chore, Run, Status, Worker
-from django_jobs.storage import queue, retention, transitions
+from django_jobs.storage import claims, outcomes, retention, transactions, transitions
 from django_jobs.storage.records import Outcome
 from django_jobs.worker.maintenance import Maintainer
 from django_jobs.worker.worker import Worker as WorkerLoop
@@ -366,7 +366,7 @@ def test_of_many_that_ask_at_once_one_has_the_turn(monkeypatch):
     prune_in_turn()
     be_due()
     barrier = threading.Barrier(count)
-    now = queue.database_now
+    now = transactions.database_now
 
     def all_at_once(using):
         barrier.wait(10)
@@ -449,9 +449,11 @@ def test_runs_are_claimed_and_finished_while_history_is_pruned(make_old, make_wo
     thread.start()
     try:
         written = set()
-        while runs := queue.claim("w", limit=3, using="default"):
+        while runs := claims.claim("w", limit=3, using="default"):
             now = timezone.now()
-            written |= queue.finish([(run, Outcome("SUCCESSFUL", now, now)) for run in runs], using="default")
+            written |= outcomes.finish(
+                [(run, Outcome("SUCCESSFUL", now, now)) for run in runs], using="default"
+            )
         assert begun.wait(20)
     finally:
         ended.set()

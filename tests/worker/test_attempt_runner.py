@@ -5,7 +5,7 @@ import pytest
 
 from django_jobs.exceptions import JobFailed
 from django_jobs.execution.attempt import Attempt
-from django_jobs.storage import queue
+from django_jobs.storage import claims
 from django_jobs.worker.worker import Worker as WorkerOfProcess
 
 
@@ -68,7 +68,7 @@ def test_runs_in_quarantine_take_a_slot_where_they_are_claimed(transactional_db,
     (consumer,) = worker.consumers
     worker.consumers.quarantine.engine.call = lambda *args: None
 
-    for run in queue.claim(worker.id, limit=2, using="default"):
+    for run in claims.claim(worker.id, limit=2, using="default"):
         worker.runner.accept(run)
     assert worker.free_slots(consumer) == 0
     worker.release.waiting()

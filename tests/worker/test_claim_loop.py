@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from django_jobs.exceptions import JobCancelled
 from django_jobs.models import Job, Run
-from django_jobs.storage import notifications, queue
+from django_jobs.storage import claims, notifications
 from tests.probes.models import Mark
 
 
@@ -95,7 +95,7 @@ def test_a_deferred_run_starts_when_it_is_due_without_waiting_for_a_poll(serve, 
 
 
 def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, manager, probes, monkeypatch):
-    real, calls = queue.claim, []
+    real, calls = claims.claim, []
 
     def lose_the_answer(*args, **kwargs):
         runs = real(*args, **kwargs)
@@ -118,7 +118,7 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, m
 def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_again(
     serve, manager, monkeypatch, until
 ):
-    real, looks = queue.held, []
+    real, looks = claims.held, []
 
     def look(*args, **kwargs):
         looks.append(args)
@@ -139,7 +139,7 @@ def test_claiming_goes_on_after_the_database_was_away_and_says_so_once(
     serve, manager, probes, monkeypatch, caplog, until
 ):
     service = serve()
-    real, calls = queue.claim, []
+    real, calls = claims.claim, []
 
     def away(*args, **kwargs):
         calls.append(args)

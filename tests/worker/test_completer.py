@@ -4,7 +4,7 @@ from django.db import DataError, OperationalError
 from django_jobs import signals
 from django_jobs.exceptions import JobFailed
 from django_jobs.models import Run
-from django_jobs.storage import queue
+from django_jobs.storage import outcomes
 
 
 def test_an_outcome_that_cannot_even_be_sent_fails_its_run_and_no_other(serve, manager, probes, monkeypatch):
@@ -49,7 +49,7 @@ def test_a_result_whose_answer_was_lost_is_finished_and_not_refused(
     serve, manager, probes, monkeypatch, caplog
 ):
     serve()
-    real, calls = queue.finish, []
+    real, calls = outcomes.finish, []
 
     def lose_the_answer(*args, **kwargs):
         written = real(*args, **kwargs)
@@ -69,7 +69,7 @@ def test_a_result_whose_answer_was_lost_is_finished_and_not_refused(
 
 def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monkeypatch):
     serve()
-    real, calls = queue.finish, []
+    real, calls = outcomes.finish, []
 
     def away(*args, **kwargs):
         calls.append(args)
@@ -88,7 +88,7 @@ def test_one_outcome_that_the_database_refuses_does_not_keep_others_from_being_w
     serve, manager, probes, monkeypatch
 ):
     serve()
-    real = queue.finish
+    real = outcomes.finish
 
     def picky(outcomes, **more):
         if any(run.job_id == "bad" and outcome.status == "SUCCESSFUL" for run, outcome in outcomes):

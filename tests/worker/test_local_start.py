@@ -7,7 +7,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from django_jobs.models import Run
-from django_jobs.storage import identity, notifications, queue
+from django_jobs.storage import enqueue, identity, notifications
 from django_jobs.worker import local_start
 
 
@@ -203,7 +203,7 @@ def test_a_run_that_is_committed_and_not_yet_promised_is_not_taken_for_unknown(
     idle, manager, probes, monkeypatch
 ):
     service = idle()
-    enqueue = queue.enqueue
+    enqueue = enqueue.insert
 
     def look_between(runs, **options):
         ids = enqueue(runs, **options)

@@ -7,7 +7,7 @@ from django.utils import timezone
 from django_jobs.execution.watchdog import Watchdog
 from django_jobs.models import Run
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.storage import queue
+from django_jobs.storage import claims, leases
 from django_jobs.worker.maintenance import Maintainer
 from django_jobs.worker.worker import Worker
 
@@ -33,7 +33,7 @@ def claimed(make_run, make_worker):
     """A run in the hands of a worker elsewhere."""
     make_worker(id="other", lease_expires_at=timezone.now() + timedelta(seconds=30))
     make_run()
-    (run,) = queue.claim("other", limit=1, using="default")
+    (run,) = claims.claim("other", limit=1, using="default")
     return run
 
 
@@ -70,7 +70,7 @@ def test_a_worker_that_says_it_lives_after_the_clock_was_set_keeps_its_runs(main
     set_clock(hours=1)
     maintainer.beat()
 
-    queue.heartbeat("other", lease_seconds=30, using="default")
+    leases.heartbeat("other", lease_seconds=30, using="default")
     maintainer.steadiness.doubted_until = 0
     maintainer.beat()
 

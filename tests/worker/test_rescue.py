@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from django_jobs.models import Run, Worker
-from django_jobs.storage import identity, queue
+from django_jobs.storage import claims, identity, transactions
 from django_jobs.worker.rescue import rescue_at_start
 
 
@@ -33,7 +33,7 @@ def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_r
     make_worker(id="dead", host=identity.host(), process_key="ended")
     monkeypatch.setattr(identity, "is_gone", lambda key: key == "ended")
     make_run(func="tests.probes.jobs:mark", job_id="x")
-    assert queue.claim("dead", limit=1, using="default")
+    assert claims.claim("dead", limit=1, using="default")
 
     serve()
 
@@ -44,7 +44,7 @@ def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_r
 def test_an_ended_lease_is_no_death_at_the_start_of_a_process(serve, make_run, make_worker):
     silent = make_worker(id="silent")
     make_run(func="tests.probes.jobs:mark")
-    assert queue.claim("silent", limit=1, using="default")
+    assert claims.claim("silent", limit=1, using="default")
     # As after an outage that has just ended, for all who live.
     silent.lease_expires_at = timezone.now() - timedelta(seconds=1)
     silent.save()
@@ -70,10 +70,10 @@ def test_who_was_silent_since_a_process_registered_long_ago_is_dead_at_the_next_
     now = timezone.now()
     make_worker(id="silent")
     make_run(func="tests.probes.jobs:mark")
-    assert queue.claim("silent", limit=1, using="default")
+    assert claims.claim("silent", limit=1, using="default")
     Worker.objects.filter(pk="silent").update(lease_expires_at=now - timedelta(seconds=60))
     make_worker(started_at=now - timedelta(seconds=witnessed), stopped_at=now)
 
-    rescue_at_start(queue.database_now("default"), using="default", max_rescues=3)
+    rescue_at_start(transactions.database_now("default"), using="default", max_rescues=3)
 
     assert Run.objects.get().status == status

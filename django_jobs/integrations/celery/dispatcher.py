@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
 from django_jobs.integrations.celery import app, messages
-from django_jobs.storage import notifications, outbox, queue
+from django_jobs.storage import claims, notifications, outbox
 from django_jobs.storage.backoff import Backoff
 from django_jobs.storage.components import Component
 from django_jobs.storage.queues import paused_queues
@@ -97,7 +97,7 @@ class Dispatcher(Component):
             return FULL_SECONDS
         if not queues:
             return self._poll_seconds
-        due = queue.seconds_until_ready(queues=queues, within=self._poll_seconds, using=self.using)
+        due = claims.seconds_until_ready(queues=queues, within=self._poll_seconds, using=self.using)
         return self._poll_seconds if due is None else due + 0.001
 
     def _send(self, queue_name: str, batch: Sequence[Dispatch]) -> bool:

@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.models import jobs_database
-from django_jobs.storage import queue
+from django_jobs.storage import claims
 from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.forks import on_fork_reset
 from django_jobs.worker.consumers import one_consumer
@@ -82,7 +82,7 @@ class CeleryWorker(Worker):
         backoff = ConnectionBackoff("celery", self.using)
         while True:
             worker_id = self.id
-            claim = partial(queue.claim_dispatched, run_id, attempt, worker_id, using=self.using)
+            claim = partial(claims.claim_dispatched, run_id, attempt, worker_id, using=self.using)
             try:
                 # On the completer's connection: this thread needs none.
                 run: ClaimedRun | None = self.completer.call(claim).result()
