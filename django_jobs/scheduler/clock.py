@@ -29,7 +29,7 @@ from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
 from django_jobs.storage import notifications, queue, sql, statistics
 from django_jobs.storage.connections import ConnectionBackoff, give_back
-from django_jobs.storage.records import TOO_MANY, NewRun, firing_key, renewed
+from django_jobs.storage.records import TOO_MANY, NewRun, firing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -276,15 +276,10 @@ def _now(connection: BaseDatabaseWrapper) -> RawSQL:
 
 def firing(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun:
     """Return the run of a job's firing, or one besides its schedule for None."""
-    return NewRun(
-        job_id=row.id,
-        name=row.name,
-        func=row.func,
-        payload=row.payload,
-        signature=row.signature,
-        queue_name=row.queue_name,
-        priority=row.priority,
-        options=renewed(row.options, scheduled_at),
+    return NewRun.of(
+        row,
+        row.id,
+        since=scheduled_at,
         kind=row.kind,
         scheduled_at=scheduled_at,
         unique_key=None if scheduled_at is None else firing_key(row.id, scheduled_at),

@@ -31,8 +31,9 @@ from django.db.models.expressions import RawSQL
 from django_jobs import codec, signals, triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import UnknownTrigger
-from django_jobs.models import DEFAULT_QUEUE_NAME, Declarer, Job, Kind, Release
-from django_jobs.registry import arguments, decorators, functions, schedules
+from django_jobs.models import Declarer, Job, Kind, Release
+from django_jobs.registry import decorators, functions, schedules
+from django_jobs.registry.call_spec import CALL_COLUMNS, call_spec, columns_of
 from django_jobs.storage import identity, notifications, queue, sql
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ REMEMBERED = timedelta(days=30)
 # The row that is locked, so that processes go one after the other. In place of definitions it has
 # what persons had changed of jobs that were retired, should they be declared again.
 _LOCK = ""
-# Columns of a job that are its declaration's, always, and those that a person may change.
-_FIXED = ("name", "func", "payload", "signature", "options", "coalesce", "misfire_grace_time")
+# Columns of a declared job that a person may change, and those that are its declaration's, always.
 POLICY = ("queue_name", "priority", "max_instances")
+_FIXED = (*(name for name in CALL_COLUMNS if name not in POLICY), "coalesce", "misfire_grace_time")
 
 
 # What this code declares
@@ -85,18 +86,11 @@ def own() -> tuple[str, Definitions]:
 def _definition(declared: schedules.Declaration) -> dict[str, Any]:
     path, function = functions.path_of(declared.func)
     options = declared.options.over(decorators.options_of(function))
-    payload = arguments.stored_arguments(declared.args, declared.kwargs)
     return {
-        "name": options.name or path.rpartition(":")[2],
-        "func": path,
-        "payload": payload,
-        # The declaring process's: another that applies it signs nothing that it only read.
-        "signature": codec.sign(path, payload),
-        "options": arguments.stored_options(options, function, declared.args),
+        # Signed by the process that declares it: another that applies it signs nothing that it only read.
+        **columns_of(call_spec(path, function, declared.args, declared.kwargs, options)),
         "coalesce": options.coalesce is not False,
         "misfire_grace_time": options.misfire_grace_time,
-        "queue_name": options.queue_name or DEFAULT_QUEUE_NAME,
-        "priority": options.priority or 0,
         "max_instances": options.max_instances or 1,
         "trigger": triggers.rule(declared.trigger),
     }

@@ -22,7 +22,7 @@ from django.utils import timezone
 from django_jobs import signals
 from django_jobs.models import Run, Status, Worker, jobs_database
 from django_jobs.storage import notifications, sql, statistics
-from django_jobs.storage.records import ClaimedRun, Outcome, error_entry, with_error
+from django_jobs.storage.records import CLAIMED_COLUMNS, ClaimedRun, Outcome, error_entry, with_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -122,15 +122,7 @@ def enqueue(runs: Sequence[NewRun], *, using: str | None = None) -> list[int]:
     dialect = sql.dialect(connection)
     ids: list[int] = []
     for batch in _batches(runs, [len(run.payload) for run in runs]):
-        rows = [
-            (
-                run.job_id, run.name, run.func, run.payload, run.signature, run.queue_name, run.priority,
-                json.dumps(run.options) if run.options else None, run.kind, run.status,
-                dialect.time(run.scheduled_at), run.unique_key, run.error, run.worker_id,
-                1 if run.status == Status.RUNNING else 0,
-            )
-            for run in batch
-        ]  # fmt: skip
+        rows = [run.row(dialect.time) for run in batch]
         with connection.cursor() as cursor:
             cursor.execute(*dialect.insert(rows, [run.run_after for run in batch]))
             if connection.features.can_return_rows_from_bulk_insert:
@@ -208,7 +200,7 @@ def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
     )
     if not is_ours:
         return None
-    return _claimed(Run.objects.using(using).values_list(*sql.CLAIMED_COLUMNS).get(pk=run_id))
+    return _claimed(Run.objects.using(using).values_list(*CLAIMED_COLUMNS).get(pk=run_id))
 
 
 def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -> ClaimedRun | None:
@@ -228,7 +220,7 @@ def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -
         cursor.execute(*sql.dialect(connection).claim_dispatched(worker_id, run_id, attempt))
         is_ours = cursor.rowcount == 1
     if is_ours:
-        return _claimed(Run.objects.using(using).values_list(*sql.CLAIMED_COLUMNS).get(pk=run_id))
+        return _claimed(Run.objects.using(using).values_list(*CLAIMED_COLUMNS).get(pk=run_id))
     # If it still waits, no message is under way any more.
     waiting = Run.objects.using(using).ready().filter(pk=run_id, attempt=attempt - 1)
     waiting.update(**NOT_DISPATCHED)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_jobs.models import RAN_BINS, WAITED_BINS
+from django_jobs.storage.records import CLAIMED_COLUMNS, INSERTED_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,17 +25,6 @@ QUEUE_TABLE = "django_jobs_queue"
 # django-apscheduler's part of a job.
 TRIGGER_TABLE = "django_apscheduler_djangojob"
 TALLY_TABLE = "django_jobs_tally"
-
-# What a worker needs to know of a run that it claimed, in the order of `ClaimedRun`'s fields.
-CLAIMED_COLUMNS = (
-    "id", "job_id", "func", "payload", "signature", "queue_name", "priority", "options",
-    "kind", "attempt", "rescues", "unique_key", "errors", "name", "worker_id", "run_after",
-)  # fmt: skip
-
-INSERTED_COLUMNS = (
-    "job_id", "name", "func", "payload", "signature", "queue_name", "priority", "options", "kind",
-    "status", "scheduled_at", "unique_key", "error", "worker_id", "attempt",
-)  # fmt: skip
 
 # Names and SQL types of rows that update statements join; the types are PostgreSQL's words.
 FINISHED_COLUMNS = (

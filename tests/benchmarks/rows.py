@@ -147,7 +147,7 @@ def analyze(alias: str) -> None:
 
 def claim_and_finish(worker_id: str, count: int, alias: str) -> tuple[float, float]:
     """Enqueue runs, claim them and finish them; return the seconds of the last two."""
-    new = [NewRun("j", "nothing", FUNC, PAYLOAD, SIGNATURE) for _ in range(count)]
+    new = [NewRun("nothing", FUNC, PAYLOAD, SIGNATURE, "default", 0, None, job_id="j") for _ in range(count)]
     queue.enqueue(new, using=alias)
     began = time.perf_counter()
     runs = queue.claim(worker_id, limit=count, using=alias)

@@ -17,13 +17,14 @@ pytestmark = pytest.mark.django_db
 def new_run(job_id="j", **fields):
     func = fields.pop("func", "tests.probes.jobs:nothing")
     payload = codec.dump_arguments((), {})
+    call = {"queue_name": "default", "priority": 0, "options": None}
     return NewRun(
         job_id=job_id,
         name="nothing",
         func=func,
         payload=payload,
         signature=codec.sign(func, payload),
-        **fields,
+        **call | fields,
     )
 
 

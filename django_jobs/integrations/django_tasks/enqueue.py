@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import codec
 from django_jobs.api import enqueue as api_enqueue
 from django_jobs.api.async_support import sync_safe
 from django_jobs.api.manager import get_job_manager
@@ -18,7 +17,8 @@ from django_jobs.integrations.django_tasks import results
 from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import Run, jobs_database
 from django_jobs.registry import arguments, decorators, functions
-from django_jobs.storage.records import NewRun, renewed
+from django_jobs.registry.call_spec import call_spec
+from django_jobs.storage.records import NewRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,28 +87,17 @@ def _new_run(
     before = (None,) if task.takes_context else ()
     arguments.check_arguments(path, task.func, (*before, *args), kwargs)
     policy = decorators.options_of(task.func).over(defaults)
-    options = renewed(policy.stored(), max(now, task.run_after or now)) or {}
-    hidden = arguments.hidden_positions(task.func, frozenset(policy.sensitive or ()))
-    positions = [at - len(before) for at in hidden if 0 <= at - len(before) < len(args)]
-    if positions:
-        options["sensitive"] = [*options.get("sensitive", ()), *positions]
-    options[results.TASK] = results.Mark(
+    call = call_spec(path, task.func, args, kwargs, policy, bound=len(before))
+    call.name = policy.name or task.name
+    call.queue_name, call.priority = task.queue_name, int(task.priority)
+    mark = results.Mark(
         backend=alias,
         enqueued_at=now.isoformat(),
         run_after=None if task.run_after is None else task.run_after.isoformat(),
     )
-    payload = arguments.stored_arguments(args, kwargs)
-    return NewRun(
-        job_id=uuid.uuid4().hex,
-        name=policy.name or task.name,
-        func=path,
-        payload=payload,
-        signature=codec.sign(path, payload),
-        queue_name=task.queue_name,
-        priority=int(task.priority),
-        options=options,
-        run_after=task.run_after or "now",
-    )
+    call.options = {**(call.options or {}), results.TASK: mark}
+    run_after = task.run_after or "now"
+    return NewRun.of(call, uuid.uuid4().hex, since=max(now, task.run_after or now), run_after=run_after)
 
 
 def _path(task: Any) -> str:
