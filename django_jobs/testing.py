@@ -55,7 +55,7 @@ class AddedJob:
     run_at: datetime | None
     #: In words, as "every 30 minutes"; empty for an immediate job.
     trigger: str
-    #: What was said of each run: retry, timeout (seconds), expires, at_most_once, sensitive.
+    #: What was said of each run: retry, timeout (seconds), expires, at_most_once, sensitive, tags.
     options: dict[str, Any]
 
     def __str__(self) -> str:

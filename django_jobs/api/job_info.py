@@ -30,6 +30,7 @@ class RunSnapshot(TypedDict):
     error: str  # one line; empty without
     progress: dict[str, Any] | None  # done, total, message
     worker_id: str
+    tags: list[str]
 
 
 class JobInfo(TypedDict):
@@ -47,6 +48,7 @@ class JobInfo(TypedDict):
     queue_name: str
     priority: int
     max_instances: int
+    tags: list[str]
     args: list[Any]  # in JSON's types; secrets replaced by asterisks
     kwargs: dict[str, Any]
     attempt: int  # of the newest run; 0 before the first
@@ -119,6 +121,7 @@ def of_run(run: Run) -> RunSnapshot:
         error=run.error,
         progress=run.progress,
         worker_id=run.worker_id,
+        tags=run.tags,
     )
 
 
@@ -152,6 +155,7 @@ def of_job(job: Job, last: Run | None) -> JobInfo:
         queue_name=job.queue_name,
         priority=job.priority,
         max_instances=job.max_instances,
+        tags=job.tags,
         args=args,
         kwargs=kwargs,
         attempt=last.attempt if last else 0,
@@ -180,6 +184,7 @@ def of_lone_run(run: Run) -> JobInfo:
         queue_name=run.queue_name,
         priority=run.priority,
         max_instances=1,
+        tags=run.tags,
         args=args,
         kwargs=kwargs,
         attempt=run.attempt,

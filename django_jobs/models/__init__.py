@@ -102,6 +102,12 @@ class Call(models.Model):
     class Meta:
         abstract = True
 
+    @property
+    def tags(self) -> list[str]:
+        """Words that it is known by."""
+        options = self.options if isinstance(self.options, dict) else {}
+        return list(options.get("tags") or ())
+
 
 class JobQuerySet(models.QuerySet["Job"]):
     """Selections of jobs."""

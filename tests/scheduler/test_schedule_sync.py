@@ -106,6 +106,15 @@ def test_options_of_the_function_complete_those_of_its_schedule(version):
     assert (row.priority, row.queue_name, row.options) == (3, "mail", {"timeout": 60})
 
 
+def test_tags_follow_the_declaration(version):
+    version(every(30, tags={"b", "a"})).start().leave()
+    assert Job.objects.get().tags == ["a", "b"]
+
+    version(every(30, tags=["c"])).start()
+
+    assert Job.objects.get().tags == ["c"]
+
+
 def test_a_declared_schedule_fires_and_is_executed(version, serve, until, monkeypatch):
     monkeypatch.setattr(
         schedules, "_declared", version(recurring(seconds=0.2, args=["x"], job_id="t")).declared
