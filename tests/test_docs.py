@@ -430,7 +430,7 @@ def test_the_api_page_says_which_methods_have_an_async_twin():
     ("heading", "there"),
     [
         ("What get_job returns", job_info.JobInfo.__annotations__),
-        ("The last run", job_info.RunSnapshot.__annotations__),
+        ("The last run", job_info.RunInfo.__annotations__),
         ("Options", [field.name for field in fields(JobOptions)]),
         ("Signals", [name for name in vars(signals) if isinstance(getattr(signals, name), signals.Signal)]),
         ("Errors", exceptions.__all__),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class RunSnapshot(TypedDict):
+class RunInfo(TypedDict):
     """One run. Times are ISO 8601 in UTC, or None where they have not come."""
 
     id: int
@@ -55,7 +55,7 @@ class JobInfo(TypedDict):
     result: Any  # of the newest run
     error: str
     progress: dict[str, Any] | None
-    last_run: RunSnapshot | None
+    last_run: RunInfo | None
 
 
 _STATUS_WORDS = {Status.READY: "queued"}
@@ -103,12 +103,12 @@ def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def of_run(run: Run) -> RunSnapshot:
+def of_run(run: Run) -> RunInfo:
     """Return one run as a plain dict."""
     seconds = None
     if run.started_at and run.finished_at:
         seconds = (run.finished_at - run.started_at).total_seconds()
-    return RunSnapshot(
+    return RunInfo(
         id=run.pk,
         status=str(run.status),
         attempt=run.attempt,

@@ -85,8 +85,8 @@ def test_the_signatures_are_those_of_the_design():
 def test_every_method_has_a_twin_for_async_code():
     names = [
         name
-        for name, method in vars(JobManager).items()
-        if (callable(method) and not name.startswith(("_", "a"))) or name.startswith("add_")
+        for name, method in inspect.getmembers(JobManager, inspect.isfunction)
+        if not name.startswith(("_", "a")) or name.startswith("add_")
     ]
     names = [name for name in names if name not in {"lifespan", "serve", "start_after", "using"}]
 

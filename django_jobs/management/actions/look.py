@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
 
-    from django_jobs.api.job_info import JobInfo, RunSnapshot
+    from django_jobs.api.job_info import JobInfo, RunInfo
 
 ROLES = {
     "running": "MIGRATE_HEADING",
@@ -297,7 +297,7 @@ def _call(job: JobInfo) -> str:
     return ", ".join(words)
 
 
-def _run_row(run: RunSnapshot) -> list[str]:
+def _run_row(run: RunInfo) -> list[str]:
     return [
         run["status"].lower(),
         str(run["id"]),

@@ -152,7 +152,7 @@ def test_a_run_whose_process_is_killed_is_observed_here(serve_apart, manager, ap
             return lambda outcome, error: seen.append((run.job_id, outcome.status, repr(error)))
 
     observer = Notes()
-    instrumentation.install(observer)
+    instrumentation.add_observer(observer)
     try:
         serve_apart()
         manager.wait(apart.add_immediate_job(probes.nothing), 30)
@@ -160,7 +160,7 @@ def test_a_run_whose_process_is_killed_is_observed_here(serve_apart, manager, ap
         with pytest.raises(JobFailed, match="RunTimeout"):
             manager.wait(killed, 30)
     finally:
-        instrumentation.remove(observer)
+        instrumentation.remove_observer(observer)
 
     assert seen == [(killed, "FAILED", "TimeoutError('RunTimeout: longer than its limit of 0.2 s')")]
 
