@@ -1,5 +1,6 @@
 import ast
 import importlib
+import importlib.util
 import inspect
 import io
 import re
@@ -511,6 +512,32 @@ def test_the_tasks_page_explains_every_check_and_option_of_the_backend():
 
     assert names(page, "Checks") == sorted(set(re.findall(r"django_jobs\.[EW]\d+", inspect.getsource(tasks))))
     assert names(page, "Retry, limit, hide") == list(tasks.OPTIONS)
+
+
+def test_the_upgrading_page_says_where_each_module_is():
+    moved = rows(DOCS / "upgrading.md", "Every module")
+
+    assert moved
+    for was, place in moved:
+        assert importlib.util.find_spec(f"django_jobs.{code(place)}"), f"{was} is not {place}"
+
+
+def test_pages_import_from_the_public_surface_only():
+    addresses = {
+        "admin", "asgi", "codec", "exceptions", "health", "live", "live.routing", "live.urls", "logs", "models",
+        "routers", "signals", "statistics", "tasks", "testing",
+    }  # fmt: skip
+
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            for module, _ in re.findall(
+                r"^ *from django_jobs(?:\.([\w.]+))? import (.+)$", block.text, re.MULTILINE
+            ):
+                is_public = module in addresses or module.startswith("integrations.") or not module
+                assert is_public, f"{block}: django_jobs.{module}"
+            names = re.findall(r"^ *from django_jobs import (.+)$", block.text, re.MULTILINE)
+            for name in ", ".join(names).split(", ") if names else ():
+                assert name in {*django_jobs.__all__, *addresses}, f"{block}: {name}"
 
 
 def test_the_log_lines_of_the_operations_page_are_written_somewhere():
