@@ -788,10 +788,10 @@ def test_an_attempt_after_one_that_was_handed_back_too_often_is_handed_back_agai
 @pytest.mark.parametrize(
     "step",
     [
-        "clock.Clock.shutdown",
-        "wakeup.Ears.stop",
-        "worker.Worker.stop",
-        "keeper.Keeper.stop",
+        "scheduler.clock.Clock.shutdown",
+        "storage.notifications.ListenerThread.stop",
+        "worker.loop.Worker.stop",
+        "worker.maintenance.Maintainer.stop",
     ],
 )
 def test_shutdown_takes_all_its_steps_when_one_of_them_fails(serve, manager, monkeypatch, caplog, step):
@@ -849,7 +849,13 @@ def test_a_thousand_starts_and_shutdowns_leak_neither_threads_nor_connections_no
 
 
 @pytest.mark.parametrize(
-    "unborn", ["worker.Worker._serve", "keeper.Keeper._serve", "clock.Clock._main_loop", "wakeup.Ears._serve"]
+    "unborn",
+    [
+        "worker.loop.Worker._serve",
+        "worker.maintenance.Maintainer._serve",
+        "scheduler.clock.Clock._main_loop",
+        "storage.notifications.ListenerThread._serve",
+    ],
 )
 def test_a_process_that_ends_while_it_starts_leaves_no_row_behind(
     manager, transactional_db, monkeypatch, until, unborn
@@ -858,7 +864,7 @@ def test_a_process_that_ends_while_it_starts_leaves_no_row_behind(
 
     def start(thread):
         # As Python 3.12 does while a process ends.
-        if getattr(thread._target, "__qualname__", "") == unborn.partition(".")[2]:
+        if getattr(thread._target, "__qualname__", "") == ".".join(unborn.split(".")[-2:]):
             raise RuntimeError("can't create new thread at interpreter shutdown")
         real(thread)
 
@@ -875,10 +881,10 @@ def test_a_process_that_ends_while_it_starts_leaves_no_row_behind(
     "unborn",
     [
         "completer.Completer._serve",
-        "worker.Worker._serve",
-        "keeper.Keeper._serve",
-        "clock.Clock._main_loop",
-        "wakeup.Ears._serve",
+        "worker.loop.Worker._serve",
+        "worker.maintenance.Maintainer._serve",
+        "scheduler.clock.Clock._main_loop",
+        "storage.notifications.ListenerThread._serve",
     ],
 )
 def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
@@ -887,7 +893,10 @@ def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
     real, refused = threading.Thread.start, []
 
     def start(thread):
-        if getattr(thread._target, "__qualname__", "") == unborn.partition(".")[2] and len(refused) < 2:
+        if (
+            getattr(thread._target, "__qualname__", "") == ".".join(unborn.split(".")[-2:])
+            and len(refused) < 2
+        ):
             refused.append(thread)
             raise RuntimeError("can't start new thread")
         real(thread)
