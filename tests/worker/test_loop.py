@@ -795,7 +795,7 @@ def test_an_attempt_after_one_that_was_handed_back_too_often_is_handed_back_agai
     ],
 )
 def test_shutdown_takes_all_its_steps_when_one_of_them_fails(serve, manager, monkeypatch, caplog, step):
-    module, kind, name = step.split(".")
+    module, kind, name = step.rsplit(".", 2)
     kind = getattr(importlib.import_module(f"django_jobs.{module}"), kind)
     real = getattr(kind, name)
     left = []
