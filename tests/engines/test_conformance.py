@@ -46,6 +46,8 @@ def engine(request, transactional_db, settings, manager, serve, until):
     else:
         kind = PATHS.get(name, "threads" if name == "loop" else name)
         settings.DJANGO_JOBS = {**QUICK, "ENGINES": {queue_name: kind}, "PROCESSES": 1, "EXECUTOR_RUNS": 2}
+    if name == "processes":
+        request.getfixturevalue("forked_children")
     service = None if name == "inline" else serve()
     prefix = "async_" if name == "loop" else ""
 
