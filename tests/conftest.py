@@ -19,8 +19,8 @@ DATABASES = ("sqlite", "postgresql", "mariadb")
 SAID = "said"
 # At most so many test processes unless `-n` says otherwise: each has a database, and starts processes itself.
 MOST_WORKERS = 4
-# What a test has that starts processes, and what one of pages has.
-STARTS_PROCESSES = {"child_env", "new_fleet", "fleet_on", "serve_apart", "site", "workers", "engine"}
+# What tests use that start processes; all that have the environment of one are among them.
+STARTS_PROCESSES = {"child_env", "new_fleet", "fleet_on", "serve_apart", "site"}
 
 
 def pytest_addoption(parser):

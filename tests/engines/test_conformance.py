@@ -15,7 +15,10 @@ from django_jobs.testing import drain_jobs
 from tests.engines.conftest import QUICK
 from tests.probes.models import Mark
 
-APART = ["processes", "loky", "celery-rabbitmq", "celery-redis"]
+APART = [
+    pytest.param(name, marks=pytest.mark.process)
+    for name in ("processes", "loky", "celery-rabbitmq", "celery-redis")
+]
 BACKGROUND = ["threads", "loop", "pool", *APART]
 ENGINES = ["inline", *BACKGROUND]
 PATHS = {
