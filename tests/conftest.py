@@ -14,6 +14,10 @@ import pytest
 import time_machine
 from django.utils import timezone
 
+# Some machines forbid Python to keep what it compiled: each of some hundred processes would do it again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 ROOT = Path(__file__).parent.parent
 DATABASES = ("sqlite", "postgresql", "mariadb")
 SAID = "said"
@@ -243,7 +247,7 @@ def serve(transactional_db, manager):
     def start(**options):
         service = Service(**options)
         assert manager.serve(service)
-        assert service.wait_started(10)
+        assert service.wait_started(60)
         return service
 
     return start
@@ -301,7 +305,8 @@ def set_clock(monkeypatch):
 def until():
     """Return a function that looks until something is true, and fails after a while."""
 
-    def look(condition, timeout=15, every=0.02):
+    # Long for a busy machine, and shorter than a lease: what is only noticed when one ends fails.
+    def look(condition, timeout=25, every=0.02):
         end = time.monotonic() + timeout
         while not (value := condition()):
             assert time.monotonic() < end, "it did not come to that in time"

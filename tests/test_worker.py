@@ -837,7 +837,7 @@ def test_many_starts_and_shutdowns_leak_neither_threads_nor_connections_nor_rows
     for number in range(1000 if soak_minutes else 100):
         manager.start()
         # Some are stopped before they have quite started.
-        assert number % 3 or manager._service.wait_started(10)
+        assert number % 3 or manager._service.wait_started(60)
         manager.shutdown()
 
     assert ours() <= threads
@@ -903,7 +903,7 @@ def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
     monkeypatch.setattr(threading.Thread, "start", start)
 
     manager.start()
-    assert manager.service.wait_started(10)
+    assert manager.service.wait_started(60)
 
     assert manager.wait(manager.add_immediate_job(probes.give, 42), 10) == 42
     assert not manager.service.failure

@@ -255,7 +255,7 @@ def test_children_end_when_their_parent_is_killed(spawn, manager, apart, probes,
 
     parent.kill()
 
-    until(lambda: processes.is_gone(key), timeout=10)
+    until(lambda: processes.is_gone(key), timeout=60)
 
 
 def test_threads_that_attend_to_processes_end_with_the_worker(serve_apart, manager, apart, probes):
