@@ -344,12 +344,12 @@ import sys
 import django
 django.setup()
 from django.utils import timezone
-from django_jobs import tallies
-from tests.test_tallies import attempt
+from django_jobs.storage import statistics
+from tests.storage.test_statistics import attempt
 for _ in range(20):
-    tallies.note_attempts([attempt(func=f"m:f{number}") for number in range(3)])
-    tallies.flush("default")
-while not tallies.flush("default"):
+    statistics.note_attempts([attempt(func=f"m:f{number}") for number in range(3)])
+    statistics.flush("default")
+while not statistics.flush("default"):
     pass
 """
 
