@@ -1,8 +1,15 @@
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.http import JsonResponse
 
 from django_jobs.models import Job, Run
 from django_jobs.testing import drain_jobs
 from tests.probes import jobs as probes
+
+pytestmark = pytest.mark.django_db
 
 
 def test_tags_are_given_with_jobs_and_their_runs(manager):
@@ -45,3 +52,81 @@ def test_whatever_follows_a_run_has_its_tags(manager):
     assert Run.objects.get(job_id=failing).tags == ["import"]
     assert [run.tags for run in Run.objects.filter(job_id=again)] == [["import"]] * 2
     assert Run.objects.get(job_id=later).tags == ["import"]
+
+
+def test_a_snapshot_has_its_shape_and_goes_through_jsonresponse(manager, probes, make_run):
+    job_id = manager.add_recurring_job(
+        probes.give, 1800, {"when": datetime(2026, 1, 1, tzinfo=UTC), "sum": Decimal("1.50"), "password": "x"},
+        job_id="r",
+    )  # fmt: skip
+    run = make_run(job_id="r", status="SUCCESSFUL", result='{"a":1}', progress={"done": 1})
+    Job.objects.update(last_run=run)
+
+    job = manager.get_job(job_id)
+
+    assert json.loads(JsonResponse(job).content) == job
+    assert job == {
+        "id": "r",
+        "name": "give",
+        "func": "tests.probes.jobs:give",
+        "kind": "recurring",
+        "status": "scheduled",
+        "reason": "",
+        "trigger": "every 30 minutes",
+        "next_run_time": Job.objects.get().next_run_time.isoformat(),
+        "queue_name": "default",
+        "priority": 0,
+        "max_instances": 1,
+        "tags": [],
+        "args": [{"when": "2026-01-01T00:00:00+00:00", "sum": "1.50", "password": "********************"}],
+        "kwargs": {},
+        "attempt": 1,
+        "result": {"a": 1},
+        "error": "",
+        "progress": {"done": 1},
+        "last_run": {
+            "id": run.pk,
+            "status": "SUCCESSFUL",
+            "attempt": 1,
+            "enqueued_at": run.enqueued_at.isoformat(),
+            "scheduled_at": None,
+            "started_at": run.started_at.isoformat(),
+            "finished_at": run.finished_at.isoformat(),
+            "seconds": (run.finished_at - run.started_at).total_seconds(),
+            "result": {"a": 1},
+            "error": "",
+            "progress": {"done": 1},
+            "worker_id": "worker-of-a-test",
+            "tags": [],
+        },
+    }
+
+
+def test_secrets_are_not_shown_wherever_they_are_passed(manager, probes):
+    ids = [
+        manager.add_immediate_job(probes.log_in, "ann", "hunter2"),
+        manager.add_immediate_job(probes.log_in, user="ann", password="hunter2"),
+        manager.using(sensitive=["user"]).add_immediate_job(probes.log_in, "ann", "hunter2"),
+    ]
+
+    shown = json.dumps([manager.get_job(job_id) for job_id in ids[:2]])
+    assert "hunter2" not in shown
+    assert "ann" in shown
+    assert "ann" not in json.dumps(manager.get_job(ids[2]))
+
+
+def test_get_jobs_lists_what_is_still_to_run_with_few_queries(
+    manager, probes, make_run, django_assert_max_num_queries
+):
+    for number in range(20):
+        manager.add_recurring_job(probes.mark, 60, job_id=f"r{number:02}")
+        make_run(job_id=f"q{number:02}")
+        make_run(job_id=f"done{number:02}", status="SUCCESSFUL")
+    manager.pause_job("r00")
+
+    with django_assert_max_num_queries(3):
+        jobs = manager.get_jobs()
+
+    assert len(jobs) == 40
+    assert jobs[19]["id"] == "r00"
+    assert JsonResponse({"jobs": jobs}).status_code == 200
