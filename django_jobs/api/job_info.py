@@ -79,18 +79,18 @@ def unfinished(*, using: str) -> list[JobInfo]:
     jobs = list(Job.objects.using(using).order_by("next_run_time", "id"))
     jobs.sort(key=lambda job: job.next_run_time is None)
     last = last_runs(jobs, using=using)
-    snapshots = [of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
+    infos = [of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
     scheduled = {job.id for job in jobs}
     # The newest unfinished run of each job that has no row, or none any more.
     newest: dict[str, Run] = {}
     for run in Run.objects.using(using).unfinished().order_by("id").defer("log", "errors"):
         if run.job_id not in scheduled:
             newest[run.job_id] = run
-    return snapshots + [of_lone_run(run) for run in newest.values()]
+    return infos + [of_lone_run(run) for run in newest.values()]
 
 
 def last_runs(jobs: Iterable[Job], *, using: str) -> dict[int, Run]:
-    """Return the newest runs of jobs by their ids, without what no snapshot shows; those pruned are not there."""
+    """Return the newest runs of jobs by their ids, without the columns that no dict has; those pruned are not there."""
     ids = [job.last_run_id for job in jobs if job.last_run_id is not None]
     runs: dict[int, Run] = {}
     for start in range(0, len(ids), 500):

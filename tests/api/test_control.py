@@ -4,10 +4,7 @@ import pytest
 from apscheduler.triggers.cron import CronTrigger
 from django.utils import timezone
 
-from django_jobs import (
-    JobLookupError,
-    triggers,
-)
+from django_jobs import JobLookupError, triggers
 from django_jobs.models import Job, Run
 
 pytestmark = pytest.mark.django_db
@@ -235,3 +232,37 @@ def test_a_job_without_a_time_left_ends_when_it_is_resumed(manager, probes):
     assert manager.resume_job("c") is True
 
     assert manager.get_job("c") is None
+
+
+def test_a_job_is_edited_as_a_person_does(manager, probes):
+    manager.add_recurring_job(probes.nothing, 60, job_id="tick")
+
+    assert manager.edit_job("tick", priority=9, queue_name="slow")
+
+    row = Job.objects.get()
+    assert (row.priority, row.queue_name, row.max_instances) == (9, "slow", 1)
+    assert not manager.edit_job("gone", priority=1)
+    with pytest.raises(ValueError, match="-100 to 100"):
+        manager.edit_job("tick", priority=101)
+
+
+def test_a_declared_job_is_reset_to_what_its_code_declares(manager, make_job):
+    trigger = triggers.rule(triggers.interval(60))
+    declared = {"trigger": trigger, "queue_name": "default", "priority": 0, "max_instances": 1}
+    make_job(id="tick", declared=declared)
+    manager.edit_job("tick", priority=9)
+
+    assert manager.reset_job("tick")
+    assert Job.objects.get().priority == 0
+    assert not manager.reset_job("tick")
+    assert not manager.reset_job("gone")
+
+
+def test_history_is_pruned_on_request(manager, make_run):
+    long_ago = timezone.now() - timedelta(days=9)
+    make_run(status="SUCCESSFUL", enqueued_at=long_ago, finished_at=long_ago)
+    limits = {"keep_days": 7, "keep_runs_per_job": None}
+
+    assert manager.prune(**limits, dry_run=True).runs == 1
+    assert manager.prune(**limits).runs == 1
+    assert not Run.objects.exists()

@@ -54,7 +54,7 @@ def test_whatever_follows_a_run_has_its_tags(manager):
     assert Run.objects.get(job_id=later).tags == ["import"]
 
 
-def test_a_snapshot_has_its_shape_and_goes_through_jsonresponse(manager, probes, make_run):
+def test_a_job_as_a_dict_has_its_shape_and_goes_through_jsonresponse(manager, probes, make_run):
     job_id = manager.add_recurring_job(
         probes.give, 1800, {"when": datetime(2026, 1, 1, tzinfo=UTC), "sum": Decimal("1.50"), "password": "x"},
         job_id="r",

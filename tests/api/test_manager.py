@@ -48,6 +48,10 @@ def test_the_signatures_are_those_of_the_design():
         "run_job": "(job_id)",
         "cancel_job": "(job_id)",
         "retry_job": "(job_id)",
+        "edit_job": "(job_id, *, trigger=None, next_run_time=None, queue_name=None, priority=None, "
+        "max_instances=None, retry=UNCHANGED)",
+        "reset_job": "(job_id)",
+        "prune": "(*, keep_days, keep_runs_per_job, dry_run=False)",
         "wait": "(job_id, timeout=None)",
         "shutdown": "(wait=True)",
     }
