@@ -13,11 +13,10 @@ from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Run, Status
 from django_jobs.registry import arguments, decorators, functions
-from django_jobs.registry.call_spec import call_spec
 from django_jobs.registry.options import checked_id
 from django_jobs.scheduler.clock import firing
 from django_jobs.storage import conflicts, notifications, queue
-from django_jobs.storage.records import NewRun, claimed, immediate_key
+from django_jobs.storage.records import NewRun, claimed, immediate_key, renewed
 from django_jobs.worker import inline
 
 if TYPE_CHECKING:
@@ -44,8 +43,11 @@ def new_run(
     path, function = functions.path_of(func)
     arguments.check_arguments(path, function, args, kwargs)
     options = options.over(decorators.options_of(function))
-    call = call_spec(path, function, args, kwargs, options)
-    return NewRun.of(call, uuid.uuid4().hex if job_id is None else checked_id(job_id)), options
+    job_id = uuid.uuid4().hex if job_id is None else checked_id(job_id)
+    run = NewRun.of_call(path, function, args, kwargs, options, job_id=job_id)
+    if run.options:
+        run.options = renewed(run.options)
+    return run, options
 
 
 def new_runs(options: JobOptions, jobs: Iterable[Any]) -> list[NewRun]:

@@ -6,7 +6,6 @@ One option is one field of `JobOptions`, with its check and what its runs keep o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import partial
@@ -16,7 +15,7 @@ from django_jobs.registry.retry import Retry
 from django_jobs.registry.retry import to_json as retry_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 MAX_ID_LENGTH = 255
 MAX_NAME_LENGTH = 255
@@ -256,8 +255,8 @@ def options_from(words: Mapping[str, Any]) -> JobOptions:
         if word not in NAMES:
             raise TypeError(f"there is no option {word!r}; the options are {', '.join(NAMES)}")
     # What can be read only once is read here.
-    read = {word: tuple(value) for word, value in words.items() if isinstance(value, Iterator)}
-    return JobOptions(**{**words, **read})
+    read = {word: tuple(value) for word, value in words.items() if hasattr(value, "__next__")}
+    return JobOptions(**{**words, **read} if read else words)
 
 
 def checked_id(job_id: str) -> str:

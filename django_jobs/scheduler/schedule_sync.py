@@ -33,7 +33,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Declarer, Job, Kind, Release
 from django_jobs.registry import decorators, functions, schedules
-from django_jobs.registry.call_spec import CALL_COLUMNS, call_spec, columns_of
+from django_jobs.registry.call_spec import CALL_COLUMNS, CallSpec, columns_of
 from django_jobs.storage import identity, notifications, queue, sql
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _definition(declared: schedules.Declaration) -> dict[str, Any]:
     options = declared.options.over(decorators.options_of(function))
     return {
         # Signed by the process that declares it: another that applies it signs nothing that it only read.
-        **columns_of(call_spec(path, function, declared.args, declared.kwargs, options)),
+        **columns_of(CallSpec.of_call(path, function, declared.args, declared.kwargs, options)),
         "coalesce": options.coalesce is not False,
         "misfire_grace_time": options.misfire_grace_time,
         "max_instances": options.max_instances or 1,

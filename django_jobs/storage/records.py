@@ -29,6 +29,9 @@ TOO_MANY = "MaxInstances"
 INTERRUPTED = "WorkerStopped: its worker stopped"
 
 
+_RUNNING = Status.RUNNING.value
+
+
 @dataclass(slots=True)
 class NewRun(CallSpec):
     """A run to insert. `run_after` is a time, or "now" by the database's clock, or "held"."""
@@ -59,26 +62,23 @@ class NewRun(CallSpec):
         run.options = renewed(run.options, since)
         return run
 
-    @property
-    def attempt(self) -> int:
-        """Its attempt when it is inserted: one that is RUNNING has begun."""
-        return 1 if self.status == Status.RUNNING else 0
-
     def row(self, as_time: Callable[[datetime | None], Any]) -> list[Any]:
         """Return the values of `INSERTED_COLUMNS`.
 
         Args:
             as_time: Returns a time as the database's driver takes it.
         """
-        row = list(_inserted_values(self))
+        # One that is RUNNING has begun its first attempt.
+        row = [*_inserted_values(self), 1 if self.status == _RUNNING else 0]
         row[_OPTIONS] = json.dumps(self.options) if self.options else None
         row[_SCHEDULED_AT] = as_time(self.scheduled_at)
         return row
 
 
 # What an INSERT has of a run, but for `run_after`, which it may have to ask the database for.
-INSERTED_COLUMNS = (*(one.name for one in fields(NewRun) if one.name != "run_after"), "attempt")
-_inserted_values = attrgetter(*INSERTED_COLUMNS)
+_FIELDS = tuple(one.name for one in fields(NewRun) if one.name != "run_after")
+_inserted_values = attrgetter(*_FIELDS)
+INSERTED_COLUMNS = (*_FIELDS, "attempt")
 _OPTIONS, _SCHEDULED_AT = INSERTED_COLUMNS.index("options"), INSERTED_COLUMNS.index("scheduled_at")
 
 
@@ -110,7 +110,7 @@ def claimed(run: NewRun, run_id: int) -> ClaimedRun:
         id=run_id,
         job_id=run.job_id,
         kind=run.kind,
-        attempt=run.attempt,
+        attempt=1,
         rescues=0,
         unique_key=run.unique_key,
         errors=[],

@@ -2,7 +2,7 @@ from dataclasses import fields
 
 from django_jobs import codec
 from django_jobs.models import Job, Run
-from django_jobs.registry.call_spec import CALL_COLUMNS, call_spec, columns_of
+from django_jobs.registry.call_spec import CALL_COLUMNS, CallSpec, columns_of
 from django_jobs.registry.options import NO_OPTIONS, JobOptions
 from django_jobs.storage.records import CLAIMED_COLUMNS, INSERTED_COLUMNS, ClaimedRun
 from tests.probes import jobs as probes
@@ -19,7 +19,7 @@ def test_what_a_call_is_made_of_are_columns_of_jobs_and_runs():
 
 
 def test_a_call_is_signed_and_completed_by_defaults():
-    call = call_spec(PATH, probes.log_in, ("ada", "hunter2"), {}, NO_OPTIONS)
+    call = CallSpec.of_call(PATH, probes.log_in, ("ada", "hunter2"), {}, NO_OPTIONS)
 
     assert (call.name, call.queue_name, call.priority) == ("log_in", "default", 0)
     assert call.signature == codec.sign(PATH, call.payload)
@@ -27,13 +27,13 @@ def test_a_call_is_signed_and_completed_by_defaults():
 
 
 def test_what_others_fill_is_not_counted_among_the_arguments():
-    call = call_spec(PATH, probes.log_in, ("hunter2",), {}, NO_OPTIONS, bound=1)
+    call = CallSpec.of_call(PATH, probes.log_in, ("hunter2",), {}, NO_OPTIONS, bound=1)
 
     assert call.options == {"sensitive": [0]}
 
 
 def test_a_call_shows_no_arguments():
-    call = call_spec(PATH, probes.log_in, ("ada", "hunter2"), {}, JobOptions(name="Sign in"))
+    call = CallSpec.of_call(PATH, probes.log_in, ("ada", "hunter2"), {}, JobOptions(name="Sign in"))
 
     assert "hunter2" not in repr(call)
 

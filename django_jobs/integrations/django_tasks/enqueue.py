@@ -17,8 +17,7 @@ from django_jobs.integrations.django_tasks import results
 from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import Run, jobs_database
 from django_jobs.registry import arguments, decorators, functions
-from django_jobs.registry.call_spec import call_spec
-from django_jobs.storage.records import NewRun
+from django_jobs.storage.records import NewRun, renewed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,17 +86,19 @@ def _new_run(
     before = (None,) if task.takes_context else ()
     arguments.check_arguments(path, task.func, (*before, *args), kwargs)
     policy = decorators.options_of(task.func).over(defaults)
-    call = call_spec(path, task.func, args, kwargs, policy, bound=len(before))
-    call.name = policy.name or task.name
-    call.queue_name, call.priority = task.queue_name, int(task.priority)
+    run = NewRun.of_call(
+        path, task.func, args, kwargs, policy, bound=len(before),
+        job_id=uuid.uuid4().hex, run_after=task.run_after or "now",
+    )  # fmt: skip
+    run.name = policy.name or task.name
+    run.queue_name, run.priority = task.queue_name, int(task.priority)
     mark = results.Mark(
         backend=alias,
         enqueued_at=now.isoformat(),
         run_after=None if task.run_after is None else task.run_after.isoformat(),
     )
-    call.options = {**(call.options or {}), results.TASK: mark}
-    run_after = task.run_after or "now"
-    return NewRun.of(call, uuid.uuid4().hex, since=max(now, task.run_after or now), run_after=run_after)
+    run.options = {**(renewed(run.options, max(now, task.run_after or now)) or {}), results.TASK: mark}
+    return run
 
 
 def _path(task: Any) -> str:

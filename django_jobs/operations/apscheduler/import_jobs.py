@@ -21,7 +21,7 @@ from django_jobs.models import Job, Kind, Run, jobs_database
 from django_jobs.operations.apscheduler import unpickling
 from django_jobs.operations.apscheduler.unpickling import Record
 from django_jobs.registry import arguments, decorators, functions
-from django_jobs.registry.call_spec import call_spec, columns_of
+from django_jobs.registry.call_spec import CallSpec, columns_of
 from django_jobs.registry.options import MAX_NAME_LENGTH
 from django_jobs.storage import notifications, queue
 from django_jobs.storage.records import immediate_key
@@ -150,7 +150,7 @@ def _row(old: DjangoJob, state: dict[str, Any], trigger: BaseTrigger, now: datet
         if value is not None and (not isinstance(value, int) or not 0 < value < 2**31):
             raise ValueError(f"its {key} is {value!r:.50}")
     return Job(
-        **columns_of(call_spec(path, function, args, kwargs, options)),
+        **columns_of(CallSpec.of_call(path, function, args, kwargs, options)),
         id=old.pk,
         kind=(Kind.SCHEDULED if triggers.is_once(trigger) else Kind.RECURRING).value,
         job_state=triggers.dumps(trigger),
