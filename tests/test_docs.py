@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 import sys
+import tomllib
 import unittest
 import uuid
 from argparse import ArgumentParser
@@ -512,6 +513,32 @@ def test_the_tasks_page_explains_every_check_and_option_of_the_backend():
 
     assert names(page, "Checks") == sorted(set(re.findall(r"django_jobs\.[EW]\d+", inspect.getsource(tasks))))
     assert names(page, "Retry, limit, hide") == list(tasks.OPTIONS)
+
+
+def test_the_map_has_every_room():
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    rooms = [
+        name.strip()
+        for layer in contract["layers"]
+        for name in layer.split(":")
+        if (Path(django_jobs.__file__).parent / name.strip()).is_dir()
+    ]
+
+    mapped = re.findall(r"`(\w+)`", " ".join(row[0] for row in rows(DOCS / "contributing.md", "The map")))
+
+    assert mapped == [name for name in rooms if name not in {"migrations", "templatetags"}]
+
+
+def test_the_places_that_the_contributing_page_names_are_there():
+    named = set(
+        re.findall(
+            r"`((?:registry|api|scheduler|execution|worker|storage|operations|admin|management|models|locale)/[\w/.]*)`",
+            (DOCS / "contributing.md").read_text(),
+        )
+    )
+
+    assert named
+    assert [place for place in named if not (Path(django_jobs.__file__).parent / place).exists()] == []
 
 
 def test_the_upgrading_page_says_where_each_module_is():
