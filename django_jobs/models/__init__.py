@@ -17,10 +17,10 @@ from django_jobs.models.base import (
 )
 from django_jobs.models.database import jobs_database, missing_tables
 from django_jobs.models.jobs import Job, JobQuerySet
-from django_jobs.models.releases import Declarer, Release
 from django_jobs.models.runs import PAUSED, Dashboard, Run, RunQuerySet
-from django_jobs.models.statistics import BIN_ENDS, RAN_BINS, WAITED_BINS, Tally
-from django_jobs.models.workers import Chore, Queue, Worker
+from django_jobs.models.schedules import ScheduleRevision, SchedulerProcess
+from django_jobs.models.statistics import BIN_ENDS, RAN_BINS, WAITED_BINS, Rollup
+from django_jobs.models.workers import MaintenanceTask, Queue, Worker
 
 __all__ = [
     "BIN_ENDS",
@@ -34,20 +34,20 @@ __all__ = [
     "UNFINISHED",
     "WAITED_BINS",
     "Call",
-    "Chore",
     "Dashboard",
-    "Declarer",
     "InStatus",
     "Job",
     "JobQuerySet",
     "Kind",
+    "MaintenanceTask",
     "Queue",
-    "Release",
+    "Rollup",
     "Run",
     "RunQuerySet",
+    "ScheduleRevision",
+    "SchedulerProcess",
     "Status",
     "StatusIndex",
-    "Tally",
     "Worker",
     "jobs_database",
     "missing_tables",

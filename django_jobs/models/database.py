@@ -8,10 +8,10 @@ from django.db import connections, models, router
 from django_apscheduler.models import DjangoJob
 
 from django_jobs.models.jobs import Job
-from django_jobs.models.releases import Declarer, Release
 from django_jobs.models.runs import Run
-from django_jobs.models.statistics import Tally
-from django_jobs.models.workers import Chore, Queue, Worker
+from django_jobs.models.schedules import ScheduleRevision, SchedulerProcess
+from django_jobs.models.statistics import Rollup
+from django_jobs.models.workers import MaintenanceTask, Queue, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,4 +30,4 @@ def missing_tables(alias: str | None = None) -> set[str]:
 
 
 def _tables() -> Iterable[type[models.Model]]:
-    return (DjangoJob, Job, Run, Worker, Queue, Chore, Tally, Release, Declarer)
+    return (DjangoJob, Job, Run, Worker, Queue, MaintenanceTask, Rollup, ScheduleRevision, SchedulerProcess)

@@ -10,11 +10,12 @@ RAN_BINS = tuple(f"ran_{index}" for index in range(len(BIN_ENDS) + 1))
 WAITED_BINS = tuple(f"waited_{index}" for index in range(len(BIN_ENDS) + 1))
 
 
-class Tally(models.Model):
+class Rollup(models.Model):
     """How many runs of one function and queue came to one outcome in a minute, an hour or a day.
 
-    Besides what is below it has the columns `RAN_BINS` and `WAITED_BINS`: how many ran, and had waited,
-    for how long.
+    Besides the columns below it has those of `RAN_BINS` and `WAITED_BINS`: how many ran, and had waited,
+    for how long. One column for each bin, because the database adds them up, and several processes to
+    the same row.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -30,6 +31,8 @@ class Tally(models.Model):
     waited_seconds = models.FloatField(default=0)
 
     class Meta:
+        # The name it was made under, which processes of the version before know.
+        db_table = "django_jobs_tally"
         constraints = [
             models.UniqueConstraint(
                 fields=["size_seconds", "begins_at", "func", "queue_name", "outcome"],
@@ -42,4 +45,4 @@ class Tally(models.Model):
 
 
 for _name in (*RAN_BINS, *WAITED_BINS):
-    Tally.add_to_class(_name, models.IntegerField(default=0))
+    Rollup.add_to_class(_name, models.IntegerField(default=0))

@@ -51,7 +51,7 @@ class Queue(models.Model):
         return self.name
 
 
-class Chore(models.Model):
+class MaintenanceTask(models.Model):
     """Work that one process does for all, every few minutes."""
 
     name = models.CharField(primary_key=True, max_length=30)
@@ -59,6 +59,10 @@ class Chore(models.Model):
     due_at = models.DateTimeField()
     # What the next turn goes on from.
     state = models.JSONField(default=dict)
+
+    class Meta:
+        # The name it was made under, which processes of the version before know.
+        db_table = "django_jobs_chore"
 
     def __str__(self) -> str:
         return self.name
