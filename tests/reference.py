@@ -63,7 +63,7 @@ MODULES = {
         "by_queue",
         "by_function_and_queue",
         "series",
-        "together",
+        "merge",
         "Summary",
         "Durations",
         "Point",

@@ -11,7 +11,8 @@ from django_jobs import codec
 from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound, ObjectGone
 from django_jobs.models import Run, jobs_database
 from django_jobs.registry import arguments, functions
-from django_jobs.storage import notifications, queue
+from django_jobs.storage import notifications
+from django_jobs.storage.enqueue import insert
 from django_jobs.storage.records import NewRun, renewed
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def enqueue(run: Run, payload: str) -> int:
         signature=codec.sign(run.func, payload), queue_name=run.queue_name, priority=run.priority,
         kind=run.kind, options=options,
     )  # fmt: skip
-    ids = queue.enqueue([new], using=using)
+    ids = insert([new], using=using)
     notifications.notify(notifications.RUNS, using=using)
     return ids[0]
 

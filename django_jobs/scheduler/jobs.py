@@ -15,7 +15,7 @@ from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Kind, Run, Status
 from django_jobs.registry.options import UNSET, JobOptions
 from django_jobs.scheduler.clock import JobStore, firing, read_trigger
-from django_jobs.storage import notifications, queue, statistics
+from django_jobs.storage import enqueue, notifications, statistics
 from django_jobs.storage.conflicts import insert_if_free
 from django_jobs.storage.records import immediate_key
 
@@ -168,7 +168,7 @@ def cancel_scheduled(job_id: str, *, using: str) -> bool:
         return False
     run = firing(row, None)
     run.status = Status.CANCELLED.value
-    runs = [(run_id, run.options) for run_id in queue.enqueue([run], using=using)]
+    runs = [(run_id, run.options) for run_id in enqueue.insert([run], using=using)]
     row.delete(using=using)
 
     def tell() -> None:
