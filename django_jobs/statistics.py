@@ -9,8 +9,8 @@ from django_jobs.storage.statistics import (
     by_function,
     by_function_and_queue,
     by_queue,
+    merge,
     series,
-    together,
     totals,
 )
 
@@ -21,7 +21,7 @@ __all__ = [
     "by_function",
     "by_function_and_queue",
     "by_queue",
+    "merge",
     "series",
-    "together",
     "totals",
 ]

@@ -279,7 +279,7 @@ def set_clock(monkeypatch):
     """Return a function that sets the database's clock by some time, once; SQLite's is the host's."""
     from django.db import connection
 
-    from django_jobs.storage import sql
+    from django_jobs.storage.backends.choose import backend_of
 
     travellers = []
 
@@ -289,11 +289,11 @@ def set_clock(monkeypatch):
             travellers.append(time_machine.travel(timezone.now() + timedelta(**delta), tick=True))
             travellers[-1].start()
             return
-        dialect = type(sql.dialect(connection))
-        real = dialect.now.fget
+        backend = type(backend_of(connection))
+        real = backend.now.fget
         later = {"postgresql": f"+ INTERVAL '{seconds} second'", "mysql": f"+ INTERVAL {seconds} SECOND"}
         text = later[connection.vendor]
-        monkeypatch.setattr(dialect, "now", property(lambda self: f"({real(self)} {text})"))
+        monkeypatch.setattr(backend, "now", property(lambda self: f"({real(self)} {text})"))
 
     yield by
 

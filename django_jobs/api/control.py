@@ -15,7 +15,7 @@ from django_jobs.models import Job, Run, jobs_database
 from django_jobs.registry.options import lookup_id
 from django_jobs.scheduler import jobs, schedule_edits
 from django_jobs.scheduler.schedule_edits import UNCHANGED
-from django_jobs.storage import notifications, queue, retention, transitions
+from django_jobs.storage import notifications, retention, transactions, transitions
 from django_jobs.storage.queues import set_paused
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class JobControl:
             False when nothing of this id was still to run.
         """
         using, job_id = jobs_database(), lookup_id(job_id)
-        with queue.write_transaction(using):
+        with transactions.write_transaction(using):
             deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
             cancelled = transitions.cancel_waiting(Q(job_id=job_id), "removed", using=using)
             if deleted:
@@ -64,7 +64,7 @@ class JobControl:
             False when there is no such job, or nothing of it waits.
         """
         using, job_id = jobs_database(), lookup_id(job_id)
-        with queue.write_transaction(using):
+        with transactions.write_transaction(using):
             is_there = jobs.pause(job_id, by, using=using)
             held = transitions.hold(Q(job_id=job_id), using=using)
             jobs.tell_of_change(job_id, using=using)
@@ -80,7 +80,7 @@ class JobControl:
             False when there is no such job, or nothing of it waits.
         """
         using, job_id = jobs_database(), lookup_id(job_id)
-        with queue.write_transaction(using):
+        with transactions.write_transaction(using):
             row = Job.objects.using(using).filter(pk=job_id).first()
             if row is not None:
                 jobs.resume(row, using=using)
@@ -123,7 +123,7 @@ class JobControl:
             False when nothing of this id was unfinished.
         """
         using, job_id = jobs_database(), lookup_id(job_id)
-        with queue.write_transaction(using):
+        with transactions.write_transaction(using):
             cancelled, asked = transitions.cancel(Q(job_id=job_id), using=using)
             cancelled += jobs.cancel_scheduled(job_id, using=using)
             if asked:

@@ -11,7 +11,8 @@ from django_jobs import codec
 from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound, ObjectGone
 from django_jobs.models import Run, jobs_database
 from django_jobs.registry import arguments, functions
-from django_jobs.storage import notifications, queue
+from django_jobs.storage import notifications
+from django_jobs.storage.enqueue import insert
 from django_jobs.storage.records import NewRun
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def enqueue(run: Run, payload: str) -> int:
     if sensitive := [*names, *(position for position in hidden if position < count)]:
         options["sensitive"] = sensitive
     new.options = options
-    ids = queue.enqueue([new], using=using)
+    ids = insert([new], using=using)
     notifications.notify(notifications.RUNS, using=using)
     return ids[0]
 

@@ -27,7 +27,8 @@ from django_jobs import codec, signals, triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
-from django_jobs.storage import notifications, queue, sql, statistics
+from django_jobs.storage import enqueue, notifications, statistics, transactions
+from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.connections import ConnectionBackoff, give_back
 from django_jobs.storage.records import TOO_MANY, NewRun, firing_key
 
@@ -143,9 +144,7 @@ class JobStore(DjangoJobStore):  # type: ignore[misc]
                 jobs.append(job)
                 self.rows[row.id] = row
         if jobs:
-            with connection.cursor() as cursor:
-                cursor.execute(*sql.dialect(connection).unfinished_runs(list(self.rows)))
-                self.unfinished = dict(cursor.fetchall())
+            self.unfinished = backend_of(connection).count_unfinished(list(self.rows))
         return jobs
 
     def _work_out(self, job: APJob) -> bool:
@@ -271,7 +270,7 @@ class RunExecutor(BaseExecutor):  # type: ignore[misc]
 
 
 def _now(connection: BaseDatabaseWrapper) -> RawSQL:
-    return RawSQL(sql.dialect(connection).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
+    return RawSQL(backend_of(connection).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
 
 
 def firing(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun:
@@ -408,7 +407,7 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         store, collector = self._store, self._collector
         store.forget()
         collector.runs = []
-        with queue.write_transaction(self._using) as connection:
+        with transactions.write_transaction(self._using) as connection:
             super()._process_jobs()
             if store.error is not None:
                 raise store.error
@@ -439,12 +438,12 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
             return [], []
         try:
             with transaction.atomic(using=self._using):
-                ids = queue.enqueue(runs, using=self._using)
+                ids = enqueue.insert(runs, using=self._using)
         except IntegrityError:
             # A job was set back to a time that it has fired at: restored from a backup, or by hand.
             made = self._ids_by_key(runs)
             runs = [run for run in runs if run.unique_key not in made]
-            ids = queue.enqueue(runs, using=self._using)
+            ids = enqueue.insert(runs, using=self._using)
         if len(ids) < len(runs):
             by_key = self._ids_by_key(runs)
             ids = [by_key[run.unique_key] for run in runs]
@@ -456,13 +455,12 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
 
     def _write(self, connection: Any, last_runs: dict[str, int]) -> None:
         store = self._store
-        dialect = sql.dialect(connection)
         if store.moved:
-            with connection.cursor() as cursor:
-                cursor.execute(*dialect.move_jobs([(pk, dialect.time(at)) for pk, at in store.moved]))
-                noted = [(pk, last_runs[pk]) for pk, _ in store.moved if pk in last_runs]
-                if noted:
-                    cursor.execute(*dialect.note_last_runs(noted))
+            backend = backend_of(connection)
+            backend.move_jobs(store.moved)
+            noted = [(pk, last_runs[pk]) for pk, _ in store.moved if pk in last_runs]
+            if noted:
+                backend.note_last_runs(noted)
         if store.ended:
             Job.objects.using(self._using).filter(pk__in=store.ended).delete()
         for pk, reason in store.broken:

@@ -16,7 +16,7 @@ from django_jobs.models import Job, Kind, Run, Status
 from django_jobs.registry.call_spec import CALL_COLUMNS, columns_of
 from django_jobs.registry.options import UNSET, JobOptions
 from django_jobs.scheduler.clock import JobStore, firing, read_trigger
-from django_jobs.storage import notifications, queue, statistics
+from django_jobs.storage import enqueue, notifications, statistics
 from django_jobs.storage.conflicts import insert_if_free
 from django_jobs.storage.records import immediate_key, lasting
 
@@ -160,7 +160,7 @@ def cancel_scheduled(job_id: str, *, using: str) -> bool:
         return False
     run = firing(row, None)
     run.status = Status.CANCELLED.value
-    runs = [(run_id, run.options) for run_id in queue.enqueue([run], using=using)]
+    runs = [(run_id, run.options) for run_id in enqueue.insert([run], using=using)]
     row.delete(using=using)
 
     def tell() -> None:

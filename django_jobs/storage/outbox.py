@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db import connections
 from django.db.models import Case, Q, Value, When
 
 from django_jobs.models import Run
-from django_jobs.storage import queue
+from django_jobs.storage.transactions import database_now, skips_locked, write_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 # priority counts and it can be paused and cancelled without a trace.
 MOST_UNDER_WAY = 2000
 BATCH = 300
+# What a run has that no message is under way for.
+NOT_DISPATCHED = {"dispatched_at": None, "redispatch_at": None}
 # For a message, before it is sent again.
 LONGEST_WAIT = timedelta(days=1)
 
@@ -61,7 +62,7 @@ def take(queue_name: str, *, lost_after: timedelta, using: str) -> Taken:
     Returns:
         Those that were marked, by priority (high first), then `run_after`, then id.
     """
-    now = queue.database_now(using)
+    now = database_now(using)
     due, untold = _due([queue_name], now, using), _untold(now, lost_after)
     # First without a lock: on SQLite there is but one.
     if not due.filter(untold).exists():
@@ -69,10 +70,9 @@ def take(queue_name: str, *, lost_after: timedelta, using: str) -> Taken:
     room = MOST_UNDER_WAY - due.exclude(untold).filter(dispatched_at__isnull=False).count()
     if room < 1:
         return Taken([], is_full=True)
-    skips_locked = bool(connections[using].features.has_select_for_update_skip_locked)
-    with queue.write_transaction(using):
+    with write_transaction(using):
         found = due.filter(untold).order_by("-priority", "run_after", "id")
-        found = found.select_for_update(skip_locked=skips_locked)[: min(room, BATCH)]
+        found = found.select_for_update(skip_locked=skips_locked(using))[: min(room, BATCH)]
         rows = list(found.values_list("pk", "attempt", "priority", "dispatched_at", "redispatch_at"))
         again: dict[timedelta, list[int]] = {}
         for pk, _, _, told_at, missed_at in rows:
@@ -90,12 +90,12 @@ def take(queue_name: str, *, lost_after: timedelta, using: str) -> Taken:
 
 def forget(run_ids: Collection[int], *, using: str) -> None:
     """Take back the marks of runs that nobody was told of after all."""
-    Run.objects.using(using).ready().filter(pk__in=run_ids).update(**queue.NOT_DISPATCHED)
+    Run.objects.using(using).ready().filter(pk__in=run_ids).update(**NOT_DISPATCHED)
 
 
 def is_any_due(queues: Sequence[str], *, lost_after: timedelta, using: str) -> bool:
     """Return whether a run of these queues is due that nobody was told of."""
-    now = queue.database_now(using)
+    now = database_now(using)
     return _due(queues, now, using).filter(_untold(now, lost_after)).exists()
 
 

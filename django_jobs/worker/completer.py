@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import DatabaseError, InterfaceError
 from django.db import connections as django_connections
 
-from django_jobs.storage import connections, statistics
-from django_jobs.storage import queue as durable_queue
+from django_jobs.storage import connections, outcomes, statistics
 from django_jobs.storage.connections import Call, ConnectionBackoff
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ class Completer:
         is_cut_down = has_failed = False
         while True:
             try:
-                written = durable_queue.finish(batch, using=self._using)
+                written = outcomes.finish(batch, using=self._using)
             except Exception as error:  # noqa: BLE001 - no outcome may end the thread that writes all others
                 is_about_data = self._outage.is_about_data(error)
                 if is_about_data and len(batch) > 1:
@@ -142,7 +141,7 @@ class Completer:
         )
         self._on_written(batch)
         for run, outcome in batch:
-            durable_queue.tell_of_outcome(run, outcome, is_written=(run.id, run.attempt) in written)
+            outcomes.report_outcome(run, outcome, is_written=(run.id, run.attempt) in written)
 
     def _written_before(
         self, batch: list[tuple[ClaimedRun, Outcome]], written: set[tuple[int, int]]
@@ -153,7 +152,7 @@ class Completer:
             return {
                 (run.id, run.attempt)
                 for run, outcome in rest
-                if durable_queue.is_written(run, outcome, using=self._using)
+                if outcomes.is_written(run, outcome, using=self._using)
             }
         except (DatabaseError, InterfaceError):
             # Only what is said of it is at stake: "refused" instead of "finished".

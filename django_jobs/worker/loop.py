@@ -22,7 +22,7 @@ from django_jobs.execution.engines.pool import CannotStart, ProcessDied
 from django_jobs.execution.engines.processes import ProcessPool
 from django_jobs.execution.runner import Execution
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.storage import connections, identity, notifications, queue
+from django_jobs.storage import claims, connections, identity, leases, notifications, release, transactions
 from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.records import INTERRUPTED, ClaimedRun, Outcome
 from django_jobs.worker.completer import Completer
@@ -135,7 +135,7 @@ class Worker:
 
     def _register(self, worker_id: str) -> None:
         """Write a row for this worker; only then may it claim under that id."""
-        now = queue.database_now(self.using)
+        now = transactions.database_now(self.using)
         WorkerRow.objects.using(self.using).create(
             id=worker_id,
             host=identity.host(),
@@ -222,7 +222,7 @@ class Worker:
         """Close the row, once nothing extends its lease any more: a closed row is one of the dead."""
         try:
             WorkerRow.objects.using(self.using).filter(pk=self.id, stopped_at__isnull=True).update(
-                stopped_at=queue.database_now(self.using)
+                stopped_at=transactions.database_now(self.using)
             )
         except (DatabaseError, InterfaceError) as error:
             logger.warning("worker=%s could not say that it stopped, its lease will: %s", self.id, error)
@@ -249,7 +249,7 @@ class Worker:
     def has_nothing_due(self) -> bool:
         """Ask the queue whether no run is due that this worker would claim."""
         paused = (*self.paused, *self._dispatched)
-        return not queue.is_any_due(self.id, queues=self.queues, paused=paused, using=self.using)
+        return not claims.is_any_due(self.id, queues=self.queues, paused=paused, using=self.using)
 
     def wait_idle(self, timeout: float | None) -> bool:
         """Wait until it holds nothing; return whether it came to that in time."""
@@ -294,7 +294,7 @@ class Worker:
         try:
             for worker_id in {run.worker_id for run in runs}:
                 theirs = [(run.id, run.attempt) for run in runs if run.worker_id == worker_id]
-                queue.release_claims(worker_id, theirs, using=self.using)
+                release.release_claims(worker_id, theirs, using=self.using)
         except (DatabaseError, InterfaceError) as error:
             # While this worker lives, it looks for them when the database is back.
             self._may_hold_unknown = True
@@ -318,7 +318,7 @@ class Worker:
             self._completer.put(run, outcome)
             return
         try:
-            queue.release_interrupted(run, execution.cut_off(INTERRUPTED), using=self.using)
+            release.release_interrupted(run, execution.cut_off(INTERRUPTED), using=self.using)
         except (DatabaseError, InterfaceError) as error:
             self._interrupted_unsaid.add(key)
             logger.warning("worker=%s could not hand back 1 runs, its lease will: %s", self.id, error)
@@ -387,7 +387,7 @@ class Worker:
         A connection that breaks between the commit of a claim and its answer leaves such runs, and the
         heartbeat would keep them for ever.
         """
-        held = queue.held(self.id, using=self.using)
+        held = claims.held(self.id, using=self.using)
         with self._lock:
             known = self._executions.keys() | self._unwritten | self._interrupted_unsaid
             unknown = held - known - self._promised.keys()
@@ -395,7 +395,7 @@ class Worker:
                 # It may be theirs; `release_forgotten` finds what is not.
                 return
         if unknown:
-            queue.release_claims(self.id, unknown, using=self.using)
+            release.release_claims(self.id, unknown, using=self.using)
 
     def release_forgotten(self) -> None:
         """Return to the queue what this worker holds and has not begun since this was last called.
@@ -408,7 +408,7 @@ class Worker:
                 # What it takes is not known yet; a process that is stopped now must not forget it then.
                 self._unknown = set()
                 return
-        held = queue.held(self.id, using=self.using)
+        held = claims.held(self.id, using=self.using)
         with self._lock:
             unknown = held - self._executions.keys() - self._unwritten - self._interrupted_unsaid
             forgotten = unknown & self._unknown
@@ -418,7 +418,7 @@ class Worker:
                 self._promised.pop(key, None)
         if forgotten:
             logger.warning("worker=%s: %s runs were not begun after their commit", self.id, len(forgotten))
-            queue.release_claims(self.id, forgotten, using=self.using)
+            release.release_claims(self.id, forgotten, using=self.using)
             self._wake.set()
 
     def _claim_for(self, consumer: Consumer) -> float | None:
@@ -440,7 +440,7 @@ class Worker:
             consumer.is_drained = len(runs) < free
             if consumer.is_drained:
                 break
-        due = queue.seconds_until_ready(
+        due = claims.seconds_until_ready(
             queues=consumer.queues, paused=paused, within=2 * self._poll_seconds, using=self.using
         )
         wait = math.inf if due is None else due + 0.001
@@ -456,7 +456,7 @@ class Worker:
         """
 
         def claim() -> list[ClaimedRun]:
-            return queue.claim(self.id, limit=limit, queues=queues, paused=paused, using=self.using)
+            return claims.claim(self.id, limit=limit, queues=queues, paused=paused, using=self.using)
 
         if not self._claims_elsewhere:
             return claim()
@@ -631,7 +631,7 @@ class Worker:
         backoff = ConnectionBackoff("engine", self.using)
         while True:
             try:
-                rescued = queue.rescue_one(run, reason, max_rescues=self._max_rescues, using=self.using)
+                rescued = leases.rescue_one(run, reason, max_rescues=self._max_rescues, using=self.using)
             except (DatabaseError, InterfaceError) as error:
                 if self._stopping.wait(backoff.failed(error)):
                     # Its lease does the rest.
@@ -640,7 +640,7 @@ class Worker:
             else:
                 backoff.worked()
                 if rescued is not None:
-                    queue.tell_of_rescues([rescued], using=self.using)
+                    leases.report_rescues([rescued], using=self.using)
                 return
 
     def _detach(

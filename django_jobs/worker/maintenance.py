@@ -17,15 +17,17 @@ from django.db.models import Exists, OuterRef
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.storage import connections, identity, notifications, queue, retention
+from django_jobs.storage import claims, connections, identity, leases, notifications, outcomes
 from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.queues import paused_queues
+from django_jobs.worker.pruner import Pruner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from django_jobs.execution.runner import Execution
+    from django_jobs.storage.notifications.thread import ListenerThread
     from django_jobs.worker.loop import Worker
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class Maintainer:
         self,
         worker: Worker,
         *,
-        listener_thread: notifications.ListenerThread | None = None,
+        listener_thread: ListenerThread | None = None,
         expect_due: Callable[[float | None], None] | None = None,
     ) -> None:
         settings = jobs_settings()
@@ -70,7 +72,7 @@ class Maintainer:
         self._offset: float | None = None
         # Monotonic: until then an ended lease says nothing.
         self._unsteady_until = 0.0
-        self._pruner = retention.Pruner(self._using)
+        self._pruner = Pruner(self._using)
         self._thread = threading.Thread(target=self._serve, name="django_jobs-maintenance", daemon=True)
 
     def start(self) -> None:
@@ -176,16 +178,16 @@ class Maintainer:
         is_steady = self._is_steady(beat.now, silent)
         gone = [peer for peer, key in beat.peers if identity.is_gone(key)]
         if gone or beat.has_orphans:
-            _rescue(beat.now, gone, using=self._using, max_rescues=self._max_rescues, leases=is_steady)
+            _rescue(beat.now, gone, using=self._using, max_rescues=self._max_rescues, by_lease=is_steady)
         if beat.held:
             worker.release_forgotten()
         worker.forget_old_promises()
         worker.release_stuck()
         self._tell_what_is_due(beat)
 
-    def _extend_lease(self) -> queue.Heartbeat | None:
-        def extend() -> queue.Heartbeat | None:
-            return queue.heartbeat(
+    def _extend_lease(self) -> leases.Heartbeat | None:
+        def extend() -> leases.Heartbeat | None:
+            return leases.heartbeat(
                 self._worker.id,
                 lease_seconds=self._lease_seconds,
                 host=identity.host(),
@@ -195,7 +197,7 @@ class Maintainer:
 
         return extend() if self._listener_thread is None else self._listener_thread.unheard(extend)
 
-    def _tell_what_is_due(self, beat: queue.Heartbeat) -> None:
+    def _tell_what_is_due(self, beat: leases.Heartbeat) -> None:
         """Have looked for what a lost notice was about, and for what comes before the next heartbeat."""
         if beat.next_ready is not None:
             seconds = (beat.next_ready - beat.now).total_seconds()
@@ -251,11 +253,11 @@ class Maintainer:
             self._next_progress = now + PROGRESS_SECONDS
             for execution in self._worker.take_progress():
                 if execution.context.progress is not None:
-                    queue.set_progress(execution.run, execution.context.progress, using=self._using)
+                    outcomes.set_progress(execution.run, execution.context.progress, using=self._using)
         if now >= self._next_cancels or self._cancels.is_set():
             self._cancels.clear()
             self._next_cancels = now + CANCEL_SECONDS
-            for run_id in queue.cancel_requests(self._worker.id, using=self._using):
+            for run_id in claims.cancel_requests(self._worker.id, using=self._using):
                 self._worker.stop_run(run_id, "cancelled")
 
 
@@ -278,9 +280,9 @@ def rescue_at_start(now: datetime, *, using: str, max_rescues: int) -> None:
     witnesses = workers.filter(started_at__gt=OuterRef("lease_expires_at"), started_at__lt=since)
     silent = open_rows.filter(Exists(witnesses), lease_expires_at__lt=now)
     gone.extend(silent.values_list("pk", flat=True))
-    _rescue(now, gone, using=using, max_rescues=max_rescues, leases=False)
+    _rescue(now, gone, using=using, max_rescues=max_rescues, by_lease=False)
 
 
-def _rescue(now: datetime, gone: list[str], *, using: str, max_rescues: int, leases: bool) -> None:
-    rescued = queue.rescue(now, max_rescues=max_rescues, gone=gone, leases=leases, using=using)
-    queue.tell_of_rescues(rescued, using=using)
+def _rescue(now: datetime, gone: list[str], *, using: str, max_rescues: int, by_lease: bool) -> None:
+    rescued = leases.rescue(now, max_rescues=max_rescues, gone=gone, by_lease=by_lease, using=using)
+    leases.report_rescues(rescued, using=using)

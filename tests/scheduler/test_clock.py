@@ -13,7 +13,7 @@ from django_jobs import triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Job, Run
 from django_jobs.scheduler.clock import Clock, mend_broken
-from django_jobs.storage import queue
+from django_jobs.storage import transactions
 from django_jobs.worker.service import Service
 from tests.probes.models import Mark
 
@@ -119,7 +119,7 @@ def test_a_clock_set_forward_fires_the_hour_between_as_one_run_and_goes_on(clock
 
     assert len(scheduled_times()) == 2
     due = Job.objects.get().next_run_time
-    assert timedelta(0) <= due - queue.database_now("default") <= timedelta(minutes=1)
+    assert timedelta(0) <= due - transactions.database_now("default") <= timedelta(minutes=1)
 
 
 def test_a_clock_set_back_fires_nothing_twice(clock, make_job, set_clock):

@@ -16,7 +16,7 @@ from django_jobs.exceptions import JobCancelled, JobFailed
 from django_jobs.execution import runner
 from django_jobs.models import Job, Run, Worker
 from django_jobs.scheduler.schedule_sync import ScheduleSync
-from django_jobs.storage import identity, notifications, queue
+from django_jobs.storage import claims, identity, notifications, outcomes, transactions
 from django_jobs.worker import loop as worker_module
 from django_jobs.worker import service as service_module
 from django_jobs.worker.maintenance import rescue_at_start
@@ -453,14 +453,14 @@ def test_a_log_of_any_text_is_kept(serve, manager, probes):
 
 def test_an_outcome_that_cannot_even_be_sent_fails_its_run_and_no_other(serve, manager, probes, monkeypatch):
     serve()
-    real = queue._finished
+    real = outcomes.finish
 
-    def refuse(dialect, run, outcome):
-        if outcome.result == '"bad"':
+    def refuse(ended, **more):
+        if any(outcome.result == '"bad"' for _, outcome in ended):
             raise TypeError("not to be encoded")
-        return real(dialect, run, outcome)
+        return real(ended, **more)
 
-    monkeypatch.setattr(queue, "_finished", refuse)
+    monkeypatch.setattr(outcomes, "finish", refuse)
     bad = manager.add_immediate_job(probes.give, "bad")
     good = manager.add_immediate_job(probes.give, "good")
 
@@ -742,7 +742,7 @@ def test_a_run_that_must_not_begin_twice_stays_until_its_lease_ends_when_no_data
     def be_away(*args, **kwargs):
         raise OperationalError("gone")
 
-    monkeypatch.setattr(queue, "finish", be_away)
+    monkeypatch.setattr(outcomes, "finish", be_away)
     manager.shutdown()
     probes.go_on.set()
 
@@ -991,7 +991,7 @@ def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_r
     make_worker(id="dead", host=identity.host(), process_key="ended")
     monkeypatch.setattr(identity, "is_gone", lambda key: key == "ended")
     make_run(func="tests.probes.jobs:mark", job_id="x")
-    assert queue.claim("dead", limit=1, using="default")
+    assert claims.claim("dead", limit=1, using="default")
 
     serve()
 
@@ -1002,7 +1002,7 @@ def test_a_dead_processs_runs_are_taken_at_the_next_start(serve, manager, make_r
 def test_an_ended_lease_is_no_death_at_the_start_of_a_process(serve, make_run, make_worker):
     silent = make_worker(id="silent")
     make_run(func="tests.probes.jobs:mark")
-    assert queue.claim("silent", limit=1, using="default")
+    assert claims.claim("silent", limit=1, using="default")
     # As after an outage that has just ended, for all who live.
     silent.lease_expires_at = timezone.now() - timedelta(seconds=1)
     silent.save()
@@ -1028,17 +1028,17 @@ def test_who_was_silent_since_a_process_registered_long_ago_is_dead_at_the_next_
     now = timezone.now()
     make_worker(id="silent")
     make_run(func="tests.probes.jobs:mark")
-    assert queue.claim("silent", limit=1, using="default")
+    assert claims.claim("silent", limit=1, using="default")
     Worker.objects.filter(pk="silent").update(lease_expires_at=now - timedelta(seconds=60))
     make_worker(started_at=now - timedelta(seconds=witnessed), stopped_at=now)
 
-    rescue_at_start(queue.database_now("default"), using="default", max_rescues=3)
+    rescue_at_start(transactions.database_now("default"), using="default", max_rescues=3)
 
     assert Run.objects.get().status == status
 
 
 def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, manager, probes, monkeypatch):
-    real, calls = queue.claim, []
+    real, calls = claims.claim, []
 
     def lose_the_answer(*args, **kwargs):
         runs = real(*args, **kwargs)
@@ -1048,7 +1048,7 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, m
         return runs
 
     # Before it starts: a claim under way would take the job unseen.
-    monkeypatch.setattr(queue, "claim", lose_the_answer)
+    monkeypatch.setattr(claims, "claim", lose_the_answer)
     serve()
     # More than one: a single one begins here without a claim.
     (job_id,) = manager.add_many([(probes.give, [42])])
@@ -1061,7 +1061,7 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, m
 def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_again(
     serve, manager, monkeypatch, until
 ):
-    real, looks = queue.held, []
+    real, looks = claims.held, []
 
     def look(*args, **kwargs):
         looks.append(args)
@@ -1070,7 +1070,7 @@ def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_
             service.worker._may_hold_unknown = True
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(queue, "held", look)
+    monkeypatch.setattr(claims, "held", look)
     service = serve()
     service.worker._may_hold_unknown = True
 
@@ -1082,7 +1082,7 @@ def test_a_result_whose_answer_was_lost_is_finished_and_not_refused(
     serve, manager, probes, monkeypatch, caplog
 ):
     serve()
-    real, calls = queue.finish, []
+    real, calls = outcomes.finish, []
 
     def lose_the_answer(*args, **kwargs):
         written = real(*args, **kwargs)
@@ -1091,7 +1091,7 @@ def test_a_result_whose_answer_was_lost_is_finished_and_not_refused(
             raise OperationalError("server closed the connection unexpectedly")
         return written
 
-    monkeypatch.setattr(queue, "finish", lose_the_answer)
+    monkeypatch.setattr(outcomes, "finish", lose_the_answer)
     job_id = manager.add_immediate_job(probes.give, 42)
 
     assert manager.wait(job_id, 15) == 42
@@ -1119,7 +1119,7 @@ def test_runs_that_are_executed_apart_take_a_slot_where_they_are_claimed(transac
     (consumer,) = worker.consumers
     worker._apart.engine.call = lambda *args: None
 
-    for run in queue.claim(worker.id, limit=2, using="default"):
+    for run in claims.claim(worker.id, limit=2, using="default"):
         worker.execute(run)
     assert worker.free_slots(consumer) == 0
     worker.release_waiting()
@@ -1130,7 +1130,7 @@ def test_runs_that_are_executed_apart_take_a_slot_where_they_are_claimed(transac
 
 def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monkeypatch):
     serve()
-    real, calls = queue.finish, []
+    real, calls = outcomes.finish, []
 
     def away(*args, **kwargs):
         calls.append(args)
@@ -1138,7 +1138,7 @@ def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monke
             raise OperationalError("gone away")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(queue, "finish", away)
+    monkeypatch.setattr(outcomes, "finish", away)
     job_id = manager.add_immediate_job(probes.give, 42)
 
     assert manager.wait(job_id, 15) == 42
@@ -1149,7 +1149,7 @@ def test_claiming_goes_on_after_the_database_was_away_and_says_so_once(
     serve, manager, probes, monkeypatch, caplog, until
 ):
     service = serve()
-    real, calls = queue.claim, []
+    real, calls = claims.claim, []
 
     def away(*args, **kwargs):
         calls.append(args)
@@ -1157,7 +1157,7 @@ def test_claiming_goes_on_after_the_database_was_away_and_says_so_once(
             raise OperationalError("gone away")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(queue, "claim", away)
+    monkeypatch.setattr(claims, "claim", away)
     caplog.set_level("WARNING", "django_jobs")
     job_id = manager.add_immediate_job(probes.give, 42)
     service.worker.wake()
@@ -1177,14 +1177,14 @@ def test_one_outcome_that_the_database_refuses_does_not_keep_others_from_being_w
     serve, manager, probes, monkeypatch
 ):
     serve()
-    real = queue.finish
+    real = outcomes.finish
 
-    def picky(outcomes, **more):
-        if any(run.job_id == "bad" and outcome.status == "SUCCESSFUL" for run, outcome in outcomes):
+    def picky(ended, **more):
+        if any(run.job_id == "bad" and outcome.status == "SUCCESSFUL" for run, outcome in ended):
             raise DataError("cannot store this")
-        return real(outcomes, **more)
+        return real(ended, **more)
 
-    monkeypatch.setattr(queue, "finish", picky)
+    monkeypatch.setattr(outcomes, "finish", picky)
     manager.add_immediate_job(probes.give, 1, job_id="bad")
     good = manager.add_immediate_job(probes.give, 2)
 

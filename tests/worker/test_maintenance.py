@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from django_jobs.models import Run
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.storage import queue
+from django_jobs.storage import claims, leases
 from django_jobs.worker.loop import Worker
 from django_jobs.worker.maintenance import Maintainer
 
@@ -26,7 +26,7 @@ def claimed(make_run, make_worker):
     """A run in the hands of a worker elsewhere."""
     make_worker(id="other", lease_expires_at=timezone.now() + timedelta(seconds=30))
     make_run()
-    (run,) = queue.claim("other", limit=1, using="default")
+    (run,) = claims.claim("other", limit=1, using="default")
     return run
 
 
@@ -63,7 +63,7 @@ def test_a_worker_that_says_it_lives_after_the_clock_was_set_keeps_its_runs(main
     set_clock(hours=1)
     maintainer._beat()
 
-    queue.heartbeat("other", lease_seconds=30, using="default")
+    leases.heartbeat("other", lease_seconds=30, using="default")
     maintainer._unsteady_until = 0
     maintainer._beat()
 

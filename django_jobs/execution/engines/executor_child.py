@@ -13,7 +13,7 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobs.execution.runner import Execution
 from django_jobs.models import Run, jobs_database
-from django_jobs.storage import connections, queue
+from django_jobs.storage import connections, outcomes
 from django_jobs.storage.records import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class _Attendant:
     def _see_to_database(self) -> None:
         run, progress = self._execution.run, self._execution.context.progress
         if progress is not self._stored and progress is not None:
-            queue.set_progress(run, progress, using=self._using)
+            outcomes.set_progress(run, progress, using=self._using)
             self._stored = progress
         if time.monotonic() < self._next_look or self._execution.context.must_stop:
             return

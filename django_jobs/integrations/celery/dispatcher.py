@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobs.conf import jobs_settings
 from django_jobs.integrations.celery import app, messages
-from django_jobs.storage import connections, notifications, outbox, queue
+from django_jobs.storage import claims, connections, notifications, outbox
 from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.queues import paused_queues
 
@@ -126,7 +126,7 @@ class Dispatcher:
             return FULL_SECONDS
         if not queues:
             return self._poll_seconds
-        due = queue.seconds_until_ready(queues=queues, within=self._poll_seconds, using=self._using)
+        due = claims.seconds_until_ready(queues=queues, within=self._poll_seconds, using=self._using)
         return self._poll_seconds if due is None else due + 0.001
 
     def _send(self, queue_name: str, batch: Sequence[Dispatch]) -> bool:

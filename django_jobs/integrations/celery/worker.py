@@ -12,7 +12,7 @@ from django.db import DatabaseError, InterfaceError
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.models import jobs_database
-from django_jobs.storage import queue
+from django_jobs.storage import claims
 from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.worker.consumers import Consumer
 from django_jobs.worker.loop import Worker
@@ -80,7 +80,7 @@ class CeleryWorker(Worker):
         backoff = ConnectionBackoff("celery", self.using)
         while True:
             worker_id = self.id
-            claim = partial(queue.claim_dispatched, run_id, attempt, worker_id, using=self.using)
+            claim = partial(claims.claim_dispatched, run_id, attempt, worker_id, using=self.using)
             try:
                 # On the completer's connection: this thread needs none.
                 run: ClaimedRun | None = self._completer.call(claim).result()

@@ -23,7 +23,7 @@ from django_jobs.operations.apscheduler.unpickling import Record
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.call_spec import CallSpec, columns_of
 from django_jobs.registry.options import MAX_NAME_LENGTH
-from django_jobs.storage import notifications, queue
+from django_jobs.storage import notifications, transactions
 from django_jobs.storage.records import immediate_key
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def look(
         rows = rows.filter(pk__in=list(ids))
     if lock:
         rows = rows.select_for_update()
-    now = queue.database_now(using)
+    now = transactions.database_now(using)
     return [_found(row, late=late, now=now, using=using) for row in rows.order_by("pk")]
 
 
@@ -87,7 +87,7 @@ def take_over(ids: Collection[str] = (), *, late: bool = False, using: str | Non
         Those that were taken over, and those that could not be, by their `problem`.
     """
     using = using or jobs_database()
-    with queue.write_transaction(using):
+    with transactions.write_transaction(using):
         found = look(ids, late=late, using=using, lock=True)
         taken = [one.row for one in found if one.row is not None]
         for row in taken:

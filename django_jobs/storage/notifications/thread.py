@@ -1,0 +1,116 @@
+"""The thread of a process that listens."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.db import connections
+
+from django_jobs.storage.connections import Call, ConnectionBackoff, give_back
+from django_jobs.storage.notifications.bus import ANYTHING, notify_local
+from django_jobs.storage.notifications.polling import PollListener
+from django_jobs.storage.notifications.postgresql import PostgreSQLListener
+from django_jobs.storage.notifications.sqlite import SQLiteListener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django_jobs.storage.notifications.waiting import Listener
+
+T = TypeVar("T")
+
+# A connection that was cut without notice is found out when it is next looked at.
+LISTEN_SECONDS = 30.0
+
+
+class ListenerThread:
+    """The thread of one process that hears other processes and notifies this one's threads.
+
+    Args:
+        using: Alias of the database.
+    """
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._listener: Listener | None = None
+        # Under way on this thread for others.
+        self._calls: deque[Call[Any]] = deque()
+        self._thread = threading.Thread(target=self._serve, name="django_jobs-listener", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, and its connection with it."""
+        with self._lock:
+            self._stopping.set()
+            if self._listener is not None:
+                self._listener.interrupt()
+        if self._thread.ident is not None:
+            self._thread.join(5)
+
+    def unheard(self, work: Callable[[], T]) -> T:
+        """Call something that writes, without waking this process by it; return its result.
+
+        Where every commit but those of the listening connection is heard, it is done on that one.
+        """
+        with self._lock:
+            if self._listener is None or not self._listener.hears_commits or self._stopping.is_set():
+                call = None
+            else:
+                call = Call(work)
+                self._calls.append(call)
+                self._listener.interrupt()
+        return work() if call is None else call.future.result()
+
+    def _do_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft().do()
+
+    def _serve(self) -> None:
+        backoff = ConnectionBackoff("listener", self._using)
+        while not self._stopping.is_set():
+            try:
+                self._listen(backoff)
+            except Exception as error:  # noqa: BLE001 - drivers raise errors of their own from a cut connection
+                self._stopping.wait(backoff.failed(error))
+        backoff.close()
+        give_back()
+
+    def _listener_class(self) -> Callable[[str], Listener]:
+        vendor = connections[self._using].vendor
+        # psycopg 2 has no call that waits for notices.
+        if vendor == "postgresql" and "psycopg" in type(_raw_connection(self._using)).__module__.split("."):
+            return PostgreSQLListener
+        return SQLiteListener if vendor == "sqlite" else PollListener
+
+    def _listen(self, backoff: ConnectionBackoff) -> None:
+        listener = self._listener_class()(self._using)
+        with self._lock:
+            self._listener = listener
+        try:
+            backoff.worked()
+            # Whatever happened while nobody listened.
+            notify_local(ANYTHING)
+            while not self._stopping.is_set():
+                topic = listener.wait(LISTEN_SECONDS)
+                self._do_calls()
+                if topic is not None:
+                    notify_local(topic)
+        finally:
+            with self._lock:
+                self._listener = None
+                listener.close()
+            # On a connection that may be broken: then the caller learns it as from its own.
+            self._do_calls()
+
+
+def _raw_connection(using: str) -> Any:
+    connection = connections[using]
+    connection.ensure_connection()
+    return connection.connection
