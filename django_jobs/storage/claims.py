@@ -47,15 +47,15 @@ def claim(
 
 
 def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
-    """Claim one run that waits, whatever it waits for: its time, its turn or a person.
+    """Claim one waiting run, whether it waits for its time, its turn or a person.
 
     Args:
         run_id: Of the run.
-        worker_id: As for `claim`; nobody asks whether it lives.
+        worker_id: As for `claim`; it is not checked whether that worker is alive.
         using: Alias of the database.
 
     Returns:
-        The run, now RUNNING with attempt + 1; None when it does not wait.
+        The run, now RUNNING with attempt + 1; None when it is not waiting.
     """
     waiting = Run.objects.using(using).ready().filter(pk=run_id)
     is_ours = waiting.update(
@@ -123,7 +123,7 @@ def held(worker_id: str, *, using: str) -> set[tuple[int, int]]:
 
 
 def cancel_requests(worker_id: str, *, using: str) -> list[int]:
-    """Return the runs of one worker that somebody wants stopped."""
+    """Return the ids of the runs of one worker that were asked to stop."""
     return list(
         Run.objects.using(using)
         .running()

@@ -37,9 +37,9 @@ class Heartbeat:
     next_due: datetime | None
     # How many runs are RUNNING by this worker.
     held: int
-    # Whether a run is RUNNING by somebody who is not alive.
+    # Whether a run is RUNNING by a worker that is not alive.
     has_orphans: bool
-    # Id and `process_key` of the other workers of its host that did not say goodbye.
+    # Id and `process_key` of the other workers of its host that did not sign off.
     peers: list[tuple[str, str]]
     paused: tuple[str, ...]
 
@@ -60,13 +60,13 @@ class Rescued:
 def heartbeat(
     worker_id: str, *, lease_seconds: float, host: str = "", has_clock: bool = False, using: str
 ) -> Heartbeat | None:
-    """Extend the lease of all that a worker holds, by the database's clock, and look around.
+    """Extend the lease of all runs of a worker, by the database's clock, and read what it has to know.
 
-    One statement, where an UPDATE can return values; two on MariaDB and MySQL. It is all that an idle
-    process asks of its database.
+    One statement, where an UPDATE can return values; two on MariaDB and MySQL. An idle process sends
+    nothing else to its database.
 
     Returns:
-        None when the worker was declared dead: its runs are others' now.
+        None when the worker was declared dead: its runs belong to others now.
     """
     row = backend_of(connections[using]).heartbeat(
         worker_id, host, lease_seconds=lease_seconds, has_clock=has_clock, future=FUTURE.total_seconds()
@@ -93,18 +93,19 @@ def rescue(
     by_lease: bool = True,
     using: str,
 ) -> list[Rescued]:
-    """Take their runs from workers that died, and decide what becomes of each.
+    """Take the runs of dead workers from them, and decide what becomes of each.
 
-    A worker is dead when its lease ended by the database's clock, or when the caller knows it
-    (`gone`, ids). Its row is closed in the same transaction, so that a worker that only slept
-    learns at its next heartbeat that it lost them.
+    A worker is dead when its lease has ended by the database's clock, or when the caller knows that its
+    process ended. Its row is closed in the same transaction, so that a worker that only slept learns
+    at its next heartbeat that it lost its runs.
 
     Args:
         now: The time by the database's clock, where the caller has it already.
         max_rescues: A run whose workers died more often than this is FAILED.
         gone: Ids of workers whose process provably ended.
-        by_lease: Whether an ended lease is a death; False where the clock cannot be trusted. So is a
-            heartbeat from the future: the clock was set back, and who lives has said so since.
+        by_lease: Whether a worker is dead whose lease has ended; False where the clock cannot be
+            trusted. So is one whose heartbeat is in the future: the clock was set back, and live workers
+            have sent another heartbeat since.
         using: Alias of the database.
     """
     now = now or database_now(using)

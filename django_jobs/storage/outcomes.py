@@ -22,8 +22,8 @@ def finish(outcomes: Sequence[tuple[ClaimedRun, Outcome]], *, using: str) -> set
     """Write what attempts came to, a few hundred to a statement.
 
     Fenced: only a run that is RUNNING by the same worker in the same attempt is written, so a
-    worker that lost a run cannot end it a second time. One that was asked to stop is not tried again:
-    it is CANCELLED, and its outcome says so from then on.
+    worker that lost a run cannot end it a second time. A run that was asked to stop is not tried again:
+    it is CANCELLED, and `outcomes` are changed accordingly.
 
     Returns:
         Id and attempt of those that were written; the others belong to somebody else by now.

@@ -73,4 +73,4 @@ def _notify(topic: str, using: str) -> None:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, topic])
     except (DatabaseError, InterfaceError) as error:
         # The work is committed; others find it at their next poll.
-        logger.warning("other processes were not told of new work: %s", error)
+        logger.warning("other processes were not notified of new work: %s", error)

@@ -47,9 +47,9 @@ def prune_in_turn(using: str, stopped: threading.Event) -> Pruned | None:
     seen = state.get("seen")
     deleter = Deleter(using, stopped)
     deleter.limit(ROUND_SECONDS / 2)
-    _pruneby_age(deleter, settings.KEEP_DAYS, now, state, using)
+    _prune_by_age(deleter, settings.KEEP_DAYS, now, state, using)
     if settings.KEEP_RUNS_PER_JOB is not None:
-        # A long history must not keep this from its turn, nor this that.
+        # Each has half of the time: neither keeps the other from its turn.
         deleter.limit(ROUND_SECONDS / 2)
         _prune_by_count(deleter, settings.KEEP_RUNS_PER_JOB, state, using)
     if not deleter.pruned.is_complete:
@@ -63,7 +63,7 @@ def prune_in_turn(using: str, stopped: threading.Event) -> Pruned | None:
     return deleter.pruned
 
 
-def _pruneby_age(
+def _prune_by_age(
     deleter: Deleter, keep_days: float | None, now: datetime, state: dict[str, Any], using: str
 ) -> None:
     deleter.delete_rollups(now)

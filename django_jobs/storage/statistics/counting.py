@@ -66,7 +66,7 @@ class _Counter:
             self._row((int(ended_at) // MINUTE, func, queue_name, str(outcome)))[0] += 1
 
     def note_attempts(self, attempts: Iterable[tuple[ClaimedRun, Outcome]]) -> None:
-        # For every run there is, so: the minute is only looked up when another begins.
+        # Called for every run, so the minute is only looked up when another begins.
         minute, begins, ends = 0, _EPOCH, _EPOCH
         with self._lock:
             for run, outcome in attempts:
@@ -177,7 +177,7 @@ def note_attempts(attempts: Iterable[tuple[ClaimedRun, Outcome]]) -> None:
 
 
 def note_ended(runs: Iterable[tuple[str, str, str]], *, using: str) -> None:
-    """Count runs that ended without an attempt: function, queue and outcome of each. Writes at once.
+    """Count runs that ended without an attempt: function, queue and outcome of each. Writes immediately.
 
     Call it after the commit. Where that fails the counts are kept, and written with the next ones.
     """

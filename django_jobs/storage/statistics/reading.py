@@ -57,8 +57,8 @@ class Durations:
     def percentile(self, percent: float) -> float | None:
         """Return the seconds that `percent` of 100 did not exceed; None where there were none, or no bins.
 
-        Taken as spread evenly within each bin: the bin is right, what is said within it a guess. Of
-        what took longer than all bins, 20,000 seconds are said.
+        Durations count as spread evenly within each bin: the bin is exact, the place within it an
+        estimate. What took longer than all bins counts as 20,000 seconds.
         """
         left = sum(self.bins) * percent / 100
         for index, count in enumerate(self.bins):

@@ -40,4 +40,4 @@ def test_work_is_not_undone_by_a_notice_that_could_not_be_sent(caplog, monkeypat
 
     bus._notify(notifications.RUNS, "default")
 
-    assert "were not told" in caplog.text
+    assert "were not notified" in caplog.text
