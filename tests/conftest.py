@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ DATABASES = ("sqlite", "postgresql", "mariadb")
 SAID = "said"
 # At most so many test processes unless `-n` says otherwise: each has a database, and starts processes itself.
 MOST_WORKERS = 4
+LOCK = pytest.StashKey()
 # What tests use that start processes; all that have the environment of one are among them.
 STARTS_PROCESSES = {"child_env", "new_fleet", "fleet_on", "serve_apart", "site"}
 
@@ -37,10 +39,10 @@ def pytest_addoption(parser):
 
 
 def pytest_xdist_auto_num_workers(config):
-    """As many test processes as there are processors; none for one file, which would wait for their start."""
+    """One more test process than processors, since tests wait for others; none for one file: it takes to start."""
     if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
         return 0
-    return min(os.cpu_count() or 1, MOST_WORKERS)
+    return min((os.cpu_count() or 1) + 1, MOST_WORKERS)
 
 
 def pytest_collection_modifyitems(items):
@@ -70,13 +72,27 @@ def pytest_cmdline_main(config):
     return max(codes)
 
 
-def pytest_configure():
+def pytest_configure(config):
     from tests import table_cleanup
 
     table_cleanup.install()
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        take_folder(config)
     # A shell makes what it starts in the background deaf to Ctrl-C, and with it the servers of these tests.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def take_folder(config):
+    """End a second run in the same folder: each would take the other's databases away."""
+    from django.conf import settings
+
+    lock = config.stash[LOCK] = (settings.VAR_DIR / "tests.lock").open("w")
+    config.add_cleanup(lock.close)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        pytest.exit(f"other tests run in {settings.VAR_DIR}: set TESTPROJECT_VAR to another folder", 4)
 
 
 def pytest_report_header():

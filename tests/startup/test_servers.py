@@ -18,6 +18,11 @@ ROOT = Path(__file__).parents[2]
 MANAGE = [sys.executable, str(ROOT / "testproject" / "manage.py")]
 
 
+@pytest.fixture(scope="session")
+def zygote():
+    """Nothing is forked here: these tests are about what a start is."""
+
+
 @pytest.fixture
 def port():
     return free_port()

@@ -569,7 +569,7 @@ def test_a_paused_queue_is_left_alone_from_then_on(serve, manager, probes, until
     service = serve()
     manager.pause_queue("stopped")
     # By a notice: the next heartbeat is seconds away.
-    until(lambda: service.worker.paused == ("stopped",), timeout=3)
+    until(lambda: service.worker.paused == ("stopped",), timeout=5)
 
     stopped = manager.using(queue_name="stopped").add_immediate_job(probes.mark)
     manager.wait(manager.add_immediate_job(probes.nothing), 10)
@@ -1075,7 +1075,7 @@ def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_
     service.worker._may_hold_unknown = True
 
     # What a heartbeat looks for by itself comes much later.
-    until(lambda: service.worker.wake() or len(looks) >= 2, timeout=4)
+    until(lambda: service.worker.wake() or len(looks) >= 2, timeout=5)
 
 
 def test_a_result_whose_answer_was_lost_is_finished_and_not_refused(
