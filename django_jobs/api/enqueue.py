@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from django_jobs import codec, conf
+from django_jobs import conf
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.execution import instrumentation
-from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Run, Status
+from django_jobs.models import Job, Run, Status
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
 from django_jobs.scheduler.clock import firing
@@ -43,18 +43,10 @@ def new_run(
     path, function = functions.path_of(func)
     arguments.check_arguments(path, function, args, kwargs)
     options = options.over(decorators.options_of(function))
-    payload = arguments.stored_arguments(args, kwargs)
-    stored = renewed(arguments.stored_options(options, function, args))
-    run = NewRun(
-        job_id=uuid.uuid4().hex if job_id is None else checked_id(job_id),
-        name=options.name or path.rpartition(":")[2],
-        func=path,
-        payload=payload,
-        signature=codec.sign(path, payload),
-        queue_name=options.queue_name or DEFAULT_QUEUE_NAME,
-        priority=options.priority or 0,
-        options=stored,
-    )
+    job_id = uuid.uuid4().hex if job_id is None else checked_id(job_id)
+    run = NewRun.of_call(path, function, args, kwargs, options, job_id=job_id)
+    if run.options:
+        run.options = renewed(run.options)
     return run, options
 
 
@@ -168,11 +160,7 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
 
 def insert_again(last: Run, *, using: str) -> None:
     """Insert another run like one of a job that has no row, and have it begin."""
-    run = NewRun(
-        job_id=last.job_id, name=last.name, func=last.func, payload=last.payload, signature=last.signature,
-        queue_name=last.queue_name, priority=last.priority, kind=last.kind,
-        options=renewed(last.options),
-    )  # fmt: skip
+    run = NewRun.of(last, last.job_id, kind=last.kind)
     with instrumentation.adding([run]):
         ids = enqueue.insert([run], using=using)
     if inline.is_inline(run.queue_name):

@@ -27,9 +27,10 @@ from django_jobs import codec, signals, triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
-from django_jobs.storage import enqueue, notifications, sql, statistics, transactions
+from django_jobs.storage import enqueue, notifications, statistics, transactions
+from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.connections import ConnectionBackoff, give_back
-from django_jobs.storage.records import TOO_MANY, NewRun, firing_key, renewed
+from django_jobs.storage.records import TOO_MANY, NewRun, firing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,9 +144,7 @@ class JobStore(DjangoJobStore):  # type: ignore[misc]
                 jobs.append(job)
                 self.rows[row.id] = row
         if jobs:
-            with connection.cursor() as cursor:
-                cursor.execute(*sql.dialect(connection).unfinished_runs(list(self.rows)))
-                self.unfinished = dict(cursor.fetchall())
+            self.unfinished = backend_of(connection).count_unfinished(list(self.rows))
         return jobs
 
     def _work_out(self, job: APJob) -> bool:
@@ -271,20 +270,15 @@ class RunExecutor(BaseExecutor):  # type: ignore[misc]
 
 
 def _now(connection: BaseDatabaseWrapper) -> RawSQL:
-    return RawSQL(sql.dialect(connection).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
+    return RawSQL(backend_of(connection).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
 
 
 def firing(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun:
     """Return the run of a job's firing, or one besides its schedule for None."""
-    return NewRun(
-        job_id=row.id,
-        name=row.name,
-        func=row.func,
-        payload=row.payload,
-        signature=row.signature,
-        queue_name=row.queue_name,
-        priority=row.priority,
-        options=renewed(row.options, scheduled_at),
+    return NewRun.of(
+        row,
+        row.id,
+        since=scheduled_at,
         kind=row.kind,
         scheduled_at=scheduled_at,
         unique_key=None if scheduled_at is None else firing_key(row.id, scheduled_at),
@@ -461,13 +455,12 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
 
     def _write(self, connection: Any, last_runs: dict[str, int]) -> None:
         store = self._store
-        dialect = sql.dialect(connection)
         if store.moved:
-            with connection.cursor() as cursor:
-                cursor.execute(*dialect.move_jobs([(pk, dialect.time(at)) for pk, at in store.moved]))
-                noted = [(pk, last_runs[pk]) for pk, _ in store.moved if pk in last_runs]
-                if noted:
-                    cursor.execute(*dialect.note_last_runs(noted))
+            backend = backend_of(connection)
+            backend.move_jobs(store.moved)
+            noted = [(pk, last_runs[pk]) for pk, _ in store.moved if pk in last_runs]
+            if noted:
+                backend.note_last_runs(noted)
         if store.ended:
             Job.objects.using(self._using).filter(pk__in=store.ended).delete()
         for pk, reason in store.broken:

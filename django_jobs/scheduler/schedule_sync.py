@@ -31,14 +31,18 @@ from django.db.models.expressions import RawSQL
 from django_jobs import codec, signals, triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import UnknownTrigger
-from django_jobs.models import DEFAULT_QUEUE_NAME, Declarer, Job, Kind, Release
-from django_jobs.registry import arguments, decorators, functions, schedules
-from django_jobs.storage import identity, notifications, sql, transactions
+from django_jobs.models import Job, Kind, ScheduleRevision, SchedulerProcess
+from django_jobs.registry import decorators, functions, schedules
+from django_jobs.registry.call_spec import CALL_COLUMNS, CallSpec, columns_of
+from django_jobs.storage import identity, notifications, transactions
+from django_jobs.storage.backends.choose import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from apscheduler.triggers.base import BaseTrigger
+
+    from django_jobs.storage.notifications.thread import ListenerThread
 
     Definitions = dict[str, dict[str, Any]]
 
@@ -56,9 +60,9 @@ REMEMBERED = timedelta(days=30)
 # The row that is locked, so that processes go one after the other. In place of definitions it has
 # what persons had changed of jobs that were retired, should they be declared again.
 _LOCK = ""
-# Columns of a job that are its declaration's, always, and those that a person may change.
-_FIXED = ("name", "func", "payload", "signature", "options", "coalesce", "misfire_grace_time")
+# Columns of a declared job that a person may change, and those that are its declaration's, always.
 POLICY = ("queue_name", "priority", "max_instances")
+_FIXED = (*(name for name in CALL_COLUMNS if name not in POLICY), "coalesce", "misfire_grace_time")
 
 
 # What this code declares
@@ -85,18 +89,11 @@ def own() -> tuple[str, Definitions]:
 def _definition(declared: schedules.Declaration) -> dict[str, Any]:
     path, function = functions.path_of(declared.func)
     options = declared.options.over(decorators.options_of(function))
-    payload = arguments.stored_arguments(declared.args, declared.kwargs)
     return {
-        "name": options.name or path.rpartition(":")[2],
-        "func": path,
-        "payload": payload,
-        # The declaring process's: another that applies it signs nothing that it only read.
-        "signature": codec.sign(path, payload),
-        "options": arguments.stored_options(options, function, declared.args),
+        # Signed by the process that declares it: another that applies it signs nothing that it only read.
+        **columns_of(CallSpec.of_call(path, function, declared.args, declared.kwargs, options)),
         "coalesce": options.coalesce is not False,
         "misfire_grace_time": options.misfire_grace_time,
-        "queue_name": options.queue_name or DEFAULT_QUEUE_NAME,
-        "priority": options.priority or 0,
         "max_instances": options.max_instances or 1,
         "trigger": triggers.rule(declared.trigger),
     }
@@ -115,7 +112,7 @@ class ScheduleSync:
     def __init__(self, using: str) -> None:
         self.id = identity.new_worker_id()
         # Those of its process, if it has any: they need not hear that it still lives.
-        self.listener_thread: notifications.ListenerThread | None = None
+        self.listener_thread: ListenerThread | None = None
         self._using = using
         self._next_look = 0.0
         self._fingerprint = ""
@@ -145,8 +142,8 @@ class ScheduleSync:
     def look(self) -> float:
         """Bring the jobs in line with what runs, if that changed; return the seconds until the next look."""
         fingerprint, definitions = own()
-        now = RawSQL(sql.dialect(connections[self._using]).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
-        rows = list(Declarer.objects.using(self._using).annotate(db_now=now))
+        now = RawSQL(backend_of(connections[self._using]).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
+        rows = list(SchedulerProcess.objects.using(self._using).annotate(db_now=now))
         mine = next((row for row in rows if row.pk == self.id), None)
         if mine is not None and mine.fingerprint == fingerprint:
             live = frozenset(row.fingerprint for row in rows if row is mine or _is_alive(row, mine.db_now))
@@ -163,7 +160,9 @@ class ScheduleSync:
 
     def _renew(self, expires_at: datetime) -> None:
         def renew() -> int:
-            return Declarer.objects.using(self._using).filter(pk=self.id).update(expires_at=expires_at)
+            return (
+                SchedulerProcess.objects.using(self._using).filter(pk=self.id).update(expires_at=expires_at)
+            )
 
         if self.listener_thread is None:
             renew()
@@ -176,9 +175,15 @@ class ScheduleSync:
             return
         try:
             with _locked(self._using) as (now, _):
-                Declarer.objects.using(self._using).filter(pk=self.id).delete()
-                if not Declarer.objects.using(self._using).filter(fingerprint=self._fingerprint).exists():
-                    Release.objects.using(self._using).filter(pk=self._fingerprint).update(gone_at=now)
+                SchedulerProcess.objects.using(self._using).filter(pk=self.id).delete()
+                if (
+                    not SchedulerProcess.objects.using(self._using)
+                    .filter(fingerprint=self._fingerprint)
+                    .exists()
+                ):
+                    ScheduleRevision.objects.using(self._using).filter(pk=self._fingerprint).update(
+                        gone_at=now
+                    )
         except (DatabaseError, InterfaceError) as error:
             logger.warning("could not say that this process ends, others will see it: %s", error)
 
@@ -220,14 +225,14 @@ def synchronise(declarer_id: str, fingerprint: str, definitions: Definitions, *,
 
 
 @contextmanager
-def _locked(using: str) -> Iterator[tuple[datetime, Release]]:
+def _locked(using: str) -> Iterator[tuple[datetime, ScheduleRevision]]:
     """Open a transaction that one process has at a time; gives the database's time, and the locked row."""
-    releases = Release.objects.using(using)
+    releases = ScheduleRevision.objects.using(using)
     if not releases.filter(pk=_LOCK).exists():
         # Committed by itself: two transactions that both insert it and then lock it would wait for
         # each other on MariaDB.
         releases.bulk_create(
-            [Release(fingerprint=_LOCK, number=0, first_seen_at=transactions.database_now(using))],
+            [ScheduleRevision(fingerprint=_LOCK, number=0, first_seen_at=transactions.database_now(using))],
             ignore_conflicts=True,
         )
     with transactions.write_transaction(using):
@@ -235,13 +240,15 @@ def _locked(using: str) -> Iterator[tuple[datetime, Release]]:
         yield transactions.database_now(using), lock
 
 
-def _releases(fingerprint: str, definitions: Definitions, now: datetime, using: str) -> list[Release]:
+def _releases(
+    fingerprint: str, definitions: Definitions, now: datetime, using: str
+) -> list[ScheduleRevision]:
     """Return the known releases, oldest first, this process's among them."""
-    releases = list(Release.objects.using(using).exclude(pk=_LOCK).order_by("number"))
+    releases = list(ScheduleRevision.objects.using(using).exclude(pk=_LOCK).order_by("number"))
     if all(release.pk != fingerprint for release in releases):
         number = releases[-1].number + 1 if releases else 1
         releases.append(
-            Release.objects.using(using).create(
+            ScheduleRevision.objects.using(using).create(
                 fingerprint=fingerprint, number=number, definitions=definitions, first_seen_at=now
             )
         )
@@ -250,7 +257,7 @@ def _releases(fingerprint: str, definitions: Definitions, now: datetime, using: 
 
 def _live(declarer_id: str, fingerprint: str, now: datetime, using: str) -> set[str]:
     """Renew this process's row, delete those of the dead, and return the releases that run."""
-    declarers = Declarer.objects.using(using)
+    declarers = SchedulerProcess.objects.using(using)
     declarers.update_or_create(
         pk=declarer_id,
         defaults={
@@ -267,14 +274,14 @@ def _live(declarer_id: str, fingerprint: str, now: datetime, using: str) -> set[
     return {row.fingerprint for row in rows if row.pk not in dead}
 
 
-def _is_alive(row: Declarer, now: datetime) -> bool:
+def _is_alive(row: SchedulerProcess, now: datetime) -> bool:
     is_gone = row.host == identity.host() and identity.is_gone(row.process_key)
     return row.expires_at >= now and not is_gone
 
 
 def _present(
-    releases: list[Release], live: set[str], now: datetime, using: str
-) -> tuple[list[Release], float | None]:
+    releases: list[ScheduleRevision], live: set[str], now: datetime, using: str
+) -> tuple[list[ScheduleRevision], float | None]:
     """Note which releases are gone, and return those that count, oldest first, and for how long."""
     grace = timedelta(seconds=jobs_settings().LEASE_SECONDS)
     newest = max(release.number for release in releases if release.pk in live)
@@ -305,7 +312,7 @@ class _Changes:
     removed: list[str] = field(default_factory=list)
 
 
-def _apply(wanted: Mapping[str, dict[str, Any]], lock: Release, now: datetime, using: str) -> None:
+def _apply(wanted: Mapping[str, dict[str, Any]], lock: ScheduleRevision, now: datetime, using: str) -> None:
     """Add, change and remove declared jobs."""
     changes = _Changes()
     kept = {

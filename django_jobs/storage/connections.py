@@ -184,7 +184,7 @@ _absences: dict[str, _Absence] = {}
 
 
 class ConnectionBackoff:
-    """One thread's view of a database that may be away: backs off, and says so once.
+    """One thread's view of a database that may be away: backs off, and reports it once.
 
     Once per process: `database_lost` when the first of its threads failed on a fresh connection too,
     `database_back` when the last one of those that did has it back.

@@ -9,8 +9,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db import connections as django_connections
 
 from django_jobs.execution import recording
-from django_jobs.storage import connections, statistics
-from django_jobs.storage import queue as durable_queue
+from django_jobs.storage import connections, outcomes, statistics
 from django_jobs.storage.components import Component
 from django_jobs.storage.connections import Call
 
@@ -141,7 +140,7 @@ class Completer(Component):
             return {
                 (run.id, run.attempt)
                 for run, outcome in rest
-                if durable_queue.is_written(run, outcome, using=self.using)
+                if outcomes.is_written(run, outcome, using=self.using)
             }
         except (DatabaseError, InterfaceError):
             # Only what is reported is at stake: "refused" instead of "finished".

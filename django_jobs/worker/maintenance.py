@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
 from django_jobs.execution.watchdog import CANCEL_SECONDS, PROGRESS_SECONDS, Watchdog
-from django_jobs.storage import identity, leases, notifications, retention
+from django_jobs.storage import identity, leases, notifications
 from django_jobs.storage.components import Component
 from django_jobs.storage.queues import paused_queues
+from django_jobs.worker.pruner import Pruner
 from django_jobs.worker.rescue import rescue
 from django_jobs.worker.steadiness import Steadiness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from django_jobs.storage.notifications.thread import ListenerThread
     from django_jobs.worker.worker import Worker
 
 
@@ -36,7 +38,7 @@ class Maintainer(Component):
         self,
         worker: Worker,
         *,
-        listener_thread: notifications.ListenerThread | None = None,
+        listener_thread: ListenerThread | None = None,
         expect_due: Callable[[float | None], None] | None = None,
     ) -> None:
         settings = jobs_settings()
@@ -51,7 +53,7 @@ class Maintainer(Component):
         self._next_heartbeat = 0.0
         self._watchdog = Watchdog(worker, worker.using)
         self.steadiness = Steadiness(worker)
-        self._pruner = retention.Pruner(worker.using)
+        self._pruner = Pruner(worker.using)
 
     def start(self) -> None:
         """Start the thread."""
@@ -115,7 +117,7 @@ class Maintainer(Component):
         is_steady = self.steadiness.note_heartbeat(beat.now, silent)
         gone = [peer for peer, key in beat.peers if identity.is_gone(key)]
         if gone or beat.has_orphans:
-            rescue(beat.now, gone, using=self.using, max_rescues=self._max_rescues, leases=is_steady)
+            rescue(beat.now, gone, using=self.using, max_rescues=self._max_rescues, by_lease=is_steady)
         if beat.held:
             worker.local_start.release_forgotten()
         worker.local_start.forget_old()

@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.storage import identity
+from django_jobs.storage import identity, leases
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,10 +35,10 @@ def rescue_at_start(now: datetime, *, using: str, max_rescues: int) -> None:
     witnesses = workers.filter(started_at__gt=OuterRef("lease_expires_at"), started_at__lt=since)
     silent = open_rows.filter(Exists(witnesses), lease_expires_at__lt=now)
     gone.extend(silent.values_list("pk", flat=True))
-    rescue(now, gone, using=using, max_rescues=max_rescues, leases=False)
+    rescue(now, gone, using=using, max_rescues=max_rescues, by_lease=False)
 
 
-def rescue(now: datetime, gone: Sequence[str], *, using: str, max_rescues: int, leases: bool) -> None:
+def rescue(now: datetime, gone: Sequence[str], *, using: str, max_rescues: int, by_lease: bool) -> None:
     """Return runs of dead workers to the queue, or end them, and tell of it.
 
     Args:
@@ -46,7 +46,7 @@ def rescue(now: datetime, gone: Sequence[str], *, using: str, max_rescues: int, 
         gone: Workers whose processes have ended.
         using: Alias of the database.
         max_rescues: A run whose workers died more often than this is FAILED.
-        leases: Whether workers whose leases have ended are dead, too.
+        by_lease: Whether workers whose leases have ended are dead, too.
     """
-    rescued = leases.rescue(now, max_rescues=max_rescues, gone=gone, leases=leases, using=using)
+    rescued = leases.rescue(now, max_rescues=max_rescues, gone=gone, by_lease=by_lease, using=using)
     leases.report_rescues(rescued, using=using)

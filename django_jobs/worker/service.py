@@ -13,7 +13,8 @@ from django_jobs.conf import jobs_settings
 from django_jobs.models import jobs_database, missing_tables
 from django_jobs.scheduler.clock import Clock
 from django_jobs.scheduler.schedule_sync import ScheduleSync
-from django_jobs.storage import connections, notifications, transactions
+from django_jobs.storage import connections, transactions
+from django_jobs.storage.notifications.thread import ListenerThread
 from django_jobs.worker import components
 from django_jobs.worker.maintenance import Maintainer
 from django_jobs.worker.rescue import rescue_at_start
@@ -70,7 +71,7 @@ class Service:
         self._schedule_sync: ScheduleSync | None = None
         self._maintainer: Maintainer | None = None
         self.components: list[Component] = []
-        self._listener_thread: notifications.ListenerThread | None = None
+        self._listener_thread: ListenerThread | None = None
         # Why it could not start, until it has: threads that the system refused.
         self.failure = ""
 
@@ -135,7 +136,7 @@ class Service:
         settings = jobs_settings()
         # Before anything is claimed: what this host's last process left goes first.
         rescue_at_start(transactions.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
-        listener_thread = notifications.ListenerThread(using)
+        listener_thread = ListenerThread(using)
         clock: Clock | None = None
         if self._wants_clock:
             # Before the clock: it must not fire what this version of the code declares no more.

@@ -204,7 +204,7 @@ def test_a_second_signal_ends_all_at_once_and_the_run_is_rescued_later(
     process.send_signal(signal.SIGTERM)
     until(lambda: said(process, "SIGTERM: stopping"))
 
-    assert end(process, timeout=10) == 128 + signal.SIGTERM
+    assert end(process, timeout=20) == 128 + signal.SIGTERM
 
     until(lambda: not alive(process))
     gate.open()

@@ -56,7 +56,7 @@ def sent():
     sentry_sdk.get_client().close()
     # A client that is off, as before the first `init`.
     sentry_sdk.get_global_scope().set_client(None)
-    instrumentation.remove(sentry._observer)
+    instrumentation.remove_observer(sentry._observer)
 
 
 @pytest.fixture(autouse=True)

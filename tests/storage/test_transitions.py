@@ -103,7 +103,7 @@ def test_paused_queues_are_those_with_a_time():
     assert paused_queues(using="default") == ["stopped"]
 
 
-def test_only_the_queue_and_people_write_the_status_of_a_run():
+def test_only_the_storage_room_writes_the_status_of_a_run():
     package = ROOT / "django_jobs"
 
     writers = {
@@ -115,4 +115,4 @@ def test_only_the_queue_and_people_write_the_status_of_a_run():
         and any(keyword.arg == "status" for keyword in node.keywords)
     }
 
-    assert writers == {"storage/queue.py", "storage/transitions.py"}
+    assert writers == {"storage/claims.py", "storage/release.py", "storage/transitions.py"}

@@ -105,7 +105,7 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, m
         return runs
 
     # Before it starts: a claim under way would take the job unseen.
-    monkeypatch.setattr(queue, "claim", lose_the_answer)
+    monkeypatch.setattr(claims, "claim", lose_the_answer)
     serve()
     # More than one: a single one begins here without a claim.
     (job_id,) = manager.add_many([(probes.give, [42])])
@@ -127,7 +127,7 @@ def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_
             service.worker.claim_loop.may_hold_unknown = True
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(queue, "held", look)
+    monkeypatch.setattr(claims, "held", look)
     service = serve()
     service.worker.claim_loop.may_hold_unknown = True
 
@@ -147,7 +147,7 @@ def test_claiming_goes_on_after_the_database_was_away_and_says_so_once(
             raise OperationalError("gone away")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(queue, "claim", away)
+    monkeypatch.setattr(claims, "claim", away)
     caplog.set_level("WARNING", "django_jobs")
     job_id = manager.add_immediate_job(probes.give, 42)
     service.worker.wake()

@@ -9,14 +9,14 @@ from django_jobs.storage import outcomes
 
 def test_an_outcome_that_cannot_even_be_sent_fails_its_run_and_no_other(serve, manager, probes, monkeypatch):
     serve()
-    real = queue._finished
+    real = outcomes.finish
 
-    def refuse(dialect, run, outcome):
-        if outcome.result == '"bad"':
+    def refuse(ended, **more):
+        if any(outcome.result == '"bad"' for _, outcome in ended):
             raise TypeError("not to be encoded")
-        return real(dialect, run, outcome)
+        return real(ended, **more)
 
-    monkeypatch.setattr(queue, "_finished", refuse)
+    monkeypatch.setattr(outcomes, "finish", refuse)
     bad = manager.add_immediate_job(probes.give, "bad")
     good = manager.add_immediate_job(probes.give, "good")
 
@@ -58,7 +58,7 @@ def test_a_result_whose_answer_was_lost_is_finished_and_not_refused(
             raise OperationalError("server closed the connection unexpectedly")
         return written
 
-    monkeypatch.setattr(queue, "finish", lose_the_answer)
+    monkeypatch.setattr(outcomes, "finish", lose_the_answer)
     job_id = manager.add_immediate_job(probes.give, 42)
 
     assert manager.wait(job_id, 15) == 42
@@ -77,7 +77,7 @@ def test_results_outlive_a_database_that_goes_away(serve, manager, probes, monke
             raise OperationalError("gone away")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(queue, "finish", away)
+    monkeypatch.setattr(outcomes, "finish", away)
     job_id = manager.add_immediate_job(probes.give, 42)
 
     assert manager.wait(job_id, 15) == 42
@@ -95,7 +95,7 @@ def test_one_outcome_that_the_database_refuses_does_not_keep_others_from_being_w
             raise DataError("cannot store this")
         return real(outcomes, **more)
 
-    monkeypatch.setattr(queue, "finish", picky)
+    monkeypatch.setattr(outcomes, "finish", picky)
     manager.add_immediate_job(probes.give, 1, job_id="bad")
     good = manager.add_immediate_job(probes.give, 2)
 

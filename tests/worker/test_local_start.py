@@ -7,7 +7,9 @@ from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from django_jobs.models import Run
-from django_jobs.storage import enqueue, identity, notifications
+from django_jobs.storage import claims, enqueue, identity
+from django_jobs.storage.notifications.polling import PollListener
+from django_jobs.storage.notifications.thread import ListenerThread
 from django_jobs.worker import local_start
 
 
@@ -30,7 +32,7 @@ def idle(serve, manager, probes, until):
 
 
 def forbid_claims(monkeypatch):
-    monkeypatch.setattr(queue, "claim", lambda *args, **kwargs: [])
+    monkeypatch.setattr(claims, "claim", lambda *args, **kwargs: [])
 
 
 def never_told(worker, monkeypatch):
@@ -203,15 +205,15 @@ def test_a_run_that_is_committed_and_not_yet_promised_is_not_taken_for_unknown(
     idle, manager, probes, monkeypatch
 ):
     service = idle()
-    enqueue = enqueue.insert
+    insert = enqueue.insert
 
     def look_between(runs, **options):
-        ids = enqueue(runs, **options)
+        ids = insert(runs, **options)
         # As after an answer that was lost.
         service.worker.local_start.release_unknown()
         return ids
 
-    monkeypatch.setattr(queue, "enqueue", look_between)
+    monkeypatch.setattr(enqueue, "insert", look_between)
     forbid_claims(monkeypatch)
 
     assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
@@ -223,7 +225,7 @@ def test_an_insert_that_fails_is_no_longer_waited_for(idle, manager, probes, mon
     def fail(runs, **options):
         raise OperationalError("away")
 
-    monkeypatch.setattr(queue, "enqueue", fail)
+    monkeypatch.setattr(enqueue, "insert", fail)
 
     with pytest.raises(OperationalError):
         manager.add_immediate_job(probes.nothing)
@@ -277,10 +279,7 @@ def test_a_worker_without_work_lives_by_its_heartbeat_alone(idle, monkeypatch, s
         statements.clear()
         until(lambda: sum(text.startswith(beat) for text in statements) >= 6)
         others = [text for text in statements if not text.startswith(beat)]
-        if (
-            connection.vendor == "mysql"
-            or notifications.ListenerThread("default")._listener_class() is notifications._PollListener
-        ):
+        if connection.vendor == "mysql" or ListenerThread("default")._listener_class() is PollListener:
             # An UPDATE returns nothing there, or no word of others' work can be heard.
             others = [text for text in others if not text.startswith("SELECT")]
         return not others

@@ -96,7 +96,7 @@ def test_a_supervisor_link_that_is_cut_calls_at_once():
     assert ours.recv(100) == supervisor_link.SERVES
     assert heard.empty()
     ours.close()
-    assert heard.get(timeout=10) == "the end"
+    assert heard.get(timeout=60) == "the end"
     # Nobody hears it any more, and that is no error.
     link.say_serving()
     link._socket.close()

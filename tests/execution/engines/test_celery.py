@@ -126,7 +126,7 @@ def test_a_message_says_which_run_and_nothing_of_what_it_calls(new_fleet, serve,
     until(lambda: fleet.waiting() == 1, timeout=60)
 
     with fleet.app.connection_for_read() as conn:
-        message = conn.SimpleQueue(fleet.queue_name).get(timeout=10)
+        message = conn.SimpleQueue(fleet.queue_name).get(timeout=60)
         message.ack()
 
     assert message.payload[:2] == [[stored(job_id).pk, 1], {}]

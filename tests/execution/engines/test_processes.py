@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def serve_apart(serve, settings):
+def serve_apart(serve, settings, forked_children):
     """Return a function that starts a worker that executes the queue "apart" in child processes."""
 
     def start(processes=1, **more):
@@ -38,8 +38,10 @@ def children(service):
     return [child._process for child in service.worker.consumers[1].pool._all]
 
 
-def test_a_run_is_executed_in_another_process_and_its_result_kept(serve_apart, manager, apart, probes):
-    serve_apart()
+def test_a_run_is_executed_in_another_process_and_its_result_kept(serve, settings, manager, apart, probes):
+    # Started in full, as users' are.
+    settings.DJANGO_JOBS = {"ENGINES": {"apart": "processes"}, "PROCESSES": 1}
+    serve()
 
     elsewhere = manager.wait(apart.add_immediate_job(probes.process_id), 30)
     here = manager.wait(manager.add_immediate_job(probes.process_id), 30)
@@ -152,7 +154,7 @@ def test_a_run_whose_process_is_killed_is_observed_here(serve_apart, manager, ap
             return lambda outcome, error: seen.append((run.job_id, outcome.status, repr(error)))
 
     observer = Notes()
-    instrumentation.install(observer)
+    instrumentation.add_observer(observer)
     try:
         serve_apart()
         manager.wait(apart.add_immediate_job(probes.nothing), 30)
@@ -160,7 +162,7 @@ def test_a_run_whose_process_is_killed_is_observed_here(serve_apart, manager, ap
         with pytest.raises(JobFailed, match="RunTimeout"):
             manager.wait(killed, 30)
     finally:
-        instrumentation.remove(observer)
+        instrumentation.remove_observer(observer)
 
     assert seen == [(killed, "FAILED", "TimeoutError('RunTimeout: longer than its limit of 0.2 s')")]
 
@@ -254,7 +256,7 @@ def test_children_end_when_their_parent_is_killed(spawn, manager, apart, probes,
 
     parent.kill()
 
-    until(lambda: identity.is_gone(key), timeout=10)
+    until(lambda: identity.is_gone(key), timeout=60)
 
 
 def test_threads_that_attend_to_processes_end_with_the_worker(serve_apart, manager, apart, probes):

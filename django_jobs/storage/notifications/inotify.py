@@ -1,4 +1,14 @@
-"""Linux's word that a file was written, which the standard library does not give."""
+"""Linux's reports that a file was written, which the standard library does not give.
+
+What it is kept for, instead of reading the change counter at short intervals (medians of three
+turns of `python -m tests.benchmarks --database sqlite --only latency idle --quick`, two cores, loaded):
+
+                                     inotify   each 10 ms   each 50 ms
+    idle process, of one core         0.04 %       1.3 %        0.36 %
+    start from another process, p50    5.7 ms      6.9 ms       9.7 ms
+    the same, p95                       14 ms       15 ms        55 ms
+    the same, after 5 s of rest        1.3 ms      7.2 ms        12 ms
+"""
 
 from __future__ import annotations
 
@@ -45,7 +55,7 @@ class FileWrites:
         return self._fd
 
     def happened(self) -> bool:
-        """Forget what was said so far; return whether it was about the file."""
+        """Forget the reports so far; return whether one was about the file."""
         found = False
         with suppress(BlockingIOError):
             while True:
@@ -69,7 +79,7 @@ class FileWrites:
 
 
 def file_writes(path: str) -> FileWrites | None:
-    """Return the writes to a file; None where there is no file, or the system does not tell."""
+    """Return the writes to a file; None where there is no file, or the system does not report them."""
     if not path or sys.platform != "linux":
         return None
     try:

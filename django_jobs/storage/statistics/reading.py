@@ -1,256 +1,38 @@
-"""Count runs as they end, so that nothing ever has to count the history.
-
-Each process counts in memory, and about once a second adds what it has to the tallies of the minute,
-the hour and the day, all three: tallies of old minutes and hours are deleted, never summed up again.
-"""
+"""Read the counts: what runs came to, in some time or step by step."""
 
 from __future__ import annotations
 
-import logging
 import math
-import threading
-import time
-from bisect import bisect_left
 from collections import defaultdict
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.models import Min, Q, Sum
 
-from django_jobs.models import BIN_ENDS, RAN_BINS, WAITED_BINS, Status, Tally, jobs_database
-from django_jobs.storage import forks, sql
-from django_jobs.storage.connections import discard
+from django_jobs.models import BIN_ENDS, RAN_BINS, Rollup, Status, jobs_database
+from django_jobs.storage.backends.columns import ROLLUP_SUMS
+from django_jobs.storage.statistics.rows import (
+    DAY,
+    HOUR,
+    KEPT,
+    MINUTE,
+    RAN,
+    TIMED,
+    WAITED,
+    ZEROS,
+    from_epoch,
+    sum_up,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from django.db.models import QuerySet
 
-    from django_jobs.storage.records import ClaimedRun, Outcome
-
-logger = logging.getLogger(__name__)
-
-MINUTE, HOUR, DAY = 60, 3600, 86_400
 # What counted in so long before a month is there with zeros when it begins: also what comes once a month.
 REMEMBERED = timedelta(days=62)
-# How long tallies of each size are kept.
-KEPT = {MINUTE: timedelta(days=2), HOUR: timedelta(days=60), DAY: timedelta(days=5 * 365)}
-
-# Seconds for which counts gather, and until the next try where they could not be written.
-GATHER_SECONDS = 1.0
-RETRY_SECONDS = 5.0
-# Rows of one statement.
-BATCH = 200
-# Functions in queues that one process tells apart within an hour; further ones are counted together,
-# under empty names. Names of queues may be anything.
-MOST_APART = 1000
-# Counts in memory, which are more only when they cannot be written.
-MOST_COUNTS = 10_000
 MOST_POINTS = 2000
-
-# What has times: others ended without having run, or were stopped in the middle.
-_TIMED = frozenset({"SUCCESSFUL", "FAILED", "READY"})
-_READY = Status.READY.value
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_RAN = 3
-_WAITED = _RAN + len(RAN_BINS)
-_ZEROS = [0] * (_WAITED + len(WAITED_BINS))
-
-# Minutes since the epoch, function, queue, outcome.
-_Key = tuple[int, str, str, str]
-
-
-# Counting
-
-
-class _Counter:
-    """What one process has counted and not yet written."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts: dict[_Key, list[Any]] = {}
-        self._apart: set[tuple[str, str]] = set()
-        self._apart_hour = 0
-        # Monotonic; infinite while there is nothing to write.
-        self.due_at = math.inf
-        self._failures = 0
-
-    def note(self, func: str, queue_name: str, outcome: str, ended_at: float) -> None:
-        with self._lock:
-            self._row((int(ended_at) // MINUTE, func, queue_name, str(outcome)))[0] += 1
-
-    def note_attempts(self, attempts: Iterable[tuple[ClaimedRun, Outcome]]) -> None:
-        # For every run there is, so: the minute is only looked up when another begins.
-        minute, begins, ends = 0, _EPOCH, _EPOCH
-        with self._lock:
-            for run, outcome in attempts:
-                status = outcome.status
-                if status == _READY and outcome.retry_in is None:
-                    # Held, which is no end.
-                    continue
-                ended_at = outcome.finished_at
-                if not begins <= ended_at < ends:
-                    minute = int(ended_at.timestamp()) // MINUTE
-                    begins = _moment(minute * MINUTE)
-                    ends = begins + timedelta(seconds=MINUTE)
-                key = (minute, run.func, run.queue_name, status)
-                row = self._counts.get(key) or self._row(key)
-                row[0] += 1
-                if status in _TIMED:
-                    began_at = outcome.started_at
-                    seconds = (ended_at - began_at).total_seconds()
-                    if seconds > 0:
-                        row[1] += seconds
-                    row[_RAN + bisect_left(BIN_ENDS, seconds)] += 1
-                    due_at = run.run_after
-                    if due_at is not None:
-                        seconds = (began_at - _aware(due_at)).total_seconds()
-                        if seconds > 0:
-                            row[2] += seconds
-                        row[_WAITED + bisect_left(BIN_ENDS, seconds)] += 1
-
-    def _row(self, key: _Key) -> list[Any]:
-        minute, func, queue_name, outcome = key
-        if minute // 60 != self._apart_hour:
-            self._apart.clear()
-            self._apart_hour = minute // 60
-        if (func, queue_name) not in self._apart:
-            if len(self._apart) < MOST_APART:
-                self._apart.add((func, queue_name))
-            else:
-                func = queue_name = ""
-        if len(self._counts) >= MOST_COUNTS:
-            minute, func, queue_name = next(iter(self._counts))[0], "", ""
-        if not self._counts:
-            self.due_at = time.monotonic() + GATHER_SECONDS
-        return self._counts.setdefault((minute, func, queue_name, str(outcome)), list(_ZEROS))
-
-    def write(self, using: str) -> bool:
-        with self._lock:
-            counts, self._counts, self.due_at = self._counts, {}, math.inf
-        if not counts:
-            return True
-        try:
-            _add(counts, using)
-        except (DatabaseError, InterfaceError) as error:
-            self._take_back(counts)
-            if self._failures == 2:
-                logger.warning("runs were counted, but the counts not written yet: %s", error)
-            if not connections[using].in_atomic_block:
-                # Perhaps it broke, and whoever uses it next should not find that out anew.
-                discard(connections[using])
-            return False
-        except Exception:  # the thread that writes all outcomes must not end for the sake of counts
-            logger.exception("counts of runs were dropped")
-        self._failures = 0
-        return True
-
-    def _take_back(self, counts: dict[_Key, list[Any]]) -> None:
-        with self._lock:
-            for key, row in counts.items():
-                _sum_up(self._counts.setdefault(key, list(_ZEROS)), row)
-            self._failures += 1
-            # Once it may be a deadlock with another process that counts.
-            seconds = GATHER_SECONDS if self._failures == 1 else RETRY_SECONDS
-            self.due_at = time.monotonic() + seconds
-
-
-def _aware(moment: datetime | str) -> datetime:
-    """Return a time as a raw cursor has it: text on SQLite, without a zone on SQLite and MariaDB."""
-    if isinstance(moment, str):
-        # All in one call, which is faster than `replace`; what came from a child process has a zone.
-        return datetime.fromisoformat(moment if moment[-6:-5] == "+" else f"{moment}+00:00")
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _sum_up(row: list[Any], more: Sequence[Any]) -> None:
-    for index, value in enumerate(more):
-        row[index] += value
-
-
-def _add(counts: dict[_Key, list[Any]], using: str) -> None:
-    sums: dict[tuple[int, int, str, str, str], list[Any]] = defaultdict(lambda: list(_ZEROS))
-    for (minute, func, queue_name, outcome), row in counts.items():
-        for size in KEPT:
-            _sum_up(sums[size, minute * MINUTE // size * size, func, queue_name, outcome], row)
-    connection = connections[using]
-    dialect = sql.dialect(connection)
-    # In one order everywhere: processes that lock the same rows wait for each other, not both for both.
-    rows = [
-        (size, dialect.time(_moment(begins)), *names, *row)
-        for (size, begins, *names), row in sorted(sums.items())
-    ]
-    # Together or not at all: what fails is added again.
-    whole = transaction.atomic(using=using) if len(rows) > BATCH else nullcontext()
-    with whole, connection.cursor() as cursor:
-        for start in range(0, len(rows), BATCH):
-            cursor.execute(*dialect.add_tallies(rows[start : start + BATCH]))
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-_counter = _Counter()
-
-
-@forks.on_fork_reset
-def _leave_counts() -> None:
-    """Leave what a forked child's parent has counted to the parent."""
-    global _counter
-    _counter = _Counter()
-
-
-def note_attempts(attempts: Iterable[tuple[ClaimedRun, Outcome]]) -> None:
-    """Count attempts whose outcomes are written; `flush_if_due` has to be called within some time."""
-    _counter.note_attempts(attempts)
-
-
-def note_ended(runs: Iterable[tuple[str, str, str]], *, using: str) -> None:
-    """Count runs that ended without an attempt: function, queue and outcome of each. Writes at once.
-
-    Call it after the commit. Where that fails the counts are kept, and written with the next ones.
-    """
-    now = time.time()
-    for func, queue_name, outcome in runs:
-        _counter.note(func, queue_name, outcome, now)
-    _counter.write(using)
-
-
-def seconds_until_due() -> float | None:
-    """Return how long until counts should be written; None while there are none."""
-    due_at = _counter.due_at
-    return None if due_at == math.inf else max(0.0, due_at - time.monotonic())
-
-
-def flush_if_due(using: str) -> None:
-    """Write what was counted, if it has gathered for long enough."""
-    if time.monotonic() >= _counter.due_at:
-        _counter.write(using)
-
-
-def flush(using: str) -> bool:
-    """Write what was counted, now.
-
-    Returns:
-        False when the database did not take it; then it is kept.
-    """
-    return _counter.write(using)
-
-
-def outdated(now: datetime, *, using: str) -> Iterator[QuerySet[Tally]]:
-    """Yield the tallies that are older than they are kept, the oldest first."""
-    for size, kept in KEPT.items():
-        # Those that a time which is still kept begins in are whole.
-        cutoff = now - kept - timedelta(seconds=size)
-        tallies = Tally.objects.using(using).filter(size_seconds=size, begins_at__lt=cutoff)
-        yield tallies.order_by("begins_at")
-
-
-# Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +57,8 @@ class Durations:
     def percentile(self, percent: float) -> float | None:
         """Return the seconds that `percent` of 100 did not exceed; None where there were none, or no bins.
 
-        Taken as spread evenly within each bin: the bin is right, what is said within it a guess. Of
-        what took longer than all bins, 20,000 seconds are said.
+        Durations count as spread evenly within each bin: the bin is exact, the place within it an
+        estimate. What took longer than all bins counts as 20,000 seconds.
         """
         left = sum(self.bins) * percent / 100
         for index, count in enumerate(self.bins):
@@ -312,7 +94,7 @@ class Summary:
 NOTHING = Summary({}, Durations(), Durations())
 
 
-def together(summaries: Iterable[Summary]) -> Summary:
+def merge(summaries: Iterable[Summary]) -> Summary:
     """Return what several summaries come to."""
     outcomes: dict[str, int] = defaultdict(int)
     parts = list(summaries)
@@ -439,10 +221,10 @@ def series(
         at = int(begins_at.timestamp())
         of_step = sums[at - at % seconds,]
         if outcome in of_step:
-            _sum_up(of_step[outcome], row)
+            sum_up(of_step[outcome], row)
         else:
             of_step[outcome] = row
-    return [Point(_moment(at), _summary(sums.get((at,), {}))) for at in begins]
+    return [Point(from_epoch(at), _summary(sums.get((at,), {}))) for at in begins]
 
 
 def _by(
@@ -483,20 +265,20 @@ def _parts(since: datetime, until: datetime, now: datetime) -> Iterator[tuple[in
 
 def _selected(
     parts: Sequence[tuple[int, float, float]], func: str | None, queue_name: str | None, using: str | None
-) -> QuerySet[Tally]:
+) -> QuerySet[Rollup]:
     times = Q(pk__in=[])
     for size, begin, end in parts:
-        times |= Q(size_seconds=size, begins_at__gte=_moment(begin), begins_at__lt=_moment(end))
-    rows = Tally.objects.using(using or jobs_database()).filter(times)
+        times |= Q(size_seconds=size, begins_at__gte=from_epoch(begin), begins_at__lt=from_epoch(end))
+    rows = Rollup.objects.using(using or jobs_database()).filter(times)
     if func is not None:
         rows = rows.filter(func=func)
     return rows if queue_name is None else rows.filter(queue_name=queue_name)
 
 
 def _summed(
-    rows: QuerySet[Tally], groups: tuple[str, ...], *, with_bins: bool = True
+    rows: QuerySet[Rollup], groups: tuple[str, ...], *, with_bins: bool = True
 ) -> Iterable[tuple[Any, ...]]:
-    names = [name for name, _ in sql.TALLY_SUMS][: None if with_bins else _RAN]
+    names = [name for name, _ in ROLLUP_SUMS][: None if with_bins else RAN]
     sums = {f"sum_{name}": Sum(name) for name in names}
     grouped = rows.values(*groups, "outcome").annotate(**sums).order_by()
     summed: Iterable[tuple[Any, ...]] = grouped.values_list(*groups, "outcome", *sums)
@@ -504,23 +286,23 @@ def _summed(
 
 
 def _summary(outcomes: dict[str, list[Any]]) -> Summary:
-    total = list(_ZEROS)
+    total = list(ZEROS)
     for row in outcomes.values():
-        _sum_up(total, row)
-    ran = sum(row[0] for outcome, row in outcomes.items() if outcome in _TIMED)
+        sum_up(total, row)
+    ran = sum(row[0] for outcome, row in outcomes.items() if outcome in TIMED)
     counts = {outcome: row[0] for outcome, row in outcomes.items()}
-    if not any(len(row) > _RAN for row in outcomes.values()):
+    if not any(len(row) > RAN for row in outcomes.values()):
         return Summary(counts, Durations(ran, total[1]), Durations())
-    waited = total[_WAITED:]
+    waited = total[WAITED:]
     return Summary(
         counts,
-        Durations(ran, total[1], tuple(total[_RAN:_WAITED])),
+        Durations(ran, total[1], tuple(total[RAN:WAITED])),
         Durations(sum(waited), total[2], tuple(waited)),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class MonthTotals:
     """What the runs of one function, or of all, in one queue came to.
 
     Attributes:
@@ -536,7 +318,7 @@ class Counted:
     summary: Summary
 
 
-def month_so_far(now: datetime, *, by_function: bool = False, using: str | None = None) -> list[Counted]:
+def month_so_far(now: datetime, *, by_function: bool = False, using: str | None = None) -> list[MonthTotals]:
     """Return what was counted since the month began in UTC, by queue, with two queries.
 
     For counters that others read again and again: until the month ends these never fall. What was counted
@@ -549,10 +331,10 @@ def month_so_far(now: datetime, *, by_function: bool = False, using: str | None 
         using: Alias of the database; None for that of the jobs.
     """
     begins_at = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    rows = Tally.objects.using(using or jobs_database()).filter(size_seconds=DAY).order_by()
+    rows = Rollup.objects.using(using or jobs_database()).filter(size_seconds=DAY).order_by()
     groups = ("func", "queue_name") if by_function else ("queue_name",)
     found: dict[tuple[str, ...], tuple[int, dict[str, list[Any]]]] = {}
-    sums = {f"sum_{name}": Sum(name) for name, _ in sql.TALLY_SUMS}
+    sums = {f"sum_{name}": Sum(name) for name, _ in ROLLUP_SUMS}
     month = rows.filter(begins_at__gte=begins_at).values(*groups, "outcome").annotate(**sums, first=Min("pk"))
     for row in month.values_list(*groups, "outcome", "first", *sums):
         key, outcome, first = row[: len(groups)], row[len(groups)], row[len(groups) + 1]
@@ -563,7 +345,7 @@ def month_so_far(now: datetime, *, by_function: bool = False, using: str | None 
     for *names, first in earlier.values(*groups).annotate(first=Min("pk")).values_list(*groups, "first"):
         found.setdefault(tuple(names), (first, {}))
     counted = [
-        Counted(key[0] if by_function else "", key[-1], first, _summary(outcomes))
+        MonthTotals(key[0] if by_function else "", key[-1], first, _summary(outcomes))
         for key, (first, outcomes) in found.items()
     ]
     return sorted(counted, key=lambda one: (not one.summary.outcomes, one.first))
