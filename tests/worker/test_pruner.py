@@ -29,7 +29,7 @@ def make_old(make_run):
 def test_the_maintenance_thread_prunes_on_a_thread_of_its_own(make_old, until):
     make_old()
     worker = WorkerLoop(using="default")
-    worker._register(worker.id)
+    worker.register(worker.id)
     maintainer = Maintainer(worker)
     maintainer._look()
     assert Run.objects.count() == 1

@@ -13,7 +13,7 @@ from django_jobs.worker import service as service_module
     "step",
     [
         "scheduler.clock:Clock.shutdown",
-        "storage.notifications:ListenerThread.stop",
+        "storage.notifications.thread:ListenerThread.stop",
         "worker.worker:Worker.stop",
         "worker.maintenance:Maintainer.stop",
     ],
