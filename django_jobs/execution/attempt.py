@@ -132,10 +132,11 @@ class Attempt(Stoppable):
             expired = outcomes.of_expiry(self)
             if expired is not None:
                 return expired
-            function = self._resolve()
+            function, args, kwargs = self._resolve()
+            call = partial(function, *args, **kwargs)
             if inspect.iscoroutinefunction(function):
-                return partial(self._execute_async, function)
-            result = self._call(function)
+                return partial(self._execute_async, call)
+            result = self._call(call)
             if inspect.iscoroutine(result):
                 # A wrapper that is not `async def` itself around a function that is.
                 return partial(self._execute_async, lambda: result)
@@ -148,8 +149,8 @@ class Attempt(Stoppable):
                 connections.give_back()
             return outcomes.of_error(self, error)
 
-    def _resolve(self) -> Callable[[], Any]:
-        """Verify the run, and return the function to call, with its arguments."""
+    def _resolve(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        """Verify the run, and return the function to call and its arguments."""
         run = self.run
         codec.verify(run.func, run.payload, run.signature)
         function = functions.resolve(run.func)
@@ -157,7 +158,7 @@ class Attempt(Stoppable):
         adapter = adapters.adapter_of(run) if run.options else None
         if adapter is not None:
             function = adapter(run, self.started_at or timezone.now())
-        return partial(function, *args, **kwargs)
+        return function, args, kwargs
 
     def _call(self, function: Callable[[], Any]) -> Any:
         context.enter(self.context)

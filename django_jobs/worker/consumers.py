@@ -60,7 +60,7 @@ class Consumer:
 
     @property
     def _prefetch(self) -> int:
-        # A run that waits here for a pool could be executed elsewhere meanwhile.
+        # A run that waits here for a pool could be executed in another process meanwhile.
         share = 0.0 if self.pool is not None else PREFETCH_SECONDS / self.seconds_per_run
         return min(MOST_PREFETCHED, int(self.slots * share))
 

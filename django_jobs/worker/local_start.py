@@ -13,6 +13,9 @@ It is inserted RUNNING in the caller's transaction, and begun when that commits.
 - A run that is RUNNING in the database and that the worker has not begun goes back to the queue at the
   second heartbeat that finds it: so does what a commit leaves whose answer was lost.
 - A worker that stops, or goes on under another id before the commit, returns the run as it was: READY, attempt 0.
+
+Beside a claim by id on commit, the other way that was measured, a run starts after 0.16 ms instead of 0.79 ms on
+SQLite (p50), and after 0.20 ms instead of 1.1 ms or, with a wait for the disk, several on PostgreSQL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Several worker processes under one that starts, replaces and stops them, and does nothing else.
+"""The supervisor of several worker processes: it starts, replaces and stops them, and does nothing else.
 
 It executes nothing and holds no database connection, so that nothing a job does can bring it down.
 """
@@ -114,7 +114,7 @@ class Supervisor:
         try:
             while self._ends_with is None and not self._is_over():
                 self._look()
-                # Not for ever: a signal in the instant before Python begins to wait is only
+                # Not without a limit: a signal in the instant before Python begins to wait is only
                 # handled when the wait ends.
                 try:
                     self._events.get(timeout=LOOK_SECONDS)()
@@ -175,7 +175,7 @@ class Supervisor:
 
     def _let_go(self, process: WorkerProcess) -> None:
         limit = jobs_settings().SHUTDOWN_SECONDS
-        # Results that cannot be written, for the database is away, are tried for as long again.
+        # Outcomes that cannot be written while the database is away are tried for as long again.
         process.stop(2 * limit + STOP_MARGIN_SECONDS)
         self._leaving.add(process)
 

@@ -269,7 +269,7 @@ def test_a_firing_whose_answer_was_lost_happens_once(worker, manager, ledger, un
     assert (Job.objects.count(), Run.objects.count(), ledger.count("began")) == (0, 1, 1)
 
 
-@pytest.mark.parametrize("name", ["worker", "completer", "keeper", "ears"])
+@pytest.mark.parametrize("name", ["worker", "completer", "maintenance", "listener"])
 def test_a_process_that_cannot_start_all_its_threads_ends_and_leaves_its_runs_to_others(
     name, worker, manager, ledger, until
 ):

@@ -10,8 +10,8 @@ from django_jobs.storage.components import Component
 class Scripted(Component):
     """Does at each look what comes next in its script; then nothing more."""
 
-    def __init__(self, *script):
-        super().__init__("scripted", "default", mistake_seconds=0.0)
+    def __init__(self, *script, mistake_seconds=0.0):
+        super().__init__("scripted", "default", mistake_seconds=mistake_seconds)
         self.script = queue.SimpleQueue()
         self.looks = queue.SimpleQueue()
         for step in script:
@@ -30,8 +30,8 @@ def start():
     """Start components; they are stopped after the test."""
     started = []
 
-    def begin(*script):
-        component = Scripted(*script)
+    def begin(*script, **options):
+        component = Scripted(*script, **options)
         component.start()
         started.append(component)
         return component
@@ -65,8 +65,7 @@ def test_a_mistake_is_survived_and_logged_once_until_a_look_works(start, caplog,
 
 
 def test_a_mistake_is_the_failure_of_a_component_that_goes_on(start, until):
-    component = start(LookupError("a mistake"))
-    component._mistake_seconds = None
+    component = start(LookupError("a mistake"), mistake_seconds=60)
 
     until(lambda: isinstance(component.failure, LookupError))
 
