@@ -4,12 +4,12 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 from django.utils import timezone
-from django_jobs.worker.worker import Worker as WorkerLoop
 
 from django_jobs.models import MaintenanceTask, Run, Status, Worker
 from django_jobs.storage.retention import deleter, walks
 from django_jobs.worker.maintenance import Maintainer
 from django_jobs.worker.pruner import Pruner
+from django_jobs.worker.worker import Worker as WorkerLoop
 
 pytestmark = pytest.mark.django_db
 

@@ -5,7 +5,7 @@ from django.db import OperationalError
 
 from django_jobs.exceptions import JobFailed
 from django_jobs.models import Run, Worker
-from django_jobs.storage import queue
+from django_jobs.storage import outcomes
 from django_jobs.worker import release
 from tests.probes.models import Mark
 
@@ -125,7 +125,7 @@ def test_a_run_that_must_not_begin_twice_stays_until_its_lease_ends_when_no_data
     def be_away(*args, **kwargs):
         raise OperationalError("gone")
 
-    monkeypatch.setattr(queue, "finish", be_away)
+    monkeypatch.setattr(outcomes, "finish", be_away)
     manager.shutdown()
     probes.go_on.set()
 
