@@ -300,7 +300,7 @@ def test_what_cannot_be_written_does_not_grow_without_end(db, monkeypatch, count
 def test_a_forked_child_leaves_its_parents_counts_to_the_parent(db):
     statistics.note_attempts([attempt()])
 
-    statistics._forget_parent()
+    statistics._leave_counts()
 
     assert statistics.seconds_until_due() is None
 
