@@ -11,6 +11,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
+from django_jobs import describe
 from django_jobs.exceptions import JobFailed
 
 # A job row was written, changed or deleted: job_id.
@@ -60,7 +61,10 @@ _LEVELS = {"SUCCESSFUL": logging.INFO, "CANCELLED": logging.INFO, "FAILED": logg
 def emit(signal: Signal, **event: Any) -> None:
     """Send an event to whoever listens; what a receiver raises goes to Django's log."""
     if signal.receivers:
-        signal.send_robust(sender=None, **event)
+        try:
+            signal.send_robust(sender=None, **event)
+        except BaseException as error:  # noqa: BLE001 - SystemExit, or an exception that Django cannot log
+            describe.log_error(_loggers["worker"], error, "a receiver of a signal failed")
 
 
 def _ids(run: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from unittest import mock
 from asgiref.sync import sync_to_async
 from django.db.models import Max
 
-from django_jobs import codec, triggers
+from django_jobs import codec, describe, triggers
 from django_jobs.api import enqueue
 from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError, ObjectGone
@@ -60,8 +60,8 @@ class AddedJob:
     options: dict[str, Any]
 
     def __str__(self) -> str:
-        shown = [repr(value) for value in self.args]
-        shown += [f"{name}={value!r}" for name, value in self.kwargs.items()]
+        shown = [describe.repr_of(value) for value in self.args]
+        shown += [f"{name}={describe.repr_of(value)}" for name, value in self.kwargs.items()]
         when = f" {self.trigger}" if self.trigger else ""
         queue = "" if self.queue_name == "default" else f" queue_name={self.queue_name!r}"
         priority = f" priority={self.priority}" if self.priority else ""

@@ -19,6 +19,7 @@ from django.core.exceptions import ValidationError
 from django.db import connections, router
 
 from django_jobs.codec.tags import TAG, VALUE, custom_by_tag
+from django_jobs.describe import in_a_line
 from django_jobs.exceptions import BadPayload, ObjectGone
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def decode(raw: Any, *, trusted: bool) -> Any:
         if custom is not None:
             return custom.decode(decode(content, trusted=trusted))
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-        raise BadPayload(f"a stored {tag} cannot be read: {type(error).__name__}: {error}") from error
+        raise BadPayload(f"a stored {tag} cannot be read: {in_a_line(error)}") from error
     raise BadPayload(
         f"unknown type tag {tag!r}: this process has not called django_jobs.codec.register() for it"
     )

@@ -22,6 +22,7 @@ from django_jobs.codec.decoding import decode, find
 from django_jobs.codec.refusals import Unstorable, refusal
 from django_jobs.codec.tags import TAG, custom_by_type, name_of, tagged
 from django_jobs.codec.zones import zone_key
+from django_jobs.describe import in_a_line
 from django_jobs.exceptions import BadPayload, InvalidArgument
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _encode_custom(value: Any, outer: _Outer) -> Any:
     try:
         raw = custom.encode(value)
     except Exception as error:  # the project's own
-        reason = f"the encoder registered for it raised {type(error).__name__}: {error}"
+        reason = f"the encoder registered for it raised {in_a_line(error)}"
         raise Unstorable(f"is a {name_of(custom.type)}, and {reason}") from error
     return tagged(custom.tag, _encode(raw, outer))
 

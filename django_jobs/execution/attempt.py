@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 from django.utils import timezone
 
-from django_jobs import codec, signals
+from django_jobs import codec, describe, signals
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, RunInterrupted
 from django_jobs.execution import adapters, context, instrumentation, outcomes
@@ -144,7 +144,7 @@ class Attempt(Stoppable):
         except BadPayload as error:
             return outcomes.of_bad_payload(self, error)
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
-            if isinstance(error, RunInterrupted) and not self._is_inline:
+            if describe.is_a(error, RunInterrupted) and not self._is_inline:
                 # It may have been in the middle of a driver's conversation with its database.
                 connections.give_back()
             return outcomes.of_error(self, error)

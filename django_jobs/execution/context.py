@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from django_jobs import codec
+from django_jobs import codec, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,8 +157,8 @@ def _formatted(message: str, args: tuple[object, ...]) -> str:
     values = args[0] if len(args) == 1 and isinstance(args[0], Mapping) and args[0] else args
     try:
         return str(message % values if args else message)
-    except Exception as error:  # noqa: BLE001 - as of `logging`: no line that cannot be written ends the work
-        return f"{message if isinstance(message, str) else '...'} (not formatted: {type(error).__name__})"
+    except BaseException as error:  # noqa: BLE001 - as of `logging`: no line that cannot be written ends the work
+        return f"{message if isinstance(message, str) else '...'} (not formatted: {describe.name_of(type(error))})"
 
 
 def _number(name: str, value: float) -> float:

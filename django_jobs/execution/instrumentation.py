@@ -7,6 +7,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from django_jobs import describe
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
@@ -67,8 +69,8 @@ def adding(runs: Sequence[NewRun]) -> Iterator[None]:
         for observer in installed:
             try:
                 stack.enter_context(observer.adding(runs))
-            except Exception:  # what watches a job must not keep it from being added
-                logger.exception("%s failed", type(observer).__name__)
+            except Exception as error:  # noqa: BLE001 - what watches a job must not keep it from being added
+                describe.log_error(logger, error, "%s failed", type(observer).__name__)
         yield
 
 
@@ -78,8 +80,9 @@ def begin(run: ClaimedRun) -> list[End]:
     for observer in installed:
         try:
             ends.append(observer.begin(run))
-        except Exception:  # what watches a run must not fail it
-            logger.exception("job=%s run=%s: %s failed", run.job_id, run.id, type(observer).__name__)
+        except Exception as error:  # noqa: BLE001 - what watches a run must not fail it
+            name = type(observer).__name__
+            describe.log_error(logger, error, "job=%s run=%s: %s failed", run.job_id, run.id, name)
     return ends
 
 
@@ -88,8 +91,8 @@ def end(ends: list[End], outcome: Outcome | None, error: BaseException | None) -
     for one in reversed(ends):
         try:
             one(outcome, error)
-        except Exception:  # what watches a run must not fail it
-            logger.exception("an observer of a run failed")
+        except Exception as error:  # noqa: BLE001 - what watches a run must not fail it
+            describe.log_error(logger, error, "an observer of a run failed")
 
 
 _flushing = threading.Lock()
@@ -105,8 +108,8 @@ def flush(seconds: float) -> None:
         try:
             for observer in installed:
                 observer.flush(seconds)
-        except Exception:  # an observer of the project's, and the process is ending
-            logger.exception("what was observed could not be sent")
+        except Exception as error:  # noqa: BLE001 - an observer of the project's, and the process is ending
+            describe.log_error(logger, error, "what was observed could not be sent")
         finally:
             _flushing.release()
 

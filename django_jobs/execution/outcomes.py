@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-import traceback as traceback_module
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import codec
+from django_jobs import codec, describe
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import JobCancelled
 from django_jobs.execution import instrumentation
@@ -47,7 +46,7 @@ def of_result(attempt: Attempt, result: object) -> Outcome:
     """Return the outcome of a function that returned."""
     try:
         text = None if result is None else _stored(result)
-    except Exception as error:  # noqa: BLE001 - what a function returns may raise anything when it is looked at
+    except BaseException as error:  # noqa: BLE001 - what a function returns may raise anything when it is looked at
         # The function has done its work: to call it again would do that twice, and mend nothing.
         return of_error(attempt, error, is_final=True)
     if attempt.context.was_told:
@@ -67,7 +66,7 @@ def of_error(attempt: Attempt, error: BaseException, *, is_final: bool = False) 
     if attempt.keeps_raised or instrumentation.installed:
         attempt.raised = error
     text = _one_line(error)
-    trace = _cut("".join(traceback_module.format_exception(error)), jobs_settings().MAX_ERROR_BYTES)
+    trace = _cut(describe.formatted(error), jobs_settings().MAX_ERROR_BYTES)
     if attempt.context.was_told if is_final else attempt.context.must_stop:
         return _of_stop(attempt, text, trace)
     if is_final:
@@ -164,16 +163,11 @@ def _stored(result: object) -> str:
 
 
 def _class_of(error: BaseException) -> str:
-    return codec.storable(f"{type(error).__module__}.{type(error).__qualname__}")
+    return codec.storable(describe.path_of(type(error)))
 
 
 def _one_line(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except Exception as mistake:  # noqa: BLE001 - an exception class of the project's may fail to describe itself
-        text = f"its text cannot be had: {type(mistake).__qualname__}"
-    name = type(error).__qualname__
-    return codec.storable((f"{name}: {text}" if text else name)[:1000])
+    return codec.storable(describe.in_a_line(error))
 
 
 def _cut(text: str, limit: int) -> str:

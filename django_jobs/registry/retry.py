@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from django_jobs.describe import is_a
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound, GiveUp, RetryLater
 
 if TYPE_CHECKING:
@@ -109,9 +110,9 @@ def decide(
         error: What it raised. `RetryLater` and `GiveUp` speak for the job itself.
         random: Returns a number from 0 to 1, as `random.random` does.
     """
-    if isinstance(error, GiveUp | FunctionNotFound | FunctionNotAllowed):
+    if is_a(error, (GiveUp, FunctionNotFound, FunctionNotAllowed)):
         return None
-    if isinstance(error, RetryLater):
+    if is_a(error, RetryLater):
         if policy is not None and attempt >= policy.max_attempts:
             return None
         chosen = policy or Retry(backoff="fixed")

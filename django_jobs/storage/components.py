@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from django.db import DatabaseError, InterfaceError
 
+from django_jobs import describe
 from django_jobs.storage.connections import ConnectionBackoff, give_back
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class Component:
     def note_mistake(self, error: Exception) -> None:
         """Log an error that the thread survives, once until a look works."""
         if self.failure is None:
-            logger.error("the %s thread failed, and goes on", self.name, exc_info=error)
+            describe.log_error(logger, error, "the %s thread failed, and goes on", self.name)
         self.failure = error
 
     def _serve(self) -> None:

@@ -80,7 +80,7 @@ class AsyncSlots:
             self._begin(*following)
         try:
             outcome = future.result()
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing else would end the run
+        except BaseException as error:  # noqa: BLE001 - whatever it is, nothing else would end the run
             outcome = outcomes.of_error(attempt, error)
         self._worker.runner.end(attempt, outcome)
         if was_full:

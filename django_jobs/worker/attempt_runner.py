@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
+from django_jobs import describe
 from django_jobs.conf import jobs_settings
 from django_jobs.execution import outcomes
 from django_jobs.execution.attempt import Attempt
@@ -84,8 +85,8 @@ class AttemptRunner:
             elif begun is not None:
                 # What cannot be awaited yet keeps its slot: no more is claimed meanwhile.
                 keeps_slot = not self._worker.async_slots.put(attempt, begun, consumer)
-        except Exception as error:  # a mistake of ours; without an end the run would stay RUNNING
-            logger.exception("worker=%s: executing run=%s failed", self._worker.id, key[0])
+        except BaseException as error:  # noqa: BLE001 - a mistake of ours; without an end the run would stay RUNNING
+            describe.log_error(logger, error, "worker=%s: executing run=%s failed", self._worker.id, key[0])
             self.end(attempt, outcomes.of_error(attempt, error))
         finally:
             if not keeps_slot:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import DatabaseError, InterfaceError
 from django.db import connections as django_connections
 
+from django_jobs import describe
 from django_jobs.execution import recording
 from django_jobs.storage import connections, outcomes, statistics
 from django_jobs.storage.components import Component
@@ -151,7 +152,8 @@ def _unstorable(run: ClaimedRun, outcome: Outcome, error: Exception) -> tuple[Cl
     outcome.status = "FAILED"
     outcome.result = None
     outcome.error = (
-        f"{type(error).__name__}: the database refused the outcome of this run: {str(error)[:300]}"
+        f"{describe.name_of(type(error))}: the database refused the outcome of this run: "
+        f"{describe.text_of(error)[:300]}"
     )
     outcome.traceback = ""
     outcome.exception = ""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, transaction
 
-from django_jobs import __version__, codec
+from django_jobs import __version__, codec, describe
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import RunInterrupted
 from django_jobs.execution import context, recording
@@ -116,7 +116,7 @@ class InlineWorker:
         recording.report([(run, outcome)], written)
         statistics.flush(self._using)
         raised = attempt.raised
-        if raised is not None and not isinstance(raised, (Exception, *_RECORDED)):
+        if raised is not None and not describe.is_a(raised, (Exception, *_RECORDED)):
             raise raised
         return Executed(
             job_id=run.job_id,

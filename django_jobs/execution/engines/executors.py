@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
+from django_jobs import describe
 from django_jobs.execution.engines import executor_entry
 from django_jobs.execution.engines.executor_factories import factory
 from django_jobs.execution.engines.pool import ProcessDied
@@ -61,11 +62,11 @@ class ExecutorPool:
             except BrokenExecutor as error:
                 # With all that it was executing: which of them is to blame, nobody knows.
                 self._forget(executor)
-                raise ProcessDied(f"its executor broke: {_in_a_line(error)}") from error
+                raise ProcessDied(f"its executor broke: {describe.in_a_line(error, 300)}") from error
             except CancelledError as error:
                 raise ProcessDied("its executor was shut down") from error
             except Exception as error:  # whatever kept the call from being made where it should be
-                raise ProcessDied(f"its executor failed: {_in_a_line(error)}") from error
+                raise ProcessDied(f"its executor failed: {describe.in_a_line(error, 300)}") from error
             finally:
                 with self._lock:
                     self._futures.discard(future)
@@ -90,7 +91,9 @@ class ExecutorPool:
                 # Broken by somebody else's call, or shut down: a new one takes it.
                 self._forget(executor)
                 if is_new:
-                    raise ProcessDied(f"its executor takes nothing: {_in_a_line(error)}") from error
+                    raise ProcessDied(
+                        f"its executor takes nothing: {describe.in_a_line(error, 300)}"
+                    ) from error
                 continue
             with self._lock:
                 self._futures.add(future)
@@ -105,7 +108,9 @@ class ExecutorPool:
             try:
                 self._executor = factory(self._path)(max_workers=self._max_workers)
             except Exception as error:  # the project's own, or one of the library that it uses
-                raise ProcessDied(f"{self._path} made no executor: {_in_a_line(error)}") from error
+                raise ProcessDied(
+                    f"{self._path} made no executor: {describe.in_a_line(error, 300)}"
+                ) from error
             return self._executor, True
 
     def _forget(self, executor: Executor) -> None:
@@ -125,8 +130,3 @@ class ExecutorPool:
             future.cancel()
         if executor is not None:
             executor.shutdown(wait=False)
-
-
-def _in_a_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django_jobs import describe
 from django_jobs.storage import connections
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ class ThreadEngine(Executor):
             if future is None:
                 try:
                     fn(*args)
-                except Exception:  # a mistake of ours must not end the thread
-                    logger.exception("a call on %s failed", threading.current_thread().name)
+                except BaseException as error:  # noqa: BLE001 - nothing that a call raises may end the thread
+                    describe.log_error(logger, error, "a call on %s failed", threading.current_thread().name)
                 connections.end_transactions()
                 del fn, args, kwargs
                 continue

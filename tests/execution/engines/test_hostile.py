@@ -1,0 +1,79 @@
+import pytest
+
+from django_jobs import Retry
+from django_jobs.exceptions import JobFailed
+from django_jobs.models import Run
+from django_jobs.testing import drain_jobs
+from tests.probes import hostile
+
+KINDS = sorted(hostile.KINDS)
+
+
+@pytest.fixture(params=["", "async_"])
+def raising(request):
+    return getattr(hostile, f"{request.param}raise_indescribable")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exception_that_cannot_be_described_fails_its_run_and_leaves_the_thread(
+    kind, raising, serve, manager, probes
+):
+    serve(threads=1)
+
+    with pytest.raises(JobFailed, match=kind):
+        manager.wait(manager.add_immediate_job(raising, kind), 20)
+
+    run = Run.objects.get()
+    assert (run.status, run.errors[-1]["exception"]) == ("FAILED", f"tests.probes.hostile.{kind}")
+    assert manager.wait(manager.add_immediate_job(probes.give, 1), 20) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exception_that_cannot_be_described_is_retried_by_policy(kind, serve, manager):
+    serve(threads=1)
+    retrying = manager.using(retry=Retry(max_attempts=2, delay=0))
+
+    with pytest.raises(JobFailed, match=kind):
+        manager.wait(retrying.add_immediate_job(hostile.raise_indescribable, kind), 20)
+
+    assert Run.objects.get().attempt == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cause_that_cannot_be_described_is_no_obstacle(kind, serve, manager):
+    serve(threads=1)
+
+    with pytest.raises(JobFailed, match="ValueError: no letter"):
+        manager.wait(manager.add_immediate_job(hostile.raise_because_of, kind), 20)
+
+
+def test_a_result_that_cannot_be_looked_at_fails_its_run(serve, manager, probes):
+    serve(threads=1)
+
+    with pytest.raises(JobFailed):
+        manager.wait(manager.add_immediate_job(hostile.return_hidden), 20)
+
+    assert manager.wait(manager.add_immediate_job(probes.give, 1), 20) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exception_that_cannot_be_described_is_drained(kind, raising, db, manager):
+    manager.add_immediate_job(raising, kind)
+
+    (executed,) = drain_jobs()
+
+    assert (executed.status, type(executed.raised).__name__) == ("FAILED", kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exception_that_cannot_be_described_ends_no_child_process(
+    kind, serve, manager, settings, forked_children
+):
+    settings.DJANGO_JOBS = {"ENGINES": {"apart": "processes"}, "PROCESSES": 1}
+    serve()
+
+    job_id = manager.using(queue_name="apart").add_immediate_job(hostile.raise_indescribable, kind)
+    with pytest.raises(JobFailed, match=kind):
+        manager.wait(job_id, 30)
+
+    assert Run.objects.get().attempt == 1
