@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from apscheduler.jobstores.base import ConflictingIdError, JobLookupError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "BadPayload",
@@ -21,6 +24,7 @@ __all__ = [
     "ObjectGone",
     "RetryLater",
     "RunInterrupted",
+    "TransactionLeftOpen",
     "UnknownTrigger",
 ]
 
@@ -120,3 +124,17 @@ class JobCancelled(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.job_id,), self.__dict__
+
+
+class TransactionLeftOpen(Exception):
+    """A function ended in the middle of a transaction, which was rolled back.
+
+    Args:
+        aliases: Of the databases.
+    """
+
+    def __init__(self, aliases: Sequence[str]) -> None:
+        super().__init__(
+            f"the function left a transaction open on {', '.join(aliases)}, which was rolled back with all that "
+            "it wrote there: end it with a commit, or use transaction.atomic()"
+        )

@@ -137,10 +137,12 @@ class Attempt(Stoppable):
             if inspect.iscoroutinefunction(function):
                 return partial(self._execute_async, call)
             result = self._call(call)
+            left_open = [] if self._is_inline else connections.end_transactions()
             if inspect.iscoroutine(result):
                 # A wrapper that is not `async def` itself around a function that is.
                 return partial(self._execute_async, lambda: result)
-            return outcomes.of_result(self, result)
+            outcome = outcomes.of_result(self, result)
+            return outcomes.of_open_transaction(self, outcome, left_open) if left_open else outcome
         except BadPayload as error:
             return outcomes.of_bad_payload(self, error)
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome

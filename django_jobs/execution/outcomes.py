@@ -11,13 +11,15 @@ from django.utils import timezone
 
 from django_jobs import codec, describe
 from django_jobs.conf import jobs_settings
-from django_jobs.exceptions import JobCancelled
+from django_jobs.exceptions import JobCancelled, TransactionLeftOpen
 from django_jobs.execution import instrumentation
 from django_jobs.models import Status
 from django_jobs.registry import retry
 from django_jobs.storage.records import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django_jobs.execution.attempt import Attempt
 
 CUT_MARK = "\n... cut at {} bytes ...\n"
@@ -53,6 +55,17 @@ def of_result(attempt: Attempt, result: object) -> Outcome:
         # It heard that it should end, and ended: its work is not what was asked for.
         return _of_stop(attempt, f"stopped when told ({attempt.context.stop_reason})", result=text)
     return _outcome(attempt, Status.SUCCESSFUL, result=text)
+
+
+def of_open_transaction(attempt: Attempt, outcome: Outcome, aliases: Sequence[str]) -> Outcome:
+    """Return the outcome of a function that returned, or raised, in the middle of a transaction.
+
+    What it wrote there is rolled back, so it has not done what it was to do; and it would leave the next
+    one open as well.
+    """
+    if outcome.status != Status.SUCCESSFUL or not aliases:
+        return outcome
+    return of_error(attempt, TransactionLeftOpen(aliases), is_final=True)
 
 
 def of_error(attempt: Attempt, error: BaseException, *, is_final: bool = False) -> Outcome:

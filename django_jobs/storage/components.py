@@ -6,10 +6,10 @@ import logging
 import threading
 from typing import ClassVar
 
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, connections
 
 from django_jobs import describe
-from django_jobs.storage.connections import ConnectionBackoff, give_back
+from django_jobs.storage.connections import ConnectionBackoff, forget_queries, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ class Component:
             return self._mistake_seconds
         self.backoff.worked()
         self.failure = None
+        forget_queries(connections[self.using])
         return wait
 
     def note_mistake(self, error: Exception) -> None:

@@ -21,7 +21,7 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, 
 from django.db.backends.signals import connection_created
 
 from django_jobs import signals
-from django_jobs.storage import forks
+from django_jobs.storage import forks, sessions
 from django_jobs.storage.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -39,9 +39,15 @@ RESTED_SECONDS = 30.0
 
 
 class _Own(threading.local):
-    """Whether this thread connected since it last gave all back: most runs need no look at each alias."""
+    """What a thread knows of its connections.
+
+    Attributes:
+        has_any: It connected since it last gave all back: most runs need no look at each alias.
+        executes_runs: Its connections are watched for what a run leaves in their sessions.
+    """
 
     has_any = False
+    executes_runs = False
 
 
 _own = _Own()
@@ -61,22 +67,47 @@ def tidy(rested_seconds: float = 0.0) -> None:
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue
-        if _is_too_old(connection) or (
-            (connection.errors_occurred or rested_seconds > RESTED_SECONDS) and not connection.is_usable()
-        ):
+        is_doubtful = connection.errors_occurred or rested_seconds > RESTED_SECONDS
+        if _is_too_old(connection) or (is_doubtful and not sessions.is_fit(connection)):
             connection.close()
         else:
             connection.errors_occurred = False
 
 
-def end_transactions() -> None:
-    """Roll back what the last piece of work left open: its locks would hold up everybody."""
+def watch_sessions() -> None:
+    """Note that this thread executes runs, and look after what they leave in its connections' sessions."""
+    _own.executes_runs = True
+
+
+def end_transactions() -> list[str]:
+    """Roll back what the last piece of work left open: its locks would hold up everybody.
+
+    What it changed in a session (search path, role, time limits, locks) ends with its connection.
+
+    Returns:
+        Aliases of databases that a transaction was open on.
+    """
     if not _own.has_any:
-        return
+        return []
+    left = []
     for connection in connections.all(initialized_only=True):
-        if connection.connection is not None and (connection.in_atomic_block or not connection.autocommit):
+        if connection.connection is None:
+            continue
+        if sessions.is_in_transaction(connection):
             logger.warning("a run left a transaction open on %s: it is rolled back", connection.alias)
+            left.append(connection.alias)
             discard(connection)
+        elif sessions.is_changed(connection):
+            discard(connection)
+        else:
+            forget_queries(connection)
+    return left
+
+
+def forget_queries(connection: BaseDatabaseWrapper) -> None:
+    """Empty the log of queries that Django keeps with DEBUG on, and empties at the end of a request."""
+    if connection.queries_log:
+        connection.queries_log.clear()
 
 
 def _is_too_old(connection: BaseDatabaseWrapper) -> bool:
@@ -101,12 +132,21 @@ def discard(connection: BaseDatabaseWrapper) -> None:
         connection.connection = None
 
 
-def give_back() -> None:
-    """Close this thread's connections, or return them to their pool."""
+def give_back() -> list[str]:
+    """Close this thread's connections, or return them to their pool.
+
+    Returns:
+        Aliases of databases that a transaction was open on.
+    """
+    left = []
     for connection in connections.all(initialized_only=True):
         if connection.connection is not None:
+            if sessions.is_in_transaction(connection):
+                left.append(connection.alias)
             discard(connection)
+            forget_queries(connection)
     _own.has_any = False
+    return left
 
 
 @dataclass(slots=True)
@@ -136,6 +176,7 @@ _kept: list[Any] = []
 
 def _note(*, connection: BaseDatabaseWrapper, **_: object) -> None:
     _own.has_any = True
+    sessions.begin(connection, is_watched=_own.executes_runs)
     if connection.vendor == "mysql":
         _open.add(connection.connection)
 

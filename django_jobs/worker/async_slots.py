@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django_jobs.execution import outcomes
@@ -60,7 +61,7 @@ class AsyncSlots:
 
     def _submit(self, attempt: Attempt, awaitable: Awaitable) -> None:
         try:
-            future = self._loop.submit(awaitable)
+            future = self._loop.submit(awaitable, on_left_open=partial(outcomes.of_open_transaction, attempt))
         except RuntimeError as error:
             with self._worker.lock:
                 self._taken -= 1

@@ -79,6 +79,7 @@ class Completer(Component):
             try:
                 self._write_next()
                 self.failure = None
+                connections.forget_queries(django_connections[self.using])
             except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the thread that writes all outcomes
                 self.note_mistake(error)
         if not self.is_stopping:

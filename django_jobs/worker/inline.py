@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import decimal
 import os
 import time
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from django.db import DatabaseError, connections, transaction
 from django_jobs import __version__, codec, describe
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import RunInterrupted
-from django_jobs.execution import context, recording
+from django_jobs.execution import recording
 from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.watchdog import AttemptWatch
 from django_jobs.models import Run, Status
@@ -111,7 +113,7 @@ class InlineWorker:
         """
         attempt = Attempt(run, is_inline=True)
         attempt.begin()
-        outcome = _execute(attempt)
+        outcome = contextvars.copy_context().run(_execute, attempt)
         written = recording.record([(run, outcome)], using=self._using)
         recording.report([(run, outcome)], written)
         statistics.flush(self._using)
@@ -186,18 +188,12 @@ def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
 
 
 def _execute(attempt: Attempt) -> Outcome:
-    # A run that has others executed is not their current run.
-    outer = context.current_run()
-    try:
-        # It touches no database: only the time is watched.
-        with AttemptWatch(attempt), _separate_transactions():
-            begun = attempt.execute()
-            return begun if isinstance(begun, Outcome) else async_to_sync(_awaited)(begun)
-    finally:
-        if outer is None:
-            context.leave()
-        else:
-            context.enter(outer)
+    # `copy_context` does not copy what a context variable refers to.
+    decimal.setcontext(decimal.getcontext().copy())
+    # It touches no database: only the time is watched.
+    with AttemptWatch(attempt), _separate_transactions():
+        begun = attempt.execute()
+        return begun if isinstance(begun, Outcome) else async_to_sync(_awaited)(begun)
 
 
 async def _awaited(awaitable: Awaitable) -> Outcome:

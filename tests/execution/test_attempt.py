@@ -154,7 +154,8 @@ def test_threads_that_execute_reuse_their_connection(serve, manager, probes):
 
 def test_a_transaction_left_open_does_not_swallow_the_next_jobs_work(serve, manager, probes):
     serve(threads=1)
-    manager.wait(manager.add_immediate_job(probes.leave_transaction_open), 10)
+    with pytest.raises(JobFailed, match="left a transaction open on default"):
+        manager.wait(manager.add_immediate_job(probes.leave_transaction_open), 10)
 
     manager.wait(manager.add_immediate_job(probes.mark, "kept"), 10)
 

@@ -1,6 +1,14 @@
 """Functions that leave, raise or return what nobody expects."""
 
 import asyncio
+import decimal
+from contextvars import ContextVar
+
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.utils import timezone, translation
+
+from tests.probes.models import Mark
 
 
 class ApiError(Exception):
@@ -46,3 +54,67 @@ class Hidden:
 
 def return_hidden():
     return Hidden()
+
+
+_state = ContextVar("tests_state", default="")
+
+
+def begin_by_hand():
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    Mark.objects.create(text="never committed")
+
+
+async def async_begin_by_hand():
+    await sync_to_async(begin_by_hand)()
+
+
+def begin_and_commit_by_hand():
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        Mark.objects.create(text="committed")
+        cursor.execute("COMMIT")
+
+
+def change_state():
+    translation.activate("de")
+    timezone.activate("Asia/Tokyo")
+    decimal.getcontext().prec = 3
+    _state.set("a tenant's")
+
+
+def see_state():
+    return [
+        translation.get_language(),
+        timezone.get_current_timezone_name(),
+        decimal.getcontext().prec,
+        _state.get(),
+    ]
+
+
+def change_session():
+    with connection.cursor() as cursor:
+        for sql in {
+            "postgresql": ("SET statement_timeout = '7s'", "SELECT pg_advisory_lock(7)"),
+            "mysql": ("SET SESSION max_statement_time = 7",),
+            "sqlite": ("PRAGMA busy_timeout = 7",),
+        }[connection.vendor]:
+            cursor.execute(sql)
+
+
+def see_session():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            {
+                "postgresql": "SELECT current_setting('statement_timeout'),"
+                " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7)",
+                "mysql": "SELECT @@max_statement_time",
+                "sqlite": "PRAGMA busy_timeout",
+            }[connection.vendor]
+        )
+        return [str(value) for value in cursor.fetchone()]
+
+
+def count_logged_queries():
+    Mark.objects.count()
+    return len(connection.queries_log)

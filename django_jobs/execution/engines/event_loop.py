@@ -27,8 +27,18 @@ class LoopEngine:
         self._thread: threading.Thread | None = None
         self._is_shut_down = False
 
-    def submit(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+    def submit(
+        self,
+        begin: Callable[[], Coroutine[Any, Any, T]],
+        *,
+        on_left_open: Callable[[T, list[str]], T] | None = None,
+    ) -> Future[T]:
         """Await what `begin` returns; the loop's thread starts with the first.
+
+        Args:
+            begin: Called on the loop.
+            on_left_open: Given its result, and aliases of databases that it left a transaction open on;
+                returns the result instead.
 
         Raises:
             RuntimeError: The engine was shut down, or its thread cannot be started.
@@ -45,7 +55,7 @@ class LoopEngine:
                     loop.close()
                     raise
                 self._loop, self._thread = loop, thread
-            return asyncio.run_coroutine_threadsafe(_with_own_thread(begin), self._loop)
+            return asyncio.run_coroutine_threadsafe(_with_own_thread(begin, on_left_open), self._loop)
 
     def shutdown(self, wait: bool = True) -> None:
         """Cancel what is still awaited, and end the loop."""
@@ -74,7 +84,9 @@ class LoopEngine:
             loop.close()
 
 
-async def _with_own_thread(begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def _with_own_thread(
+    begin: Callable[[], Coroutine[Any, Any, T]], on_left_open: Callable[[T, list[str]], T] | None
+) -> T:
     # Without a context of its own, all `sync_to_async` code of the process (Django's ORM from
     # async code, and under ASGI the requests too) would share one thread with this run.
     results: list[T] = []
@@ -84,7 +96,9 @@ async def _with_own_thread(begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
                 results.append(await begin())
             finally:
                 if context in SyncToAsync.context_to_thread_executor:
-                    await asyncio.shield(sync_to_async(connections.give_back)())
+                    left_open = await asyncio.shield(sync_to_async(connections.give_back)())
+                    if left_open and results and on_left_open is not None:
+                        results[0] = on_left_open(results[0], left_open)
     except asyncio.CancelledError:
         # One that comes when the result is there does not take it along.
         if not results:

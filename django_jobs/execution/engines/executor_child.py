@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 from dataclasses import asdict
 
@@ -19,7 +20,7 @@ def execute_in_child(run: str) -> str:
     connections.tidy()
     try:
         with AttemptWatch(attempt, jobs_database()):
-            outcome = attempt.execute_to_end()
+            outcome = contextvars.copy_context().run(attempt.execute_to_end)
     finally:
         connections.end_transactions()
         connections.give_back()

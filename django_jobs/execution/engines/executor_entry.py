@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def _execute_here(attempt: Attempt) -> Begun:
 
     connections.tidy()
     try:
-        return attempt.execute()
+        return contextvars.copy_context().run(attempt.execute)
     finally:
         connections.end_transactions()
         # Nobody says when a thread of the executor's is idle.

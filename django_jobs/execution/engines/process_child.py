@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import queue
@@ -37,6 +38,7 @@ class ChildServer:
 
     def serve(self) -> None:
         """Execute runs until the parent closes its side, which ends the process."""
+        connections.watch_sessions()
         threading.Thread(target=self._listen, name="django_jobs-parent", daemon=True).start()
         while True:
             try:
@@ -45,7 +47,7 @@ class ChildServer:
                 connections.give_back()
                 run = self._runs.get()
             connections.tidy()
-            self._execute(run)
+            contextvars.copy_context().run(self._execute, run)
             connections.end_transactions()
 
     def _execute(self, run: dict[str, Any]) -> None:

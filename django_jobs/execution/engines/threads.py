@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import queue
 import threading
@@ -103,12 +104,14 @@ class ThreadEngine(Executor):
                 work[0].cancel()
 
     def _serve(self) -> None:
+        connections.watch_sessions()
         while (work := self._next()) is not None:
             future, fn, args, kwargs = work
             del work
             if future is None:
                 try:
-                    fn(*args)
+                    # What it sets of language, time zone and other context variables ends with it.
+                    contextvars.copy_context().run(fn, *args)
                 except BaseException as error:  # noqa: BLE001 - nothing that a call raises may end the thread
                     describe.log_error(logger, error, "a call on %s failed", threading.current_thread().name)
                 connections.end_transactions()

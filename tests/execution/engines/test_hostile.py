@@ -5,6 +5,7 @@ from django_jobs.exceptions import JobFailed
 from django_jobs.models import Run
 from django_jobs.testing import drain_jobs
 from tests.probes import hostile
+from tests.probes.models import Mark
 
 KINDS = sorted(hostile.KINDS)
 
@@ -77,3 +78,66 @@ def test_an_exception_that_cannot_be_described_ends_no_child_process(
         manager.wait(job_id, 30)
 
     assert Run.objects.get().attempt == 1
+
+
+# Transactions that Django does not know of
+
+
+@pytest.mark.parametrize("function", ["begin_by_hand", "async_begin_by_hand"])
+def test_a_transaction_begun_by_hand_and_left_open_fails_its_run_and_harms_no_later_one(
+    function, serve, manager, probes
+):
+    serve(threads=1)
+
+    with pytest.raises(JobFailed, match="left a transaction open on default"):
+        manager.wait(manager.add_immediate_job(f"tests.probes.hostile:{function}"), 20)
+    manager.wait(manager.add_immediate_job(probes.mark, "kept"), 20)
+
+    assert [mark.text for mark in Mark.objects.all()] == ["kept"]
+
+
+def test_a_transaction_begun_and_committed_by_hand_is_kept(serve, manager):
+    serve(threads=1)
+
+    manager.wait(manager.add_immediate_job(hostile.begin_and_commit_by_hand), 20)
+
+    assert Mark.objects.get().text == "committed"
+
+
+# State of one run and the next
+
+
+def test_context_language_and_time_zone_of_a_run_are_not_the_next_ones(serve, manager):
+    serve(threads=1)
+    before = manager.wait(manager.add_immediate_job(hostile.see_state), 20)
+
+    manager.wait(manager.add_immediate_job(hostile.change_state), 20)
+
+    assert manager.wait(manager.add_immediate_job(hostile.see_state), 20) == before
+
+
+def test_context_language_and_time_zone_of_a_drained_run_are_not_the_callers(db, manager):
+    before = hostile.see_state()
+    manager.add_immediate_job(hostile.change_state)
+
+    drain_jobs()
+
+    assert hostile.see_state() == before
+
+
+def test_what_a_run_sets_in_its_session_is_not_the_next_ones(serve, manager):
+    serve(threads=1)
+    before = manager.wait(manager.add_immediate_job(hostile.see_session), 20)
+
+    manager.wait(manager.add_immediate_job(hostile.change_session), 20)
+
+    assert manager.wait(manager.add_immediate_job(hostile.see_session), 20) == before
+
+
+def test_the_log_of_queries_does_not_grow_from_run_to_run(serve, manager, settings):
+    settings.DEBUG = True
+    serve(threads=1)
+
+    counts = [manager.wait(manager.add_immediate_job(hostile.count_logged_queries), 20) for _ in range(3)]
+
+    assert counts[1] == counts[2]
