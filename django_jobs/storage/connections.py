@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -39,18 +40,14 @@ RESTED_SECONDS = 30.0
 
 
 class _Own(threading.local):
-    """What a thread knows of its connections.
-
-    Attributes:
-        has_any: It connected since it last gave all back: most runs need no look at each alias.
-        executes_runs: Its connections are watched for what a run leaves in their sessions.
-    """
+    """Whether this thread connected since it last gave all back: most runs need no look at each alias."""
 
     has_any = False
-    executes_runs = False
 
 
 _own = _Own()
+# In a variable, not of the thread: an `async def` function's connections are those of other threads.
+_executes_runs: ContextVar[bool] = ContextVar("django_jobs_executes_runs", default=False)
 
 
 def tidy(rested_seconds: float = 0.0) -> None:
@@ -75,8 +72,8 @@ def tidy(rested_seconds: float = 0.0) -> None:
 
 
 def watch_sessions() -> None:
-    """Note that this thread executes runs, and look after what they leave in its connections' sessions."""
-    _own.executes_runs = True
+    """Note that this thread or task executes runs: what they leave in the sessions of connections is seen."""
+    _executes_runs.set(True)
 
 
 def end_transactions() -> list[str]:
@@ -176,7 +173,7 @@ _kept: list[Any] = []
 
 def _note(*, connection: BaseDatabaseWrapper, **_: object) -> None:
     _own.has_any = True
-    sessions.begin(connection, is_watched=_own.executes_runs)
+    sessions.begin(connection, is_watched=_executes_runs.get())
     if connection.vendor == "mysql":
         _open.add(connection.connection)
 

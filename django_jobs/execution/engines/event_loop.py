@@ -89,6 +89,7 @@ async def _with_own_thread(
 ) -> T:
     # Without a context of its own, all `sync_to_async` code of the process (Django's ORM from
     # async code, and under ASGI the requests too) would share one thread with this run.
+    connections.watch_sessions()
     results: list[T] = []
     try:
         async with ThreadSensitiveContext() as context:
