@@ -25,7 +25,7 @@ from django.utils import timezone
 from django_jobs import codec, describe, signals
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, RunInterrupted
-from django_jobs.execution import adapters, context, instrumentation, outcomes
+from django_jobs.execution import adapters, context, instrumentation, loops, outcomes
 from django_jobs.execution.stopping import Stoppable
 from django_jobs.registry import functions
 from django_jobs.storage import connections
@@ -124,8 +124,7 @@ class Attempt(Stoppable):
         begun = self.execute()
         if isinstance(begun, Outcome):
             return begun
-        with asyncio.Runner() as runner:
-            return runner.run(begun())
+        return loops.run_to_end(begun)
 
     def _execute(self) -> Begun:
         try:

@@ -23,7 +23,7 @@ from django.db import DatabaseError, connections, transaction
 from django_jobs import __version__, codec, describe
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import RunInterrupted
-from django_jobs.execution import recording
+from django_jobs.execution import outcomes, recording
 from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.watchdog import AttemptWatch
 from django_jobs.models import Run, Status
@@ -193,7 +193,12 @@ def _execute(attempt: Attempt) -> Outcome:
     # It touches no database: only the time is watched.
     with AttemptWatch(attempt), _separate_transactions():
         begun = attempt.execute()
-        return begun if isinstance(begun, Outcome) else async_to_sync(_awaited)(begun)
+        if isinstance(begun, Outcome):
+            return begun
+        try:
+            return async_to_sync(_awaited)(begun)
+        except BaseException as error:  # noqa: BLE001 - SystemExit in one of its tasks ends asyncio's loop
+            return outcomes.of_error(attempt, error)
 
 
 async def _awaited(awaitable: Awaitable) -> Outcome:

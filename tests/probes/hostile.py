@@ -118,3 +118,31 @@ def see_session():
 def count_logged_queries():
     Mark.objects.count()
     return len(connection.queries_log)
+
+
+async def exit_in_a_task():
+    async def leave():
+        raise SystemExit(3)
+
+    await asyncio.create_task(leave())
+
+
+async def exit_in_a_task_left_behind():
+    async def leave():
+        raise KeyboardInterrupt
+
+    asyncio.get_running_loop().create_task(leave())
+    await asyncio.sleep(0.01)
+    return "ended"
+
+
+async def stop_the_loop():
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.01)
+    return "ended"
+
+
+async def raise_in_a_callback():
+    asyncio.get_running_loop().call_soon(raise_indescribable, "ApiError")
+    await asyncio.sleep(0.01)
+    return "ended"

@@ -56,7 +56,7 @@ def test_an_async_run_that_waits_for_its_turn_can_be_cancelled(serve, manager, p
 def test_an_async_run_whose_awaiting_fails_is_failed(serve, manager, probes, monkeypatch):
     serve()
 
-    def submit(loop, begin):
+    def submit(loop, begin, **more):
         future = Future()
         future.cancel()
         return future

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
+from django_jobs.execution import loops
 from django_jobs.storage import connections
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ class LoopEngine:
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot submit to an engine that was shut down")
-            if self._loop is None:
-                loop = asyncio.new_event_loop()
+            if self._loop is None or self._loop.is_closed():
+                loop = loops.new_loop()
                 thread = threading.Thread(target=self._serve, args=(loop,), name=self._name, daemon=True)
                 try:
                     thread.start()
@@ -65,23 +67,19 @@ class LoopEngine:
             self._is_shut_down = True
             loop, thread = self._loop, self._thread
         if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            # A job may have closed it.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(loop.stop)
             if wait:
                 thread.join()
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
-            pending = asyncio.all_tasks(loop)
-            for task in pending:
-                task.cancel()
-            if pending:
-                loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
+            loops.serve(loop, lambda: self._is_shut_down)
         finally:
+            loops.end(loop)
             asyncio.set_event_loop(None)
-            loop.close()
 
 
 async def _with_own_thread(

@@ -141,3 +141,43 @@ def test_the_log_of_queries_does_not_grow_from_run_to_run(serve, manager, settin
     counts = [manager.wait(manager.add_immediate_job(hostile.count_logged_queries), 20) for _ in range(3)]
 
     assert counts[1] == counts[2]
+
+
+# The event loop
+
+
+@pytest.fixture(params=["event loop", "process", "inline"])
+def call(request, transactional_db, manager):
+    """Return a function that calls an `async def` job where the parameter says, and waits for it."""
+    if request.param == "inline":
+        def call(function):
+            manager.add_immediate_job(function)
+            (executed,) = drain_jobs()
+            if executed.status == "FAILED":
+                raise JobFailed("inline", executed.error)
+            return executed.result
+
+        return call
+    request.getfixturevalue("forked_children")
+    request.getfixturevalue("settings").DJANGO_JOBS = {"ENGINES": {"apart": "processes"}, "PROCESSES": 1}
+    request.getfixturevalue("serve")(threads=1)
+    queue = manager.using(queue_name="apart" if request.param == "process" else "default")
+    return lambda function: manager.wait(queue.add_immediate_job(function), 20)
+
+
+def test_an_exit_in_a_task_of_an_async_job_fails_that_job_only(call):
+    with pytest.raises(JobFailed, match="SystemExit: 3"):
+        call(hostile.exit_in_a_task)
+
+    assert Run.objects.get().attempt == 1
+    assert call(hostile.raise_in_a_callback) == "ended"
+
+
+@pytest.mark.parametrize("function", ["exit_in_a_task_left_behind", "stop_the_loop", "raise_in_a_callback"])
+def test_what_a_job_does_to_the_event_loop_ends_no_other(function, serve, manager):
+    serve()
+    other = manager.add_immediate_job("tests.probes.jobs:rest", 0.5)
+
+    assert manager.wait(manager.add_immediate_job(f"tests.probes.hostile:{function}"), 20) == "ended"
+
+    assert manager.wait(other, 20) == 0.5
