@@ -193,10 +193,10 @@ class Attempt(Stoppable):
                 if self.context.must_stop:
                     raise asyncio.CancelledError  # stopped before its first step
                 return await function()
-        except TimeoutError:
+        finally:
             if limit.expired():
                 self.context.stop("timeout")
-            raise
+                self._was_cancelled = True
 
     # What is noted meanwhile
 

@@ -16,14 +16,38 @@ T = TypeVar("T")
 _set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
+class _Delivered(threading.local):
+    is_true = False
+
+
+_delivered = _Delivered()
+
+
+class _Interruption(RunInterrupted):
+    """What is raised: Python makes an instance on the thread that it is raised in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        _delivered.is_true = True
+
+
+# In tracebacks and by its users it is the public one.
+_Interruption.__name__ = _Interruption.__qualname__ = RunInterrupted.__qualname__
+_Interruption.__module__ = RunInterrupted.__module__
+
+
 class Interruptible:
-    """One call that another thread may end with `RunInterrupted`, once.
+    """One call that another thread may end with `RunInterrupted`; again, where it goes on.
 
     Python raises it between two steps of Python code. A call into C (a sleep, a query, a read from a
     socket) returns first, however long it takes; and code that catches `BaseException` goes on.
+
+    Attributes:
+        was_interrupted: The exception was raised in the call, which may have caught it.
     """
 
     def __init__(self) -> None:
+        self.was_interrupted = False
         self._lock = threading.Lock()
         self._thread_id: int | None = None
         self._is_over = False
@@ -39,18 +63,25 @@ class Interruptible:
             if self._is_over:
                 raise RunInterrupted
             self._thread_id = threading.get_ident()
+        _delivered.is_true = False
         try:
-            return function()
+            result = function()
+            # Now: one that comes while the call is left did not come in it.
+            self.was_interrupted = _delivered.is_true
+            return result
         finally:
             self._close()
 
     def interrupt(self) -> None:
         """Raise `RunInterrupted` in the call, if it goes on or is still to begin."""
         with self._lock:
-            if not self._is_over and self._thread_id is not None:
-                self._was_raised = True
-                _set_exception(ctypes.c_ulong(self._thread_id), ctypes.py_object(RunInterrupted))
-            self._is_over = True
+            if self._is_over:
+                return
+            if self._thread_id is None:
+                self._is_over = True
+                return
+            self._was_raised = True
+            _set_exception(ctypes.c_ulong(self._thread_id), ctypes.py_object(_Interruption))
 
     def _close(self) -> None:
         while True:

@@ -54,6 +54,12 @@ def of_result(attempt: Attempt, result: object) -> Outcome:
     if attempt.context.was_told:
         # It heard that it should end, and ended: its work is not what was asked for.
         return _of_stop(attempt, f"stopped when told ({attempt.context.stop_reason})", result=text)
+    if attempt.context.must_stop:
+        reason = attempt.context.stop_reason
+        if attempt.was_interrupted:
+            return _of_stop(attempt, f"went on after it was interrupted ({reason})", result=text)
+        if reason in {"cancelled", "timeout"}:
+            attempt.context.log("it ended by itself after it was to be interrupted (%s)", reason)
     return _outcome(attempt, Status.SUCCESSFUL, result=text)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # A function that asks `current_run()` whether it should end gets this long to do so.
 GRACE_SECONDS = 5.0
+# One that caught what ended it gets this long to tidy up, then half of it, until this is left.
+LEAST_AGAIN_SECONDS = 0.1
 
 # Of all attempts: each holds it for an assignment.
 _task_lock = threading.Lock()
@@ -38,7 +40,8 @@ class Stoppable:
 
     Attributes:
         deadline: Monotonic time at which the attempt is out of time; None before it starts or without limit.
-        interrupt_at: Monotonic time at which a plain function that was told to end is interrupted.
+        interrupt_at: Monotonic time at which a function that was told to end is interrupted, once more if it
+            went on.
         is_interrupted: It ended because its worker stops: the run is handed back, and no outcome written.
         remote: What executes it in another process, if one does.
     """
@@ -51,6 +54,19 @@ class Stoppable:
         self.remote: Remote | None = None
         self._interruptible = Interruptible()
         self._task: asyncio.Task[Any] | None = None
+        # Its task was cancelled, by us.
+        self._was_cancelled = False
+        self._again_seconds = 2 * GRACE_SECONDS
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether the function was ended with an exception; where it returned, it caught that."""
+        return self._was_cancelled or self._interruptible.was_interrupted
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the function is awaited, on an event loop."""
+        return self._task is not None
 
     def stop(self, reason: str) -> None:
         """Tell the function to end: through its context, and by cancelling its task if it has one.
@@ -67,20 +83,27 @@ class Stoppable:
         remote = self.remote
         if remote is not None:
             remote.stop(reason)
-        if task is not None:
-            # Its own limit of time ends it; a second cancel would end its tidying up.
-            if reason != "timeout":
-                # A loop that was closed meanwhile has ended the task.
-                with contextlib.suppress(RuntimeError):
-                    task.get_loop().call_soon_threadsafe(self._cancel)
-        elif reason in {"cancelled", "timeout"} and self.interrupt_at is None:
-            grace = GRACE_SECONDS if self.context.is_listening or remote is not None else 0.0
+        # Its own limit of time ends it; a second cancel would end its tidying up.
+        if task is not None and reason != "timeout":
+            # A loop that was closed meanwhile has ended the task.
+            with contextlib.suppress(RuntimeError):
+                task.get_loop().call_soon_threadsafe(self._cancel)
+        if reason in {"cancelled", "timeout"} and self.interrupt_at is None:
+            has_time = self.context.is_listening or remote is not None or task is not None
+            grace = GRACE_SECONDS if has_time else 0.0
             self.interrupt_at = time.monotonic() + grace
 
     def interrupt(self) -> None:
-        """End a plain function with an exception, or its process, if it is still under way."""
+        """End a function with an exception, or its process, if it is still under way."""
+        self._again_seconds = max(self._again_seconds / 2, LEAST_AGAIN_SECONDS)
+        self.interrupt_at = time.monotonic() + self._again_seconds
+        with _task_lock:
+            task = self._task
         if self.remote is not None:
             self.remote.kill()
+        elif task is not None:
+            with contextlib.suppress(RuntimeError):
+                task.get_loop().call_soon_threadsafe(self._cancel)
         else:
             self._interruptible.interrupt()
 
@@ -95,4 +118,5 @@ class Stoppable:
     def _cancel(self) -> None:
         # On the loop: while the function is awaited, and not when its result is on the way.
         if self._task is not None:
+            self._was_cancelled = True
             self._task.cancel()

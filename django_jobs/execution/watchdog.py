@@ -73,6 +73,7 @@ class Watchdog:
                     wait = min(wait, attempt.interrupt_at - now)
                 else:
                     attempt.interrupt()
+                    wait = min(wait, attempt.interrupt_at - now)
         return wait
 
     def look(self) -> None:

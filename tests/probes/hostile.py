@@ -1,7 +1,9 @@
 """Functions that leave, raise or return what nobody expects."""
 
 import asyncio
+import contextlib
 import decimal
+import time
 from contextvars import ContextVar
 
 from asgiref.sync import sync_to_async
@@ -146,3 +148,36 @@ async def raise_in_a_callback():
     asyncio.get_running_loop().call_soon(raise_indescribable, "ApiError")
     await asyncio.sleep(0.01)
     return "ended"
+
+
+def swallow_once():
+    try:
+        while True:
+            time.sleep(0.01)
+    except:  # noqa: E722 - what a careless job does
+        return "swallowed"
+
+
+def swallow_and_go_on():
+    for _ in range(2):
+        try:
+            while True:
+                time.sleep(0.01)
+        except:  # noqa: E722 - what a careless job does
+            pass
+    while True:
+        time.sleep(0.01)
+
+
+async def async_swallow_once():
+    try:
+        await asyncio.sleep(60)
+    except:  # noqa: E722 - what a careless job does
+        return "swallowed"
+
+
+async def async_swallow_and_go_on():
+    for _ in range(2):
+        with contextlib.suppress(BaseException):
+            await asyncio.sleep(60)
+    await asyncio.sleep(60)

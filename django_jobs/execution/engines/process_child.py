@@ -81,5 +81,5 @@ class ChildServer:
 def _stop(attempt: Attempt, reason: str) -> None:
     attempt.stop(reason)
     # One that listens has its time: the parent ends this process after that.
-    if reason in {"cancelled", "timeout"} and not attempt.context.is_listening:
+    if reason in {"cancelled", "timeout"} and not (attempt.context.is_listening or attempt.is_awaited):
         attempt.interrupt()

@@ -1,7 +1,8 @@
 import pytest
 
 from django_jobs import Retry
-from django_jobs.exceptions import JobFailed
+from django_jobs.exceptions import JobCancelled, JobFailed
+from django_jobs.execution import stopping
 from django_jobs.models import Run
 from django_jobs.testing import drain_jobs
 from tests.probes import hostile
@@ -150,6 +151,7 @@ def test_the_log_of_queries_does_not_grow_from_run_to_run(serve, manager, settin
 def call(request, transactional_db, manager):
     """Return a function that calls an `async def` job where the parameter says, and waits for it."""
     if request.param == "inline":
+
         def call(function):
             manager.add_immediate_job(function)
             (executed,) = drain_jobs()
@@ -181,3 +183,45 @@ def test_what_a_job_does_to_the_event_loop_ends_no_other(function, serve, manage
     assert manager.wait(manager.add_immediate_job(f"tests.probes.hostile:{function}"), 20) == "ended"
 
     assert manager.wait(other, 20) == 0.5
+
+
+# A limit of time or a cancel that is caught
+
+SWALLOWING = ["swallow_once", "swallow_and_go_on", "async_swallow_once", "async_swallow_and_go_on"]
+
+
+@pytest.fixture
+def short_grace(monkeypatch):
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.1)
+
+
+@pytest.mark.parametrize("function", SWALLOWING)
+def test_a_limit_of_time_that_a_function_catches_ends_it_all_the_same(function, serve, manager, short_grace):
+    serve(threads=1)
+
+    with pytest.raises(JobFailed, match="RunTimeout"):
+        manager.wait(manager.using(timeout=0.2).add_immediate_job(f"tests.probes.hostile:{function}"), 20)
+
+
+@pytest.mark.parametrize("function", SWALLOWING)
+def test_a_cancel_that_a_function_catches_ends_it_all_the_same(function, serve, manager, short_grace, until):
+    serve(threads=1)
+    job_id = manager.add_immediate_job(f"tests.probes.hostile:{function}")
+    until(lambda: Run.objects.get().status == "RUNNING")
+
+    manager.cancel_job(job_id)
+
+    with pytest.raises(JobCancelled):
+        manager.wait(job_id, 20)
+
+
+@pytest.mark.parametrize("function", SWALLOWING)
+def test_a_limit_of_time_that_a_function_catches_ends_its_process(
+    function, serve, manager, settings, short_grace, forked_children
+):
+    settings.DJANGO_JOBS = {"ENGINES": {"apart": "processes"}, "PROCESSES": 1}
+    serve()
+    limited = manager.using(queue_name="apart", timeout=0.5)
+
+    with pytest.raises(JobFailed, match="RunTimeout"):
+        manager.wait(limited.add_immediate_job(f"tests.probes.hostile:{function}"), 20)
