@@ -13,12 +13,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import os
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from django.utils import timezone
 
@@ -163,23 +166,36 @@ class Attempt(Stoppable):
 
     def _call(self, function: Callable[[], Any]) -> Any:
         context.enter(self.context)
+        pid = os.getpid()
         try:
             if instrumentation.installed:
                 self._ends = instrumentation.begin(self.run)
-            return self._interruptible.call(function)
+            result = self._interruptible.call(function)
+        except BaseException as error:
+            if os.getpid() != pid:
+                _end_fork(error)
+            raise
         finally:
             context.leave()
+        if os.getpid() != pid:
+            _end_fork(None)
+        return result
 
     async def _execute_async(self, function: Callable[[], Any]) -> Outcome:
         self._enter_task()
         context.enter(self.context)
         if instrumentation.installed:
             self._ends = instrumentation.begin(self.run)
+        pid = os.getpid()
         try:
             outcome = outcomes.of_result(self, await self._await(function))
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
+            if os.getpid() != pid:
+                _end_fork(error)
             outcome = outcomes.of_error(self, error)
         finally:
+            if os.getpid() != pid:
+                _end_fork(None)
             self._leave_task()
         if instrumentation.installed:
             self.observed(outcome)
@@ -215,3 +231,20 @@ class Attempt(Stoppable):
         self.context.progress = progress
         if self._report_progress is not None:
             self._report_progress(self)
+
+
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """End a copy of this process that a function forked and let return: the run is the original's.
+
+    Its threads are not here, and its locks may be held by them: it can do nothing but end.
+    """
+    code = 0 if error is None else 1
+    if error is not None and describe.is_a(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        with contextlib.suppress(Exception):
+            sys.stderr.write(describe.formatted(error))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code & 0xFF)

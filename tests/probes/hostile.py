@@ -3,7 +3,12 @@
 import asyncio
 import contextlib
 import decimal
+import multiprocessing
+import os
+import subprocess
+import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextvars import ContextVar
 
 from asgiref.sync import sync_to_async
@@ -181,3 +186,54 @@ async def async_swallow_and_go_on():
         with contextlib.suppress(BaseException):
             await asyncio.sleep(60)
     await asyncio.sleep(60)
+
+
+def fork_and_return():
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+    return "parent" if pid else "child"
+
+
+async def async_fork_and_return():
+    await asyncio.sleep(0)
+    return fork_and_return()
+
+
+def fork_and_raise():
+    pid = os.fork()
+    if not pid:
+        raise SystemExit(3)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def read_stdin():
+    return [sys.stdin.read(), subprocess.run(["cat"], stdout=subprocess.PIPE, text=True).stdout]
+
+
+def compute_in_processes():
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        return list(pool.map(abs, [-1, -2], timeout=10))
+
+
+def terminate_what_it_started():
+    with subprocess.Popen(["sleep", "60"]) as process:
+        process.terminate()
+        return process.wait(10)
+
+
+def terminate_a_process_of_multiprocessing():
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=[60])
+    process.start()
+    process.terminate()
+    process.join(10)
+    return process.exitcode
+
+
+def leave_a_grandchild():
+    pid = os.fork()
+    if not pid:
+        time.sleep(60)
+    Mark.objects.create(text=str(pid))
+    time.sleep(60)

@@ -6,6 +6,7 @@ import contextvars
 import json
 import os
 import queue
+import signal
 import threading
 from dataclasses import asdict
 from typing import IO, Any
@@ -26,12 +27,14 @@ class ChildServer:
 
     Args:
         messages: From the parent: a JSON object a line, with a run or the reason to stop it.
-        out: To the parent: a JSON array a line, of a word ("progress" or "outcome") and a value.
+        out: To the parent: a JSON array a line, of a word ("progress" or "outcome"), the run and attempt that
+            it is of, and a value.
     """
 
     def __init__(self, messages: IO[str], out: IO[str]) -> None:
         self._messages = messages
         self._out = out
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._runs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._attempt: Attempt | None = None
@@ -57,14 +60,17 @@ class ChildServer:
         self._attempt = None
         # Before, not after: the parent may end this process when it has the outcome.
         instrumentation.flush(FLUSH_SECONDS)
-        self._send("outcome", {**asdict(outcome), "is_interrupted": attempt.is_interrupted})
+        self._send("outcome", attempt, {**asdict(outcome), "is_interrupted": attempt.is_interrupted})
 
     def _progressed(self, attempt: Attempt) -> None:
-        self._send("progress", attempt.context.progress)
+        self._send("progress", attempt, attempt.context.progress)
 
-    def _send(self, word: str, value: Any) -> None:
+    def _send(self, word: str, attempt: Attempt, value: Any) -> None:
+        if os.getpid() != self._pid:
+            # A fork that some job left.
+            return
         with self._lock:
-            self._out.write(json.dumps([word, value], default=str) + "\n")
+            self._out.write(json.dumps([word, attempt.key, value], default=str) + "\n")
 
     def _listen(self) -> None:
         for line in self._messages:
@@ -75,6 +81,9 @@ class ChildServer:
             elif attempt is not None:
                 _stop(attempt, message["stop"])
         # The parent has ended, or wants this process to end: its run belongs to another worker by now.
+        if self._attempt is not None and hasattr(os, "killpg") and os.getpgrp() == self._pid:
+            # With what it started.
+            os.killpg(self._pid, signal.SIGKILL)
         os._exit(0)
 
 

@@ -6,20 +6,19 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
+from typing import IO
 
 import django
 from django.conf import settings
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> None:
     """Serve until the parent closes our standard input; a run that is under way then is another worker's."""
-    # The parent decides when this process ends. Ctrl-C and service managers signal the whole group.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    # What functions print goes to stderr: standard output is for outcomes.
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
-    messages = sys.stdin
+    _ignore_signals()
+    messages, out = _conversation()
     for alias, name in json.loads(messages.readline())["databases"].items():
         settings.DATABASES[alias]["NAME"] = name
     django.setup()
@@ -27,6 +26,49 @@ def main() -> None:
     from django_jobs.execution.engines.process_child import ChildServer
 
     ChildServer(messages, out).serve()
+
+
+def _ignore_signals() -> None:
+    """Leave it to the parent when this process ends: Ctrl-C and service managers signal all of them."""
+    # A handler, not SIG_IGN: programs that a job starts would inherit that, and ignore `terminate()`.
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    if hasattr(os, "register_at_fork"):
+        # Held back meanwhile: one that came before the child heeds it would be lost.
+        os.register_at_fork(
+            before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS),
+            after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS),
+            after_in_child=_heed_signals,
+        )
+
+
+def _heed_signals() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def _conversation() -> tuple[IO[str], IO[str]]:
+    """Take the pipes to the parent to descriptors that nothing else knows, and that no other process inherits.
+
+    What functions read from standard input is nothing; what they print goes to stderr.
+    """
+    messages, out = os.dup(0), os.dup(1)
+    sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - as long as the process
+    os.dup2(sys.stdin.fileno(), 0)
+    os.dup2(2, 1)
+
+    def close() -> None:
+        # By number: at a fork another thread may hold the lock of the file.
+        os.close(messages)
+        os.close(out)
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=close)
+    return (
+        os.fdopen(messages, encoding="utf-8", closefd=False),
+        os.fdopen(out, "w", encoding="utf-8", buffering=1, closefd=False),
+    )
 
 
 if __name__ == "__main__":

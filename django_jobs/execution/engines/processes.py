@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +24,8 @@ from django_jobs.storage.records import Outcome
 
 if TYPE_CHECKING:
     from django_jobs.execution.attempt import Attempt
+
+logger = logging.getLogger(__name__)
 
 # Between two lines of a dying process and our notice of its end.
 EXIT_SECONDS = 5.0
@@ -116,6 +120,8 @@ class _Child:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            # So that it can be ended with what its runs started.
+            process_group=0,
         )
         self._lock = threading.Lock()
         # Sent to it so far.
@@ -140,11 +146,18 @@ class _Child:
             # A line that was cut off, or a pipe that `shutdown` closed, is the end, too.
             with contextlib.suppress(OSError, ValueError):
                 for line in self._process.stdout:
-                    word, value = json.loads(line)
-                    if word == "outcome":
+                    word, key, value = json.loads(line)
+                    if tuple(key) != attempt.key:
+                        logger.error(
+                            "run=%s: a child process spoke of run=%s: refused", attempt.key[0], key[0]
+                        )
+                    elif word == "outcome":
                         return _outcome(attempt, value)
-                    attempt.take_progress(value)
-            raise ProcessDied(self._how_it_ended())
+                    else:
+                        attempt.take_progress(value)
+            death = self._how_it_ended()
+            self._kill_group()
+            raise ProcessDied(death)
         finally:
             attempt.remote = None
 
@@ -162,8 +175,15 @@ class _Child:
         self._send({"stop": reason})
 
     def kill(self) -> None:
-        """End the process now."""
+        """End the process now, and what it started."""
+        self._kill_group()
         self._process.kill()
+
+    def _kill_group(self) -> None:
+        # Windows has no groups; and there may be nobody left.
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def retire(self) -> None:
         """End a process that has nothing to do: it does when its input ends."""

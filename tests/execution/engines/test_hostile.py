@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from django_jobs import Retry
@@ -225,3 +227,62 @@ def test_a_limit_of_time_that_a_function_catches_ends_its_process(
 
     with pytest.raises(JobFailed, match="RunTimeout"):
         manager.wait(limited.add_immediate_job(f"tests.probes.hostile:{function}"), 20)
+
+
+# Forks and processes that a job starts
+
+
+@pytest.fixture
+def apart(serve, manager, settings, forked_children):
+    """Return a function that calls a job in a child process, and waits for it."""
+    settings.DJANGO_JOBS = {"ENGINES": {"apart": "processes"}, "PROCESSES": 1}
+    serve(threads=1)
+    return lambda function, **options: manager.wait(
+        manager.using(queue_name="apart", **options).add_immediate_job(f"tests.probes.hostile:{function}"), 30
+    )
+
+
+@pytest.mark.parametrize("function", ["fork_and_return", "async_fork_and_return"])
+def test_a_fork_that_returns_is_no_outcome_of_its_run_nor_of_the_next(function, apart):
+    assert [apart(function) for _ in range(2)] == ["parent"] * 2
+    assert apart("read_stdin") == ["", ""]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("function", ["fork_and_return", "async_fork_and_return"])
+def test_a_fork_that_returns_on_a_thread_ends(function, serve, manager):
+    serve(threads=1)
+
+    # It waits for its copy's end.
+    assert manager.wait(manager.add_immediate_job(f"tests.probes.hostile:{function}"), 20) == "parent"
+
+
+def test_a_fork_ends_with_the_code_that_it_asked_for(apart):
+    assert apart("fork_and_raise") == 3
+
+
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [
+        ("compute_in_processes", [1, 2]),
+        ("terminate_what_it_started", -15),
+        ("terminate_a_process_of_multiprocessing", -15),
+    ],
+)
+def test_a_job_in_a_process_starts_processes_as_any_program_does(function, result, apart):
+    assert apart(function) == result
+
+
+def test_a_limit_of_time_ends_a_process_with_what_it_started(apart, short_grace, until):
+    with pytest.raises(JobFailed, match="RunTimeout"):
+        apart("leave_a_grandchild", timeout=1)
+
+    pid = int(Mark.objects.get().text)
+    until(lambda: not is_alive(pid))
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
