@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
@@ -94,8 +95,12 @@ class AttemptRunner:
 
     def end(self, attempt: Attempt, outcome: Outcome) -> None:
         """Have an outcome recorded, or its run handed back if its worker's end interrupted it."""
-        if attempt.is_interrupted:
-            self._worker.release.begun(attempt)
+        if attempt.is_interrupted and self._worker.is_stopping:
+            # With all others, when nothing of them goes on.
+            self._worker.holdings.note_over(attempt)
+        elif attempt.is_interrupted:
+            # Not here: an event loop's thread must not use the database.
+            self._worker.completer.call(partial(self._worker.release.begun, attempt))
         elif self._worker.holdings.end(attempt):
             self._worker.completer.put(attempt.run, outcome)
         # Else it was handed back meanwhile: somebody else executes it.

@@ -31,6 +31,8 @@ class Holdings:
         # Begun, interrupted, and still RUNNING in the database: their lease does the rest.
         self._left_to_lease: set[Key] = set()
         self._progressed: set[Attempt] = set()
+        # Interrupted as the worker stops, ended, and not yet handed back.
+        self._over: set[Key] = set()
 
     # With the lock held
 
@@ -96,10 +98,23 @@ class Holdings:
             if self.are_none():
                 self._is_empty.notify_all()
 
+    def note_over(self, attempt: Attempt) -> None:
+        """Note that an attempt was interrupted and has ended, and is to be handed back."""
+        with self._lock:
+            self._over.add(attempt.key)
+            self._is_empty.notify_all()
+
+    def is_over(self, attempt: Attempt) -> bool:
+        """Return whether an attempt has ended that is to be handed back."""
+        return attempt.key in self._over
+
     def wait_empty(self, timeout: float | None) -> bool:
-        """Wait until nothing is held; return whether it came to that in time."""
+        """Wait until nothing is held that goes on; return whether it came to that in time."""
         with self._is_empty:
-            return self._is_empty.wait_for(self.are_none, timeout)
+            return self._is_empty.wait_for(self._have_all_ended, timeout)
+
+    def _have_all_ended(self) -> bool:
+        return not self._unwritten and self._over.issuperset(self._attempts)
 
     def note_progress(self, attempt: Attempt) -> bool:
         """Note that an attempt's progress changed; return whether it is the first since `take_progress`."""

@@ -74,6 +74,8 @@ class Service:
         self._listener_thread: ListenerThread | None = None
         # Why it could not start, until it has: threads that the system refused.
         self.failure = ""
+        # Whether all that ran had ended when it was stopped.
+        self.has_finished = True
 
     def start(self) -> None:
         """Begin to start, and return."""
@@ -184,7 +186,10 @@ class Service:
         limit = jobs_settings().SHUTDOWN_SECONDS if timeout is None else timeout
         self._stopping.set()
         with self._lock:
+            had_worker = self.worker is not None
             has_finished = self._stop_all(limit)
+            if had_worker:
+                self.has_finished = has_finished
         if self._starter.ident is not None and threading.current_thread() is not self._starter:
             self._starter.join(5)
         return has_finished

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+# At shutdown, for functions that were interrupted to end.
+END_SECONDS = 1.0
+
+
 class Worker:
     """The parts of a worker, its row in the database, and its start and stop.
 
@@ -175,12 +179,26 @@ class Worker:
             self.holdings.wait_empty(min(1.0, timeout / 10))
             # One that was promised may have come since.
             self.release.waiting()
-            for attempt in self.attempts():
-                self.release.begun(attempt)
+            self._end_running()
         self.consumers.shutdown()
         self.async_slots.shutdown(wait=has_ended)
         is_written = self.completer.stop(max(1.0, timeout))
         return has_ended and is_written
+
+    def _end_running(self) -> None:
+        """End what can be ended of what still runs, then hand back the rest: its process must end."""
+        # Before: another worker may begin a run in the instant that it is handed back.
+        self.consumers.shutdown()
+        for attempt in self.attempts():
+            attempt.interrupt()
+        self.holdings.wait_empty(END_SECONDS)
+        for attempt in self.attempts():
+            if not self.holdings.is_over(attempt):
+                logger.warning(
+                    "worker=%s: job=%s run=%s does not end and is handed back; what it does is done again",
+                    self.id, attempt.run.job_id, attempt.run.id,
+                )  # fmt: skip
+            self.release.begun(attempt)
 
     # What it does and has to do
 

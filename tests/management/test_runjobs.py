@@ -82,3 +82,31 @@ def test_queues_may_be_named_with_commas_between(manager, probes):
     assert set(Run.objects.filter(status="READY").values_list("job_id", flat=True)) == {"other"}
     with pytest.raises(CommandError, match="a name is missing in 'default,'"):
         call_command("runjobs", "--queue", "default,", "--drain")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_thread_that_a_job_left_does_not_keep_it_from_exiting(runjobs, manager):
+    job_id = manager.add_immediate_job("tests.probes.hostile:leave_a_thread")
+
+    process = runjobs("--drain")
+
+    assert process.wait(60) == 0, process.log.read_text()
+    assert manager.wait(job_id, 0) == "ended"
+    assert "left by a job" in process.log.read_text()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_function_that_was_handed_back_does_not_go_on(runjobs, manager, until, tmp_path):
+    steps = tmp_path / "steps"
+    process = runjobs(
+        env={"TESTS_STEPS": str(steps), "TESTS_DJANGO_JOBS": '{"SHUTDOWN_SECONDS": 0.2}',
+             "DJANGO_SETTINGS_MODULE": "tests.settings"},
+    )  # fmt: skip
+    manager.add_immediate_job("tests.probes.hostile:go_on_in_a_thread")
+    until(steps.exists, timeout=60)
+
+    process.terminate()
+
+    # Its function takes 30 s.
+    assert process.wait(15) == 0, process.log.read_text()
+    assert Run.objects.get().status == "READY", process.log.read_text()

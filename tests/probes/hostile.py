@@ -7,9 +7,11 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextvars import ContextVar
+from pathlib import Path
 
 from asgiref.sync import sync_to_async
 from django.db import connection
@@ -237,3 +239,17 @@ def leave_a_grandchild():
         time.sleep(60)
     Mark.objects.create(text=str(pid))
     time.sleep(60)
+
+
+def leave_a_thread():
+    threading.Thread(target=time.sleep, args=[300], name="left by a job", daemon=False).start()
+    return "ended"
+
+
+async def go_on_in_a_thread():
+    def work():
+        for step in range(3000):
+            Path(os.environ["TESTS_STEPS"]).write_text(str(step))
+            time.sleep(0.01)
+
+    await asyncio.to_thread(work)

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django_jobs import signals
 from django_jobs.api.manager import get_job_manager
 from django_jobs.conf import jobs_settings
+from django_jobs.worker.process_end import end_process
 from django_jobs.worker.service import Service
 from django_jobs.worker.supervisor import Supervisor, is_possible
 from django_jobs.worker.supervisor_link import OPTION, SupervisorLink, own_command
@@ -156,6 +157,8 @@ class Command(BaseCommand):
             raise CommandError(f"nothing could be executed here: {service.failure}")
         if verbosity >= 1:
             self._say("runjobs: stopped.")
+        if getattr(self, "_called_from_command_line", False):
+            end_process(has_finished=service.has_finished)
 
     def _serve(
         self,
