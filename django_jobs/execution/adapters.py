@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from django_jobs.storage.records import ClaimedRun
@@ -27,6 +27,11 @@ def register(option: str, path: str) -> None:
             the run's arguments instead of the function itself.
     """
     _adapters[option] = path
+
+
+def is_adapted(options: Mapping[str, Any]) -> bool:
+    """Return whether runs with some options are called by an adapter."""
+    return any(option in _adapters for option in options)
 
 
 def adapter_of(run: ClaimedRun) -> Adapter | None:

@@ -9,6 +9,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from django_jobs import codec
 from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound, ObjectGone
+from django_jobs.execution import adapters, instrumentation
 from django_jobs.models import Run, jobs_database
 from django_jobs.registry import arguments, functions
 from django_jobs.storage import notifications
@@ -68,7 +69,7 @@ def changed(run: Run, args_text: str, kwargs_text: str) -> tuple[str, list[str]]
         for i, raw in enumerate(args)
     ]
     kwargs = _with_secrets(kwargs, old_kwargs, hidden, "")
-    payload = _checked(run.func, args, kwargs)
+    payload = _checked(run, args, kwargs)
     names = [
         str(i + 1) for i in range(max(len(args), len(old_args))) if args[i : i + 1] != old_args[i : i + 1]
     ]
@@ -87,25 +88,32 @@ def enqueue(run: Run, payload: str) -> int:
     new.payload, new.signature = payload, codec.sign(run.func, payload)
     options = {**(new.options or {}), CHANGED_FROM: run.pk}
     names = [name for name in options.pop("sensitive", ()) if isinstance(name, str)]
-    hidden = arguments.hidden_positions(functions.resolve(run.func), frozenset(names))
+    bound = len(_before(run))
+    hidden = [
+        position - bound
+        for position in arguments.hidden_positions(functions.resolve(run.func), frozenset(names))
+        if position >= bound
+    ]
     count = len(_stored(payload)[0])
     if sensitive := [*names, *(position for position in hidden if position < count)]:
         options["sensitive"] = sensitive
     new.options = options
-    ids = insert([new], using=using)
+    with instrumentation.adding([new]):
+        ids = insert([new], using=using)
     notifications.notify(notifications.RUNS, using=using)
     return ids[0]
 
 
-def _checked(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
+def _checked(run: Run, args: list[Any], kwargs: dict[str, Any]) -> str:
     """Return what the codec makes of edited arguments, if the function can be called with them."""
+    path = run.func
     if path in functions.OWN:
         raise NotFitting("the arguments of this job say who asked for it: ask for it anew instead")
     try:
         function = functions.resolve(path)
         # Not trusted before it is signed: an enum's module, which a person may have typed, is not imported.
         values = codec.loads(json.dumps(args)), codec.loads(json.dumps(kwargs))
-        arguments.check_arguments(path, function, tuple(values[0]), values[1])
+        arguments.check_arguments(path, function, (*_before(run), *values[0]), values[1])
         payload = arguments.stored_arguments(tuple(values[0]), values[1])
     except (FunctionNotAllowed, FunctionNotFound, BadPayload, ObjectGone, TypeError, ValueError) as error:
         raise NotFitting(str(error)) from error
@@ -113,6 +121,13 @@ def _checked(path: str, args: list[Any], kwargs: dict[str, Any]) -> str:
     if lost:
         raise NotFitting(f"this process knows no enum {min(lost)}; give its value instead")
     return payload
+
+
+def _before(run: Run) -> tuple[None, ...]:
+    """Return a place for each argument that is put before the stored ones: a Task may take its context."""
+    options = run.options if isinstance(run.options, dict) else {}
+    is_adapted = adapters.is_adapted(options)
+    return (None,) if is_adapted and getattr(functions.find(run.func), "takes_context", False) else ()
 
 
 def _enums(raw: Any) -> Iterator[str]:

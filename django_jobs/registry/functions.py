@@ -59,7 +59,8 @@ _known_paths: dict[Any, str] = {}
 def _path_of(func: Callable[..., Any]) -> str:
     path = name_of(func)
     found = resolve(path, error=ValueError)
-    if found is not func and not inspect.ismethod(func):
+    # Each look at a class method makes another object, equal to the one before.
+    if found is not func and not (inspect.ismethod(func) and found == func):
         raise ValueError(
             f"{path} leads to another object than the one that was passed: was it replaced by a decorator? "
             "Put @job, @recurring and @cron above all others"
@@ -86,6 +87,10 @@ def name_of(func: Callable[..., Any]) -> str:
             f"{module}:{name} is a method of an instance, which is not stored with it: "
             "pass a module-level function, and the object as an argument"
         )
+    if inspect.ismethod(func):
+        # One that `Sub` inherits has the name of where it was defined, and is called with another class.
+        owner: Any = func.__self__
+        module, name = owner.__module__, f"{owner.__qualname__}.{func.__name__}"
     if "<lambda>" in name or "<locals>" in name:
         kind = "a lambda" if "<lambda>" in name else "defined inside another function"
         raise ValueError(

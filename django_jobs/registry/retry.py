@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from django_jobs.describe import is_a
-from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound, GiveUp, RetryLater
+from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound, GiveUp, ObjectGone, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -110,7 +110,7 @@ def decide(
         error: What it raised. `RetryLater` and `GiveUp` speak for the job itself.
         random: Returns a number from 0 to 1, as `random.random` does.
     """
-    if is_a(error, (GiveUp, FunctionNotFound, FunctionNotAllowed)):
+    if is_a(error, (GiveUp, ObjectGone, FunctionNotFound, FunctionNotAllowed)):
         return None
     if is_a(error, RetryLater):
         if policy is not None and attempt >= policy.max_attempts:

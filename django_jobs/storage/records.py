@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from django_jobs.conf import jobs_settings
-from django_jobs.models import Kind, Status
+from django_jobs.models import Kind, Run, Status
 from django_jobs.registry.call_spec import CallSpec, columns_of, values_of
+from django_jobs.registry.options import JobOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from django_jobs.models import Job, Run
+    from django_jobs.models import Job
 
 # Attempts that a run remembers, and how many times MAX_ERROR_BYTES their tracebacks may have:
 # what a job that is tried for ever adds to its row has an end.
@@ -59,6 +60,8 @@ class NewRun(CallSpec):
             **more: Other fields than the call's.
         """
         run = cls(*values_of(call), job_id=job_id, **more)
+        if isinstance(call, Run):
+            run.options = of_another_run(run.options)
         run.options = renewed(run.options, since)
         return run
 
@@ -155,6 +158,23 @@ def immediate_key(job_id: str) -> str:
 def firing_key(job_id: str, scheduled_at: datetime) -> str:
     """Return the unique key of one firing: one scheduled time of one job makes one run, ever."""
     return f"f:{_short(job_id)}@{int(scheduled_at.timestamp() * 1_000_000)}"
+
+
+# What other layers note on one run, by option: what makes of it the note of another run. All that is neither
+# here nor an option of jobs is dropped, such as a trace.
+renewals: dict[str, Callable[[Any], Any]] = {}
+_JOB_OPTIONS = frozenset(field.name for field in fields(JobOptions))
+
+
+def of_another_run(options: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the options of one more run like another one."""
+    if not isinstance(options, dict):
+        return options
+    kept = {name: value for name, value in options.items() if name in _JOB_OPTIONS}
+    for name, renew in renewals.items():
+        if name in options:
+            kept[name] = renew(options[name])
+    return kept
 
 
 def renewed(options: dict[str, Any] | None, since: datetime | None = None) -> dict[str, Any] | None:

@@ -177,3 +177,30 @@ def test_models_are_kept(make_call):
     run = make_call(mark)
 
     assert changed(run, json.loads(retry_with_changes.editable(run)[0]), {"c": 1})[0] == (mark,)
+
+
+@pytest.mark.django_db
+def test_a_task_that_takes_its_context_is_retried_with_changes():
+    from tests.probes import tasks
+
+    result = tasks.say_context.enqueue("a")
+    drain_jobs()
+    old = Run.objects.get(job_id=result.id)
+
+    payload, names = retry_with_changes.changed(old, '["b"]', "{}")
+    new = Run.objects.get(pk=retry_with_changes.enqueue(old, payload))
+
+    assert names == ["1"]
+    assert new.options["task"]["enqueued_at"] > old.options["task"]["enqueued_at"]
+    (executed,) = drain_jobs()
+    assert (executed.status, executed.result) == ("SUCCESSFUL", ["b", 1])
+
+
+@pytest.mark.django_db
+def test_a_changed_run_keeps_no_trace_of_the_old_one(make_call):
+    run = make_call(1, options={"tags": ["kept"], "opentelemetry": {"traceparent": "old"}})
+
+    payload, _ = retry_with_changes.changed(run, "[2]", "{}")
+    new = Run.objects.get(pk=retry_with_changes.enqueue(run, payload))
+
+    assert new.options == {"tags": ["kept"], "changed_from": run.pk}

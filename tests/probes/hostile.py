@@ -253,3 +253,17 @@ async def go_on_in_a_thread():
             time.sleep(0.01)
 
     await asyncio.to_thread(work)
+
+
+class Base:
+    @classmethod
+    def run(cls):
+        return cls.__name__
+
+
+class Sub(Base):
+    pass
+
+
+def take(mark):
+    return mark.pk

@@ -143,3 +143,8 @@ def not_a_task():
 
 
 renamed = task(not_a_task)
+
+
+@task(takes_context=True)
+def say_context(context, text):
+    return [text, context.attempt]

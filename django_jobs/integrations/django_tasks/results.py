@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils import timezone
 
 from django_jobs import codec, signals
 from django_jobs.exceptions import (
@@ -27,7 +28,7 @@ from django_jobs.integrations.django_tasks.compat import FRAMEWORKS, as_json, fr
 from django_jobs.models import FINISHED, Run, Status, jobs_database
 from django_jobs.registry import functions
 from django_jobs.storage import transactions
-from django_jobs.storage.records import error_entry
+from django_jobs.storage.records import error_entry, renewals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,6 +95,11 @@ def begin(run: ClaimedRun, started_at: datetime) -> Callable[..., Any]:
     return lambda *args, **kwargs: as_json(function(*context, *args, **kwargs))
 
 
+def _renewed(mark: Mark) -> Mark:
+    """Return the mark of another run like one: it was enqueued now, and to run now."""
+    return {**mark, "enqueued_at": timezone.now().isoformat(), "run_after": None}
+
+
 def connect() -> None:
     """Have the framework's receivers told of tasks that end in this process; once or more."""
     signals.run_finished.connect(_tell_finished, dispatch_uid="django_jobs.integrations.django_tasks.results")
@@ -106,6 +112,7 @@ def connect() -> None:
 def connect_where_used() -> None:
     """Connect, if TASKS has other backends than the framework's own; `AppConfig.ready` calls it."""
     adapters.register(TASK, f"{__name__}.begin")
+    renewals[TASK] = _renewed
     found = getattr(settings, "TASKS", None)
     # Before Django 6.0 the name is free for whatever a project likes.
     entries = (

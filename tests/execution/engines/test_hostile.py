@@ -286,3 +286,27 @@ def is_alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+# What is called, and with what
+
+
+def test_an_inherited_class_method_is_called_with_its_own_class(db, manager):
+    manager.add_immediate_job(hostile.Sub.run)
+    manager.add_immediate_job(hostile.Base.run)
+
+    assert [(executed.func, executed.result) for executed in drain_jobs()] == [
+        ("tests.probes.hostile:Sub.run", "Sub"),
+        ("tests.probes.hostile:Base.run", "Base"),
+    ]
+
+
+def test_a_deleted_object_is_not_tried_again(db, manager):
+    mark = Mark.objects.create(text="soon gone")
+    manager.using(retry=Retry(max_attempts=3, delay=0)).add_immediate_job(hostile.take, mark)
+    mark.delete()
+
+    (executed,) = drain_jobs()
+
+    assert (executed.status, executed.attempt) == ("FAILED", 1)
+    assert "no longer exists" in executed.error
