@@ -17,6 +17,7 @@ from django_jobs.scheduler import jobs, schedule_edits
 from django_jobs.scheduler.schedule_edits import UNCHANGED
 from django_jobs.storage import notifications, retention, transactions, transitions
 from django_jobs.storage.queues import set_paused
+from django_jobs.worker import inline
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,6 +89,7 @@ class JobControl:
             released = transitions.unhold(Q(job_id=job_id), using=using)
             if released:
                 notifications.notify(notifications.RUNS, using=using)
+                inline.execute_due_on_commit(Q(job_id=job_id), using=using)
             jobs.tell_of_change(job_id, using=using)
         return row is not None or bool(released)
 
@@ -246,7 +248,11 @@ class RunControl:
         Returns:
             False when the queue was not paused.
         """
-        return set_paused(name, is_paused=False, using=jobs_database())
+        using = jobs_database()
+        is_resumed = set_paused(name, is_paused=False, using=using)
+        if is_resumed:
+            inline.execute_due_on_commit(Q(queue_name=name), using=using)
+        return is_resumed
 
     @sync_safe
     def prune(
@@ -284,4 +290,5 @@ def _retry(run_id: int) -> bool:
         return False
     if is_retried:
         notifications.notify(notifications.RUNS, using=using)
+        inline.execute_due_on_commit(Q(pk=run_id), using=using)
     return is_retried

@@ -148,6 +148,7 @@ def retry(ids: Sequence[int], using: str) -> list[Change]:
         elif transitions.unhold(Q(pk=pk, status=Status.READY), using=using):
             # Held, as a run that is paused or broken is: a broken immediate job has no other page.
             notifications.notify(notifications.RUNS, using=using)
+            inline.execute_due_on_commit(Q(pk=pk), using=using)
             changes.append((pk, name, CHANGE, said(RELEASED, gettext("held"), Status.READY)))
     return changes
 
@@ -158,6 +159,7 @@ def hurry(ids: Sequence[int], using: str) -> list[Change]:
     found = list(rows.select_for_update().order_by("pk").values_list("pk", "job_id"))
     if transitions.run_now(Q(pk__in=[pk for pk, _ in found]), using=using):
         notifications.notify(notifications.RUNS, using=using)
+        inline.execute_due_on_commit(Q(pk__in=[pk for pk, _ in found]), using=using)
     words = said(HURRIED, gettext("deferred"), Status.READY)
     return [(pk, f"{job_id} ({pk})", CHANGE, words) for pk, job_id in found]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Q
 from django.views.debug import SafeExceptionReporterFilter
 
 from django_jobs import codec
@@ -15,6 +16,7 @@ from django_jobs.registry import arguments, functions
 from django_jobs.storage import notifications
 from django_jobs.storage.enqueue import insert
 from django_jobs.storage.records import NewRun
+from django_jobs.worker import inline
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -101,6 +103,7 @@ def enqueue(run: Run, payload: str) -> int:
     with instrumentation.adding([new]):
         ids = insert([new], using=using)
     notifications.notify(notifications.RUNS, using=using)
+    inline.execute_due_on_commit(Q(pk=ids[0]), using=using)
     return ids[0]
 
 

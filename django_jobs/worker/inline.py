@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import contextvars
 import decimal
+import logging
 import os
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,27 +20,41 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
-from django.db import DatabaseError, connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.utils import timezone
 
 from django_jobs import __version__, codec, describe
-from django_jobs.conf import jobs_settings
-from django_jobs.exceptions import RunInterrupted
+from django_jobs.conf import jobs_settings, queues_of
+from django_jobs.exceptions import RunInterrupted, TransactionLeftOpen
 from django_jobs.execution import outcomes, recording
 from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.watchdog import AttemptWatch
 from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.scheduler.clock import Clock
-from django_jobs.storage import claims, identity, notifications, release, statistics, transactions
+from django_jobs.storage import (
+    claims,
+    identity,
+    leases,
+    notifications,
+    release,
+    sessions,
+    statistics,
+    transactions,
+)
+from django_jobs.storage import connections as own_connections
 from django_jobs.storage.queues import paused_queues
 from django_jobs.storage.records import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import Q
 
     from django_jobs.execution.attempt import Awaitable
+
+logger = logging.getLogger(__name__)
 
 # Between two looks at a run that a worker was quicker to take.
 LOOK_SECONDS = 0.05
@@ -133,8 +149,15 @@ class InlineWorker:
 
 
 @contextmanager
-def inline_worker(using: str) -> Iterator[InlineWorker]:
-    """Be a worker for a while, with a row in the caller's transaction that is gone afterwards."""
+def inline_worker(using: str, *, is_kept: bool = False) -> Iterator[InlineWorker]:
+    """Be a worker for a while, with a row in the caller's transaction that is gone afterwards.
+
+    Args:
+        using: Alias of the database.
+        is_kept: The row is committed, and its lease extended while it is needed, so that others rescue the
+            run when this process is killed. Else nothing extends it, and it is long.
+    """
+    settings = jobs_settings()
     now = transactions.database_now(using)
     row = WorkerRow.objects.using(using).create(
         id=identity.new_worker_id(),
@@ -143,18 +166,49 @@ def inline_worker(using: str) -> Iterator[InlineWorker]:
         pid=os.getpid(),
         version=__version__,
         threads=1,
-        has_clock=True,
+        has_clock=not is_kept,
         started_at=now,
         heartbeat_at=now,
-        # Nothing extends it, and others may share the database.
-        lease_expires_at=now + timedelta(days=1),
+        lease_expires_at=now + (timedelta(seconds=settings.LEASE_SECONDS) if is_kept else timedelta(days=1)),
     )
     try:
-        yield InlineWorker(row.pk, using)
+        with _kept(row.pk, using) if is_kept else contextlib.nullcontext():
+            yield InlineWorker(row.pk, using)
     finally:
         # A transaction that cannot go on takes the row along.
         with contextlib.suppress(DatabaseError):
             row.delete(using=using)
+
+
+@contextmanager
+def _kept(worker_id: str, using: str) -> Iterator[None]:
+    """Extend a worker's lease meanwhile, on a thread that touches the database only where that is needed."""
+    settings, is_over = jobs_settings(), threading.Event()
+
+    def serve() -> None:
+        while not is_over.wait(settings.HEARTBEAT_SECONDS):
+            # The database may be away, or the row be in a transaction of its caller.
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                leases.heartbeat(worker_id, lease_seconds=settings.LEASE_SECONDS, using=using)
+        own_connections.give_back()
+
+    thread = threading.Thread(target=serve, name="django_jobs-inline", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join(settings.HEARTBEAT_SECONDS)
+
+
+def execute_due_on_commit(where: Q, *, using: str) -> None:
+    """Execute runs of inline queues that a person has made READY, as if they were just added."""
+    names = queues_of("inline")
+    if not names:
+        return
+    due = Run.objects.using(using).ready().filter(where, queue_name__in=names, run_after__lte=timezone.now())
+    for run_id, queue_name in due.order_by("pk").values_list("pk", "queue_name"):
+        execute_on_commit(run_id, queue_name, using=using)
 
 
 def is_inline(queue_name: str) -> bool:
@@ -171,7 +225,7 @@ def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
     def execute() -> None:
         if queue_name in paused_queues(using=using):
             return
-        with inline_worker(using) as worker:
+        with inline_worker(using, is_kept=True) as worker:
             run = worker.take(run_id)
             executed = None if run is None else worker.execute(run)
         if executed is None:
@@ -190,15 +244,19 @@ def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
 def _execute(attempt: Attempt) -> Outcome:
     # `copy_context` does not copy what a context variable refers to.
     decimal.setcontext(decimal.getcontext().copy())
-    # It touches no database: only the time is watched.
-    with AttemptWatch(attempt), _separate_transactions():
-        begun = attempt.execute()
-        if isinstance(begun, Outcome):
-            return begun
-        try:
-            return async_to_sync(_awaited)(begun)
-        except BaseException as error:  # noqa: BLE001 - SystemExit in one of its tasks ends asyncio's loop
+    outcome = None
+    try:
+        # It touches no database: only the time is watched.
+        with AttemptWatch(attempt), _separate_transactions():
+            begun = attempt.execute()
+            outcome = begun if isinstance(begun, Outcome) else async_to_sync(_awaited)(begun)
+    except TransactionLeftOpen as left:
+        return outcomes.of_error(attempt, left, is_final=True)
+    except BaseException as error:  # noqa: BLE001 - of what it wanted called on commit, or SystemExit in a task
+        if outcome is None or outcome.status == Status.SUCCESSFUL:
             return outcomes.of_error(attempt, error)
+    assert outcome is not None  # noqa: S101 - or something was raised
+    return outcome
 
 
 async def _awaited(awaitable: Awaitable) -> Outcome:
@@ -212,6 +270,11 @@ def _separate_transactions() -> Iterator[None]:
     Where it leaves the transaction unable to go on, it is undone; and what it wants called on commit
     is called when it has ended.
     """
+    raw = [
+        connection
+        for connection in connections.all(initialized_only=True)
+        if connection.connection is not None and not sessions.is_in_transaction(connection)
+    ]
     before = [
         (connection, savepoint, len(connection.run_on_commit))
         for connection in connections.all(initialized_only=True)
@@ -225,10 +288,27 @@ def _separate_transactions() -> Iterator[None]:
             del connection.run_on_commit[count:]
             continue
         connection.savepoint_commit(savepoint)
-        while callbacks := [entry[1] for entry in connection.run_on_commit[count:]]:
+        entries: list[Any]
+        while entries := connection.run_on_commit[count:]:
             del connection.run_on_commit[count:]
-            for callback in callbacks:
-                callback()
+            for _, callback, is_robust in entries:
+                _call(callback, is_robust=is_robust)
+    left = [
+        connection for connection in raw if connection.connection and sessions.is_in_transaction(connection)
+    ]
+    for connection in left:
+        connection.rollback()
+    if left:
+        raise TransactionLeftOpen([connection.alias for connection in left])
+
+
+def _call(callback: Callable[[], object], *, is_robust: bool) -> None:
+    try:
+        callback()
+    except Exception as error:
+        if not is_robust:
+            raise
+        describe.log_error(logger, error, "a robust callback on commit failed")
 
 
 def _answers(connection: BaseDatabaseWrapper) -> bool:

@@ -14,9 +14,10 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from asgiref.sync import sync_to_async
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone, translation
 
+from django_jobs.models import Worker
 from tests.probes.models import Mark
 
 
@@ -267,3 +268,25 @@ class Sub(Base):
 
 def take(mark):
     return mark.pk
+
+
+def fail_on_commit(robust):
+    transaction.on_commit(raise_on_commit, robust=robust)
+    return "ended"
+
+
+def raise_on_commit():
+    raise LookupError("after the commit")
+
+
+def see_worker():
+    row = Worker.objects.get()
+    return [row.has_clock, round((row.lease_expires_at - timezone.now()).total_seconds())]
+
+
+def outlive_a_lease():
+    first = Worker.objects.get().lease_expires_at
+    end = time.monotonic() + 20
+    while Worker.objects.get().lease_expires_at == first:
+        assert time.monotonic() < end
+        time.sleep(0.05)

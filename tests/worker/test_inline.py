@@ -5,9 +5,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from django_jobs import Retry
+from django_jobs.conf import jobs_settings
 from django_jobs.models import Run, Worker
 from django_jobs.testing import capture_jobs, drain_jobs
-from tests.probes import conformance, jobs
+from tests.probes import conformance, hostile, jobs
 from tests.probes.models import Mark
 
 
@@ -122,3 +123,60 @@ def test_async_code_may_add_one_too(script, manager, transactional_db, run_async
     first, second = run_async(view())
 
     assert status(first) == status(second) == "SUCCESSFUL"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_is_retried_by_hand_is_executed_there(script, manager, make_run):
+    run = make_run(queue_name="script", status="FAILED", func="tests.probes.jobs:mark")
+
+    assert manager.retry_run(run.pk)
+
+    assert Run.objects.get().status == "SUCCESSFUL"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_waits_in_a_queue_that_is_resumed_is_executed_there(script, manager):
+    manager.pause_queue("script")
+    job_id = script.add_immediate_job(jobs.mark)
+    assert status(job_id) == "READY"
+
+    manager.resume_queue("script")
+
+    assert status(job_id) == "SUCCESSFUL"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_is_killed_in_it_leaves_a_short_lease_and_no_clock(script, manager):
+    job_id = script.add_immediate_job(hostile.see_worker)
+
+    has_clock, seconds = manager.wait(job_id, 0)
+
+    assert not has_clock
+    assert seconds <= jobs_settings().LEASE_SECONDS
+
+
+@pytest.mark.django_db(transaction=True)
+def test_its_lease_is_extended_while_it_runs(script, manager, settings):
+    settings.DJANGO_JOBS = {**settings.DJANGO_JOBS, "HEARTBEAT_SECONDS": 0.2, "LEASE_SECONDS": 2}
+
+    job_id = script.add_immediate_job(hostile.outlive_a_lease)
+
+    assert status(job_id) == "SUCCESSFUL"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("robust", "ended"), [(True, "SUCCESSFUL"), (False, "FAILED")])
+def test_what_a_callback_on_commit_raises_ends_a_drained_job_and_no_caller(robust, ended, manager):
+    manager.add_immediate_job(hostile.fail_on_commit, robust)
+
+    (executed,) = drain_jobs()
+
+    assert executed.status == Run.objects.get().status == ended
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_begun_by_hand_and_left_open_is_rolled_back_there(script, manager):
+    job_id = script.add_immediate_job(hostile.begin_by_hand)
+
+    assert status(job_id) == "FAILED"
+    assert not Mark.objects.exists()
