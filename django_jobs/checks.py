@@ -1,4 +1,7 @@
-"""System checks: configuration mistakes, said before they cost anything."""
+"""System checks: configuration mistakes, said before they cost anything.
+
+Every command imports this module to register the checks; what a check looks at is imported when it runs.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,8 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
-from django.db.migrations.executor import MigrationExecutor
 
 from django_jobs import conf
-from django_jobs.execution.engines.executor_factories import factory, takes_max_workers
-from django_jobs.integrations.celery.app import complaints
-from django_jobs.registry import arguments, decorators, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +102,8 @@ def check_database(**_: Any) -> Sequence[CheckMessage]:
 
 def check_declarations(**_: Any) -> Sequence[CheckMessage]:
     """E009: each declared schedule has an id of its own."""
+    from django_jobs.registry import schedules
+
     return [
         Error(
             f"The job id {job_id!r} is declared more than once: by {', '.join(paths)}.",
@@ -143,6 +144,8 @@ def check_migrations(databases: Sequence[str] | None = None, **_: Any) -> Sequen
     connection = _connection()
     if connection.alias not in (databases or ()) or sys.argv[1:2] == ["migrate"]:
         return []
+    from django.db.migrations.executor import MigrationExecutor
+
     executor = MigrationExecutor(connection)
     targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in APPS]
     missing = [f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(targets)]
@@ -160,6 +163,8 @@ def check_migrations(databases: Sequence[str] | None = None, **_: Any) -> Sequen
 
 def check_secrets(**_: Any) -> Sequence[CheckMessage]:
     """W004: no job takes a secret that it did not say is one."""
+    from django_jobs.registry import decorators
+
     return [
         Warning(
             f"{path} takes {', '.join(names)} as an argument, which the database keeps in plain text.",
@@ -173,6 +178,8 @@ def check_secrets(**_: Any) -> Sequence[CheckMessage]:
 
 
 def _secrets(function: Any) -> list[str]:
+    from django_jobs.registry import arguments, decorators
+
     known = decorators.options_of(function).sensitive or ()
     signature = arguments.signature_of(function)
     names = () if signature is None else signature.parameters
@@ -247,6 +254,8 @@ def check_celery(**_: Any) -> Sequence[CheckMessage]:
     """E020: where a queue is Celery's, there is a Celery app that takes our messages."""
     if "celery" not in _engines():
         return []
+    from django_jobs.integrations.celery.app import complaints
+
     return [
         Error(problem, hint="See docs/engines.md for how to set it up.", id="django_jobs.E020")
         for problem in complaints()
@@ -255,6 +264,8 @@ def check_celery(**_: Any) -> Sequence[CheckMessage]:
 
 def check_executors(**_: Any) -> Sequence[CheckMessage]:
     """E021: what ENGINES has the path of can be imported, and be called for an executor."""
+    from django_jobs.execution.engines.executor_factories import factory, takes_max_workers
+
     found: list[CheckMessage] = []
     for path in dict.fromkeys(_engines()):
         if path in conf.ENGINE_NAMES or not conf.is_path(path):

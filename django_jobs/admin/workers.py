@@ -83,7 +83,6 @@ def _ended(now: datetime) -> dict[str, int]:
     return counts
 
 
-@admin.register(Worker)
 class WorkerAdmin(ActionsAdmin):
     """Workers: the processes that run jobs, and whether they live."""
 
@@ -178,7 +177,6 @@ class WorkerAdmin(ActionsAdmin):
         return display.list_link(self.admin_site, gettext("Runs of this worker"), worker_id=str(worker.pk))
 
 
-@admin.register(Queue)
 class QueueAdmin(ActionsAdmin):
     """Queues that an operator has something to say about."""
 

@@ -17,7 +17,7 @@ from django_jobs.api.async_support import async_version, sync_safe
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import JobLookupError
 from django_jobs.models import Job, Kind, Run, jobs_database
-from django_jobs.registry import decorators
+from django_jobs.registry.managers import provide_manager
 from django_jobs.registry.options import NO_OPTIONS, UNSET, JobOptions, lookup_id
 from django_jobs.scheduler import jobs
 from django_jobs.storage import notifications, queue, transitions
@@ -602,4 +602,4 @@ def get_job_manager() -> JobManager:
     return _manager
 
 
-decorators.provide_manager(get_job_manager)
+provide_manager(get_job_manager)

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from django_jobs.admin.dashboard import parts
 from django_jobs.admin.dashboard.overview import DEFAULT_RANGE, RANGES, Overview
 from django_jobs.api.manager import get_job_manager
-from django_jobs.models import Dashboard, Queue
+from django_jobs.models import Queue
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -30,7 +30,6 @@ else:
 MAX_NAME = Queue._meta.get_field("name").max_length or 0
 
 
-@admin.register(Dashboard)
 class DashboardAdmin(_ModelAdmin):
     """One page, which whoever may view runs may see; `?range=` chooses the time it looks back on."""
 

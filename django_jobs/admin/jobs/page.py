@@ -98,7 +98,6 @@ class JobList(ChangeList):
         return jobs.defer("payload", "signature", "options")
 
 
-@admin.register(Job)
 class JobAdmin(AddableAdmin, EditableAdmin, ActionsAdmin):
     """Jobs: what fires when, and how it went last."""
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["BIG", "RunAdmin"]
 
 
-@admin.register(Run)
 class RunAdmin(ActionsAdmin):
     """Runs: what waits, what runs and what became of the rest."""
 

@@ -14,7 +14,7 @@ from django_jobs.api import enqueue as api_enqueue
 from django_jobs.api.async_support import sync_safe
 from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
-from django_jobs.integrations.django_tasks import results
+from django_jobs.integrations.django_tasks import TASK, connect, results
 from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import Run, jobs_database
 from django_jobs.registry import arguments, decorators, functions
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from django_jobs.registry.options import JobOptions
 
 # Where TASKS was changed after the app was ready.
-results.connect()
+connect()
 
 
 @sync_safe
@@ -92,7 +92,7 @@ def _new_run(
     positions = [at - len(before) for at in hidden if 0 <= at - len(before) < len(args)]
     if positions:
         options["sensitive"] = [*options.get("sensitive", ()), *positions]
-    options[results.TASK] = results.Mark(
+    options[TASK] = results.Mark(
         backend=alias,
         enqueued_at=now.isoformat(),
         run_after=None if task.run_after is None else task.run_after.isoformat(),

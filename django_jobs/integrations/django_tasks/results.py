@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
-from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from django_jobs import codec, signals
+from django_jobs import codec
 from django_jobs.exceptions import (
     BadPayload,
     FunctionNotAllowed,
@@ -22,8 +19,8 @@ from django_jobs.exceptions import (
     JobCancelled,
     JobFailed,
 )
-from django_jobs.execution import adapters
-from django_jobs.integrations.django_tasks.compat import FRAMEWORKS, as_json, framework_of
+from django_jobs.integrations.django_tasks import TASK
+from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import FINISHED, Run, Status, jobs_database
 from django_jobs.registry import functions
 from django_jobs.storage import queue
@@ -35,9 +32,6 @@ if TYPE_CHECKING:
     from django_jobs.storage.records import ClaimedRun, Outcome
 
 logger = logging.getLogger(__name__)
-
-# The key of a run's options that says that it is a task; what it holds is a `Mark`.
-TASK = "task"
 
 
 class Mark(TypedDict):
@@ -94,37 +88,14 @@ def begin(run: ClaimedRun, started_at: datetime) -> Callable[..., Any]:
     return lambda *args, **kwargs: as_json(function(*context, *args, **kwargs))
 
 
-def connect() -> None:
-    """Have the framework's receivers told of tasks that end in this process; once or more."""
-    signals.run_finished.connect(_tell_finished, dispatch_uid="django_jobs.integrations.django_tasks.results")
-    signals.run_rescued.connect(_tell_rescued, dispatch_uid="django_jobs.integrations.django_tasks.results")
-    signals.runs_cancelled.connect(
-        _tell_cancelled, dispatch_uid="django_jobs.integrations.django_tasks.results"
-    )
-
-
-def connect_where_used() -> None:
-    """Connect, if TASKS has other backends than the framework's own; `AppConfig.ready` calls it."""
-    adapters.register(TASK, f"{__name__}.begin")
-    found = getattr(settings, "TASKS", None)
-    # Before Django 6.0 the name is free for whatever a project likes.
-    entries = (
-        [entry for entry in found.values() if isinstance(entry, dict)] if isinstance(found, dict) else []
-    )
-    own = tuple(f"{name}." for name in FRAMEWORKS)
-    if any(not str(entry.get("BACKEND")).startswith(own) for entry in entries):
-        connect()
-        with suppress(ModuleNotFoundError):
-            # Registers the framework's system check, which asks the backends.
-            importlib.import_module(FRAMEWORKS[0])
-
-
-def _tell_finished(*, run: ClaimedRun, outcome: Outcome, **_: Any) -> None:
+def tell_finished(*, run: ClaimedRun, outcome: Outcome, **_: Any) -> None:
+    """Send `task_finished` for a task that ended; a receiver of `run_finished`."""
     if is_task(run) and outcome.status != Status.READY:
         _send_finished(run, lambda: finished(run, outcome), outcome.error, outcome.traceback)
 
 
-def _tell_rescued(*, run_id: int, status: str, **_: Any) -> None:
+def tell_rescued(*, run_id: int, status: str, **_: Any) -> None:
+    """Send it for a task that ended with its worker; a receiver of `run_rescued`."""
     if status == Status.READY:
         return
     run = Run.objects.using(jobs_database()).filter(pk=run_id).first()
@@ -132,7 +103,8 @@ def _tell_rescued(*, run_id: int, status: str, **_: Any) -> None:
         _send_finished(run, lambda: stored(run), run.error, "")
 
 
-def _tell_cancelled(*, runs: Sequence[tuple[int, dict[str, Any] | None]], **_: Any) -> None:
+def tell_cancelled(*, runs: Sequence[tuple[int, dict[str, Any] | None]], **_: Any) -> None:
+    """Send it for tasks that were cancelled while they waited; a receiver of `runs_cancelled`."""
     ids = [run_id for run_id, options in runs if TASK in (options or ())]
     for start in range(0, len(ids), queue.BATCH):
         batch = Run.objects.using(jobs_database()).filter(pk__in=ids[start : start + queue.BATCH])
