@@ -27,7 +27,7 @@ APPS = {"django_jobs", "django_apscheduler"}
 # Besides its threads a process has a clock, a worker, maintenance, a completer and what reads for them.
 CONNECTIONS_BESIDE_THREADS = 6
 # Parameters that hold a secret, not ones that are about one: `token`, and not `token_count`.
-SECRET = re.compile(
+SECRET = (
     r"(^|_)(password|passwd|passphrase|secret|token|credentials?|((api|private|secret|access|signing)_?key))$"
 )
 
@@ -183,7 +183,7 @@ def _secrets(function: Any) -> list[str]:
     known = decorators.options_of(function).sensitive or ()
     signature = arguments.signature_of(function)
     names = () if signature is None else signature.parameters
-    return [name for name in names if SECRET.search(name.lower()) and name not in known]
+    return [name for name in names if re.search(SECRET, name.lower()) and name not in known]
 
 
 def check_pool(**_: Any) -> Sequence[CheckMessage]:

@@ -16,7 +16,7 @@ ENGINE_NAMES = ("threads", "processes", "inline", "celery")
 AUTOSTART_VARIABLE = "DJANGO_JOBS_AUTOSTART"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class JobsSettings:
     """Every key of `DJANGO_JOBS`. Durations are seconds, sizes are bytes of UTF-8."""
 

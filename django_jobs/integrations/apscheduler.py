@@ -25,7 +25,7 @@ def import_scheduler() -> None:
     def entry_points(**params: Any) -> Any:
         return search_once().select(**params)
 
-    metadata.entry_points = entry_points  # type: ignore[assignment]
+    metadata.entry_points = entry_points
     try:
         scheduler = importlib.import_module(SCHEDULER)
     finally:

@@ -291,6 +291,7 @@ def test_a_hostile_pickle_is_named_and_does_not_run(old, where):
         ({"trigger": None}, "its trigger is a NoneType"),
         ({"args": 5}, "not iterable"),
         ({"func": "os:system"}, "belongs to no installed app"),
+        ({"func": "tests.probes.jobs:time.sleep"}, "which tests.probes.jobs only imports"),
         ({"func": 5}, "not of the form"),
     ],
     ids=str,
