@@ -6,12 +6,14 @@ where it is used: see "Start-up" in docs/contributing.md.
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks as django_checks
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
@@ -19,6 +21,8 @@ from django_jobs import checks, signals
 from django_jobs.integrations import apscheduler, celery, django_tasks
 from django_jobs.registry.managers import provide_manager
 from django_jobs.worker import autostart
+
+logger = logging.getLogger(__name__)
 
 # Django imports the apps first and their models then, django-apscheduler's among them.
 apscheduler.import_scheduler()
@@ -30,6 +34,19 @@ class DjangoJobsConfig(AppConfig):
     name = "django_jobs"
     verbose_name = _("Jobs")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def import_models(self) -> None:
+        """Import the models, which extend a table of django-apscheduler's.
+
+        Raises:
+            ImproperlyConfigured: That app is not installed. No check can say so: no app is loaded then.
+        """
+        if all(config.name != "django_apscheduler" for config in apps.app_configs.values()):
+            raise ImproperlyConfigured(
+                "django_jobs extends a table of django_apscheduler, which is not installed: add "
+                '"django_apscheduler" to INSTALLED_APPS.'
+            )
+        super().import_models()
 
     def ready(self) -> None:
         """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
@@ -53,6 +70,8 @@ class DjangoJobsConfig(AppConfig):
             schedules.check_declarations()
         if autostart.serves_requests():
             _import_what_requests_use()
+            if not autostart.is_command():
+                _log_what_checks_would_say()
         autostart.start_where_requests_are_served(_manager)
 
 
@@ -61,6 +80,12 @@ def _manager() -> Any:
     from django_jobs.api.manager import get_job_manager
 
     return get_job_manager()
+
+
+def _log_what_checks_would_say() -> None:
+    """Log that SQLite is set up for one writer: servers run no checks, and there requests and jobs meet."""
+    for message in checks.check_sqlite():
+        logger.warning("%s %s", message.msg, message.hint)
 
 
 def _import_what_requests_use() -> None:

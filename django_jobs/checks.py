@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 ROUTER = "django_jobs.routers.JobsRouter"
 APPS = {"django_jobs", "django_apscheduler"}
+SQLITE_OPTIONS = (
+    '"OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL; '
+    'PRAGMA synchronous=NORMAL;"}'
+)
 # Besides its threads a process has a clock, a worker, maintenance, a completer and what reads for them.
 CONNECTIONS_BESIDE_THREADS = 6
 # Parameters that hold a secret, not ones that are about one: `token`, and not `token_count`.
-SECRET = (
+SECRET = (  # noqa: S105 - a pattern
     r"(^|_)(password|passwd|passphrase|secret|token|credentials?|((api|private|secret|access|signing)_?key))$"
 )
 
@@ -35,21 +39,8 @@ SECRET = (
 def check_settings(**_: Any) -> Sequence[CheckMessage]:
     """E001: every key of DJANGO_JOBS exists and has a sensible value."""
     return [
-        Error(problem, hint="See docs/settings.md for every key.", id="django_jobs.E001")
+        Error(problem, hint="django_jobs.conf.JobsSettings has every key.", id="django_jobs.E001")
         for problem in conf.problems(getattr(settings, "DJANGO_JOBS", None) or {})
-    ]
-
-
-def check_apps(**_: Any) -> Sequence[CheckMessage]:
-    """E002: django-apscheduler, whose table we extend, is installed too."""
-    if any(app.split(".")[0] == "django_apscheduler" for app in settings.INSTALLED_APPS):
-        return []
-    return [
-        Error(
-            "django_jobs extends a table of django_apscheduler, which is not installed.",
-            hint='Add "django_apscheduler" to INSTALLED_APPS.',
-            id="django_jobs.E002",
-        )
     ]
 
 
@@ -133,7 +124,7 @@ def check_sqlite(**_: Any) -> Sequence[CheckMessage]:
         Warning(
             f"The jobs' SQLite database is not set up for more than one writer: {' and '.join(lacks)}. Requests "
             'and jobs that write at the same time fail with "database is locked".',
-            hint="README.md has the OPTIONS to copy, under Install.",
+            hint=f"Add to this database in DATABASES: {SQLITE_OPTIONS}",
             id="django_jobs.W002",
         )
     ]
@@ -238,7 +229,7 @@ def _raw() -> dict[str, Any]:
 
 def _connection() -> BaseDatabaseWrapper:
     alias = _raw().get("DATABASE")
-    return connections[alias if alias in settings.DATABASES else "default"]
+    return connections[alias if isinstance(alias, str) and alias in settings.DATABASES else "default"]
 
 
 def _is_in_wal_mode(path: Path) -> bool:
@@ -257,7 +248,12 @@ def check_celery(**_: Any) -> Sequence[CheckMessage]:
     from django_jobs.integrations.celery.app import complaints
 
     return [
-        Error(problem, hint="See docs/engines.md for how to set it up.", id="django_jobs.E020")
+        Error(
+            problem,
+            hint='DJANGO_JOBS["CELERY_APP"] is the path of your Celery app; import it in the __init__.py of the '
+            "project.",
+            id="django_jobs.E020",
+        )
         for problem in complaints()
     ]
 
@@ -285,7 +281,7 @@ def check_executors(**_: Any) -> Sequence[CheckMessage]:
 
 
 def _engines() -> Sequence[Any]:
-    engines = (getattr(settings, "DJANGO_JOBS", None) or {}).get("ENGINES")
+    engines = _raw().get("ENGINES")
     # What else it may be is E001's to say.
     return list(engines.values()) if isinstance(engines, Mapping) else []
 
@@ -301,7 +297,6 @@ def _is_testing() -> bool:
 
 ALL = (
     check_settings,
-    check_apps,
     check_time_zones,
     check_database,
     check_sqlite,

@@ -6,7 +6,6 @@ here, and imported when the admin or a check first looks at one.
 
 from __future__ import annotations
 
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -60,9 +59,17 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 
-def _page(name: str, model: type[Model], site: admin.AdminSite) -> Any:
-    """Return what stands for a page among those of a site, and becomes it when it is looked at."""
-    return SimpleLazyObject(lambda: __getattr__(name)(model, site))
+def _stand_in(name: str) -> type[SimpleLazyObject]:
+    """Return what stands for a page among those of a site, and becomes it when it is looked at.
+
+    A class, because projects fill sites of their own with `site.register(model, type(page))`.
+    """
+
+    class Page(SimpleLazyObject):
+        def __init__(self, model: type[Model], site: admin.AdminSite) -> None:
+            super().__init__(lambda: __getattr__(name)(model, site))
+
+    return Page
 
 
 def hide_apscheduler_pages(site: admin.AdminSite) -> None:
@@ -73,7 +80,7 @@ def hide_apscheduler_pages(site: admin.AdminSite) -> None:
 
 
 for _model, _name in _PAGES.items():
-    admin.site.register(_model, partial(_page, _name))  # type: ignore[arg-type] # only called, with model and site
+    admin.site.register(_model, _stand_in(_name))  # type: ignore[arg-type] # only called, with model and site
 if not jobs_settings().SHOW_APSCHEDULER_ADMIN:
     hide_apscheduler_pages(admin.site)
 if serves_requests():

@@ -96,6 +96,11 @@ def serves_requests() -> bool:
     )
 
 
+def is_command() -> bool:
+    """Return whether this process is a command of manage.py, which runs the checks that it wants."""
+    return _is_command(_modules_on_stack())
+
+
 def _is_command(modules: set[str]) -> bool:
     return any(
         name == "django.core.management" or name.startswith("django.core.management.") for name in modules

@@ -177,7 +177,7 @@ def test_nothing_is_signed_for_a_row_whose_own_signature_is_forged(make_call):
     Run.objects.filter(pk=planted.pk).update(func="tests.probes.jobs:give")
     planted.refresh_from_db()
 
-    with pytest.raises(BadPayload, match="signature of tests.probes.jobs:give does not match"):
+    with pytest.raises(BadPayload, match="does not match"):
         retry_with_changes.editable(planted)
     with pytest.raises(retry_with_changes.NotFitting, match="does not match"):
         retry_with_changes.changed(planted, "[1]", "{}")
