@@ -31,8 +31,8 @@ SQLITE_OPTIONS = (
 # Besides its threads a process has a clock, a worker, maintenance, a completer and what reads for them.
 CONNECTIONS_BESIDE_THREADS = 6
 # Parameters that hold a secret, not ones that are about one: `token`, and not `token_count`.
-SECRET = (  # noqa: S105 - a pattern
-    r"(^|_)(password|passwd|passphrase|secret|token|credentials?|((api|private|secret|access|signing)_?key))$"
+SECRET = (
+    r"(^|_)(password|passwd|passphrase|secret|token|credentials?|((api|private|secret|access|signing)_?key))$"  # noqa: S105 - a pattern
 )
 
 

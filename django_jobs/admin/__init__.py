@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from django_jobs.admin.runs.page import RunAdmin
     from django_jobs.admin.workers import QueueAdmin, WorkerAdmin
 
+    _Lazy = SimpleLazyObject[Any]
+else:
+    # Django's cannot be subscripted when the program runs.
+    _Lazy = SimpleLazyObject
+
 __all__ = ["DashboardAdmin", "JobAdmin", "QueueAdmin", "RunAdmin", "WorkerAdmin", "hide_apscheduler_pages"]
 
 _HOMES = {
@@ -59,13 +64,13 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{home}"), name)
 
 
-def _stand_in(name: str) -> type[SimpleLazyObject]:
+def _stand_in(name: str) -> type[_Lazy]:
     """Return what stands for a page among those of a site, and becomes it when it is looked at.
 
     A class, because projects fill sites of their own with `site.register(model, type(page))`.
     """
 
-    class Page(SimpleLazyObject):
+    class Page(_Lazy):
         def __init__(self, model: type[Model], site: admin.AdminSite) -> None:
             super().__init__(lambda: __getattr__(name)(model, site))
 
