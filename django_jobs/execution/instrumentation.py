@@ -7,6 +7,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from django_jobs.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
@@ -79,7 +81,9 @@ def begin(run: ClaimedRun) -> list[End]:
         try:
             ends.append(observer.begin(run))
         except Exception:  # what watches a run must not fail it
-            logger.exception("job=%s run=%s: %s failed", run.job_id, run.id, type(observer).__name__)
+            logger.exception(
+                "job=%s run=%s: %s failed", printable(run.job_id), run.id, type(observer).__name__
+            )
     return ends
 
 

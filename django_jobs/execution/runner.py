@@ -7,7 +7,6 @@ import inspect
 import random
 import threading
 import time
-import traceback as traceback_module
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -16,7 +15,7 @@ from django.utils import timezone
 from django_jobs import codec
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import BadPayload, JobCancelled, RunInterrupted
-from django_jobs.execution import adapters, context, instrumentation
+from django_jobs.execution import adapters, context, instrumentation, tracebacks
 from django_jobs.execution.interruption import Interruptible
 from django_jobs.models import Status
 from django_jobs.registry import functions, retry
@@ -307,7 +306,7 @@ class Execution:
         if instrumentation.installed:
             self._raised = error
         text = _one_line(error)
-        trace = _cut("".join(traceback_module.format_exception(error)), jobs_settings().MAX_ERROR_BYTES)
+        trace = _cut(tracebacks.formatted(error), jobs_settings().MAX_ERROR_BYTES)
         if self.context.was_told if is_final else self.context.must_stop:
             return self._stopped(text, trace)
         if is_final:

@@ -32,6 +32,7 @@ from django_jobs import codec, signals, triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import DEFAULT_QUEUE_NAME, Declarer, Job, Kind, Release
+from django_jobs.printable import printable
 from django_jobs.registry import arguments, decorators, functions, schedules
 from django_jobs.storage import identity, notifications, queue, sql
 
@@ -460,4 +461,4 @@ def _tell(changes: _Changes, using: str) -> None:
 
 
 def _named(ids: Iterable[str]) -> str:
-    return ", ".join(ids) or "none"
+    return ", ".join(map(printable, ids)) or "none"

@@ -82,7 +82,8 @@ def test_each_worker_process_works_and_is_named(supervise, manager, ledger, gate
     assert process.pid not in live_rows()
     assert {line["pid"] for line in ledger.lines("ended")} == set(pids(process))
     log = process.log.read_text()
-    assert set(re.findall(r"^\[\d\] (?=.*SUCCESSFUL)", log, re.MULTILINE)) == {"[1] ", "[2] ", "[3] "}
+    said_by = re.findall(r"^\[\d\] (?=runjobs: process \d+ serves)", log, re.MULTILINE)
+    assert set(said_by) == {"[1] ", "[2] ", "[3] "}
     assert log.count("serves all queues with 1 thread, with a clock.") == 3
 
 

@@ -1,3 +1,4 @@
+import logging
 import signal
 from datetime import timedelta
 
@@ -25,7 +26,7 @@ def test_drain_works_until_nothing_is_due_and_exits(runjobs, manager, probes):
     assert Run.objects.filter(status="SUCCESSFUL").count() == 21
     log = process.log.read_text()
     assert "serves all queues with 10 threads, with a clock, until nothing is due" in log
-    assert log.count("SUCCESSFUL mark job=") == 21
+    assert log.count("SUCCESSFUL") == 21
     assert not Worker.objects.filter(stopped_at__isnull=True).exists()
 
 
@@ -82,3 +83,38 @@ def test_queues_may_be_named_with_commas_between(manager, probes):
     assert set(Run.objects.filter(status="READY").values_list("job_id", flat=True)) == {"other"}
     with pytest.raises(CommandError, match="a name is missing in 'default,'"):
         call_command("runjobs", "--queue", "default,", "--drain")
+
+
+@pytest.fixture
+def logger():
+    """The logger of attempts, without what the project's settings gave its parents."""
+    found = logging.getLogger("django_jobs.worker")
+    level, propagates = found.level, found.propagate
+    found.propagate = False
+    yield found
+    found.setLevel(level)
+    found.propagate = propagates
+    found.handlers.clear()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("level", "kind", "times_printed"),
+    [
+        ("INFO", logging.StreamHandler, 0),
+        ("WARNING", logging.StreamHandler, 1),
+        ("INFO", logging.NullHandler, 1),
+    ],
+)
+def test_each_attempt_is_written_once_to_the_terminal(
+    manager, probes, capsys, logger, level, kind, times_printed
+):
+    logger.addHandler(kind())
+    logger.setLevel(level)
+    manager.add_immediate_job(probes.nothing, job_id="one\nERROR forged\x1b[31m")
+
+    call_command("runjobs", "--drain", "--no-clock")
+
+    written = capsys.readouterr()
+    assert written.out.count("SUCCESSFUL nothing job=one\\nERROR forged\\x1b[31m") == times_printed
+    assert written.err.count("status=SUCCESSFUL") == 1 - times_printed

@@ -22,6 +22,7 @@ from django_jobs.exceptions import (
 from django_jobs.integrations.django_tasks import TASK
 from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import FINISHED, Run, Status, jobs_database
+from django_jobs.printable import printable
 from django_jobs.registry import functions
 from django_jobs.storage import queue
 from django_jobs.storage.records import error_entry
@@ -119,7 +120,7 @@ def _send_finished(run: Run | ClaimedRun, result_now: Callable[[], Any], error: 
         result = result_now()
     except (FunctionNotFound, FunctionNotAllowed, BadPayload) as gone:
         # There is no TaskResult without a Task.
-        logger.warning("job=%s: task_finished is not sent: %s", run.job_id, gone)
+        logger.warning("job=%s: task_finished is not sent: %s", printable(run.job_id), printable(gone))
         return
     signal = framework_of(result.task).signals.task_finished
     event = {"sender": _sender(result.task), "task_result": result}

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from django_jobs.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BAR = 30
+# A text that does nothing to a terminal.
+safe = printable
 
 
 class Terminal:
@@ -155,16 +159,6 @@ def ids_from(words: Sequence[str]) -> list[str]:
     for word in words:
         ids += [line.strip() for line in sys.stdin if line.strip()] if word == "-" else [word]
     return list(dict.fromkeys(ids))
-
-
-def safe(text: str, *, keep_lines: bool = False) -> str:
-    """Return a text that does nothing to a terminal: without control characters, and on one line."""
-    return "".join(
-        character
-        if character.isprintable() or (keep_lines and character == "\n")
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def width(text: str) -> int:
