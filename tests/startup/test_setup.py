@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from django_jobs.integrations import apscheduler
+
 PROJECT = Path(__file__).parents[2] / "testproject"
 # What only serves, works, looks or checks: the parts of the app that a command imports when it needs them.
 NOT_IN_EVERY_COMMAND = {
@@ -88,10 +90,35 @@ def test_the_schedulers_plugins_are_those_of_all_installed_packages():
         "import django; django.setup(); from importlib import metadata\n"
         "from apscheduler.schedulers import base\n"
         "print(base.entry_points is metadata.entry_points, *[\n"
-        "    sorted(getattr(base.BaseScheduler, f'_{kind}_plugins'))\n"
-        "    == sorted({point.name for point in metadata.entry_points(group=f'apscheduler.{kind}s')})\n"
-        "    for kind in ('trigger', 'executor', 'jobstore')])"
+        "    all(point.name in plugins and plugins[point.name] == point and plugins.get('none') is None\n"
+        "        for point in metadata.entry_points(group=f'apscheduler.{kind}s'))\n"
+        "    for kind in ('trigger', 'executor', 'jobstore')\n"
+        "    for plugins in [getattr(base.BaseScheduler, f'_{kind}_plugins')]])"
     )
 
     assert python("-c", script) == "True True True True"
     assert len(metadata.entry_points(group="apscheduler.triggers")) >= 3
+
+
+def test_a_scheduler_of_the_projects_own_finds_plugins_by_their_names():
+    script = (
+        "import django; django.setup(); import logging\n"
+        "from apscheduler.schedulers.background import BackgroundScheduler\n"
+        "scheduler = BackgroundScheduler({'apscheduler.jobstores.default': {'type': 'memory'}})\n"
+        "job = scheduler.add_job(print, 'interval', seconds=5)\n"
+        "try:\n    scheduler.add_job(print, 'nosuch')\nexcept LookupError as error:\n    print(job.trigger, error)"
+    )
+
+    assert python("-c", script) == 'interval[0:00:05] No trigger by the name "nosuch" was found'
+
+
+def test_searching_for_plugins_is_left_until_one_is_asked_for(monkeypatch):
+    searched = []
+    monkeypatch.setattr(metadata, "entry_points", lambda **params: searched.append(params) or [])
+    plugins = apscheduler.Plugins("trigger")
+
+    assert searched == []
+    assert "cron" not in plugins
+    with pytest.raises(KeyError):
+        plugins["cron"]
+    assert searched == [{"group": "apscheduler.triggers"}]
