@@ -8,8 +8,9 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from django_jobs.admin.dashboard.page import DashboardAdmin
 from django_jobs.admin.jobs.page import JobAdmin
+from django_jobs.admin.queues.page import QueueAdmin
 from django_jobs.admin.runs.page import RunAdmin
-from django_jobs.admin.workers import QueueAdmin, WorkerAdmin
+from django_jobs.admin.workers.page import WorkerAdmin
 from django_jobs.conf import jobs_settings
 
 __all__ = ["DashboardAdmin", "JobAdmin", "QueueAdmin", "RunAdmin", "WorkerAdmin", "hide_apscheduler_pages"]

@@ -105,7 +105,7 @@ def test_all_goes_from_page_to_page(jobs, make_run, monkeypatch):
 
 
 def test_a_part_of_the_history_without_an_entry_is_not_the_end(jobs, make_run, monkeypatch):
-    monkeypatch.setattr("django_jobs.operations.listing.LOOKED_AT", 10)
+    monkeypatch.setattr("django_jobs.operations.run_query.pages.LOOKED_AT", 10)
     make_run(job_id="old", status="SUCCESSFUL")
     for _ in range(25):
         make_run()
