@@ -117,12 +117,12 @@ class JobFieldsMixin(ModelAdmin):
     @admin.display(description=_("last outcome"))
     def last_outcome(self, job: Job) -> str:
         """Show how the newest run went, and when."""
-        return _outcome(job.last_run) if job.last_run else display.EMPTY
+        return _outcome(job.last_run) if job.last_run else times.EMPTY
 
     @admin.display(description=_("took"))
     def last_duration(self, job: Job) -> str:
         """Show how long the newest run took."""
-        return display.run_duration(job.last_run) if job.last_run else display.EMPTY
+        return display.run_duration(job.last_run) if job.last_run else times.EMPTY
 
     @admin.display(description=_("arguments"))
     def arguments(self, job: Job) -> str:
@@ -154,7 +154,7 @@ class JobFieldsMixin(ModelAdmin):
     @admin.display(description=_("created"))
     def created(self, job: Job) -> str:
         """Show since when it exists."""
-        return display.moment(job.created_at)
+        return times.moment(job.created_at)
 
     @admin.display(description=_("last runs"))
     def last_runs(self, job: Job) -> str:

@@ -98,7 +98,7 @@ class QueueAdmin(ActionsAdmin):
     @admin.display(description=_("oldest"))
     def oldest(self, row: Any) -> str:
         """Show how long the first of them has waited."""
-        return display.duration(row.report["oldest_seconds"]) if row.report else display.EMPTY
+        return display.duration(row.report["oldest_seconds"]) if row.report else times.EMPTY
 
     @admin.display(description=_("per minute"))
     def rate(self, row: Any) -> str:

@@ -166,7 +166,7 @@ class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
     @admin.display(description=_("error"))
     def beginning_of_error(self, run: Run) -> str:
         """Show as much of the error as fits a row."""
-        return display.cut(getattr(run, "error_start", "") or "", ERROR_LENGTH) or display.EMPTY
+        return display.cut(getattr(run, "error_start", "") or "", ERROR_LENGTH) or times.EMPTY
 
     @admin.display(description=_("arguments"))
     def arguments(self, run: Run) -> str:

@@ -115,7 +115,7 @@ class WorkerAdmin(ActionsAdmin):
     def busy(self, worker: Worker) -> str:
         """Show how many of its threads run something."""
         if worker.stopped_at is not None:
-            return display.EMPTY
+            return times.EMPTY
         running = getattr(worker, "running", None)
         if running is None:
             running = Run.objects.running().filter(worker_id=worker.pk).count()

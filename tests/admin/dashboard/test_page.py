@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 
 from django_jobs.admin import DashboardAdmin
-from django_jobs.admin.dashboard import failures, occurrences
+from django_jobs.admin.dashboard import failures, upcoming
 from django_jobs.admin.dashboard.overview import RANGES, Overview
 from django_jobs.admin.dashboard.parts import PARTS
 from django_jobs.models import BIN_ENDS, Dashboard, Queue, Tally
@@ -260,7 +260,7 @@ def test_firings_of_a_calendars_days_are_all_on_the_line(make_job, zone, hour):
     make_job(id="later", next_run_time=(first + timedelta(days=5)).astimezone(UTC))
     make_job(id="last", next_run_time=(first + timedelta(days=5)).astimezone(UTC))
 
-    timeline = occurrences.upcoming(first - timedelta(hours=1))
+    timeline = upcoming.timeline(first - timedelta(hours=1))
 
     (line,) = [one for one in timeline.lines if one.job.pk == "daily"]
     assert timeline.ends_at - timeline.begins_at == timedelta(days=7)
