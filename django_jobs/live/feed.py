@@ -19,18 +19,18 @@ from django_jobs.storage.connections import ConnectionBackoff, give_back
 
 logger = logging.getLogger(__name__)
 
-# Between two looks when nobody says that something happened, and at least.
+# Between two looks without a notification, and at least.
 LOOK_SECONDS = 0.4
 SHORTEST_SECONDS = 0.1
 # Of its time, what the database may spend on it: one part in so many.
 SHARE = 10
-# How long the thread waits for somebody to watch before it ends.
+# How long the thread lives without a watch.
 LINGER_SECONDS = 2.0
 # Before the next look when one failed for another reason than the database's.
 FAILED_SECONDS = 5.0
 MOST_WATCHES = 5000
 
-Tell = Callable[[dict[str, State]], None]
+OnStates = Callable[[dict[str, State]], None]
 
 
 class TooManyWatches(RuntimeError):
@@ -39,15 +39,17 @@ class TooManyWatches(RuntimeError):
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """Somebody who is told of changes.
+    """One page or socket that follows some topics.
 
     Attributes:
         topics: What is watched.
-        tell: Called on the follower's thread with what changed, at first with all; it must not block.
+        on_states: Called on the feed's thread with the states that changed, at first with all; it must
+            not block.
+        seen: The digest of each topic that it was last called with.
     """
 
     topics: frozenset[str]
-    tell: Tell
+    on_states: OnStates
     seen: dict[str, str] = field(default_factory=dict)
 
 
@@ -69,13 +71,13 @@ class Feed:
         #: Looks at the database so far.
         self.looks = 0
 
-    def watch(self, topics: Iterable[str], tell: Tell) -> Watch:
-        """Have a function told how topics stand, now and whenever that changes.
+    def watch(self, topics: Iterable[str], on_states: OnStates) -> Watch:
+        """Call a function with the states of some topics, now and whenever they change.
 
         Raises:
             TooManyWatches: Close others first.
         """
-        watch = Watch(frozenset(topics), tell)
+        watch = Watch(frozenset(topics), on_states)
         with self._lock:
             if len(self._watches) >= MOST_WATCHES:
                 raise TooManyWatches(f"{MOST_WATCHES} pages are followed by this process already")
@@ -83,13 +85,13 @@ class Feed:
             if self._thread is None:
                 self._stopping = False
                 self._thread = threading.Thread(target=self._serve, name="django_jobs-feed", daemon=True)
-                notifications.subscribe(self._heard)
+                notifications.subscribe(self._on_notification)
                 self._thread.start()
         self._attention.set()
         return watch
 
     def close(self, watch: Watch) -> None:
-        """Tell it no more."""
+        """End a watch."""
         with self._lock:
             self._watches.discard(watch)
 
@@ -112,21 +114,21 @@ class Feed:
         """Whether the thread lives."""
         return self._thread is not None
 
-    def _heard(self, topic: str) -> None:
+    def _on_notification(self, topic: str) -> None:
         self._attention.set()
 
     def _serve(self) -> None:
         try:
             self._follow()
         finally:
-            # However it ended: who watches from now on starts another.
+            # However it ended: the next watch starts another.
             with self._lock:
                 if self._thread is threading.current_thread():
                     self._end()
 
     def _end(self) -> None:
         self._thread = None
-        notifications.unsubscribe(self._heard)
+        notifications.unsubscribe(self._on_notification)
 
     def _follow(self) -> None:
         using = self._using or jobs_database()
@@ -143,7 +145,7 @@ class Feed:
                 if self._stopping or (
                     idle_since is not None and time.monotonic() - idle_since >= LINGER_SECONDS
                 ):
-                    # Under the lock: who watches from now on starts another.
+                    # Under the lock: the next watch starts another.
                     self._end()
                     break
             if watches:
@@ -162,14 +164,14 @@ class Feed:
             self._attention.wait(max(0.0, LOOK_SECONDS - shortest))
 
     def _look(self, watches: list[Watch], using: str, backoff: ConnectionBackoff) -> float:
-        """Look once, and tell; return the seconds until the next look at the earliest."""
+        """Look once, and pass changes on; return the seconds until the next look at the earliest."""
         began = time.monotonic()
         self.looks += 1
         try:
             found = states.read(set().union(*(watch.topics for watch in watches)), using=using)
         except (DatabaseError, InterfaceError) as error:
             return backoff.failed(error)
-        except Exception:  # a mistake of ours must not end the thread that all who watch hang on
+        except Exception:  # a mistake of ours must not end the thread that all watches need
             if not self._has_complained:
                 logger.exception("live pages cannot be followed")
             self._has_complained = True
@@ -178,10 +180,10 @@ class Feed:
         self._has_complained = False
         took = time.monotonic() - began
         for watch in watches:
-            self._tell(watch, found)
+            self._pass_on(watch, found)
         return max(SHORTEST_SECONDS, took * SHARE)
 
-    def _tell(self, watch: Watch, found: Mapping[str, State]) -> None:
+    def _pass_on(self, watch: Watch, found: Mapping[str, State]) -> None:
         changed = {
             topic: found[topic] for topic in watch.topics if watch.seen.get(topic) != found[topic].digest
         }
@@ -189,8 +191,8 @@ class Feed:
             return
         watch.seen.update((topic, state.digest) for topic, state in changed.items())
         try:
-            watch.tell(changed)
-        except Exception as error:  # noqa: BLE001 - one that is gone must not keep the others from being told
+            watch.on_states(changed)
+        except Exception as error:  # noqa: BLE001 - one that is gone must not stop the others
             logger.debug("a watch is dropped: %s", error)
             self.close(watch)
 
@@ -207,5 +209,5 @@ os.register_at_fork(after_in_child=_forget_parent)
 
 
 def feed() -> Feed:
-    """Return this process's follower."""
+    """Return this process's feed."""
     return _feed

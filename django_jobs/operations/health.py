@@ -14,7 +14,7 @@ from django_jobs.storage import queue
 from django_jobs.storage.queues import is_served, paused_queues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 # Workers that a report names.
 MOST_WORKERS = 200
@@ -64,6 +64,7 @@ class QueueReport(TypedDict):
 
     name: str
     is_paused: bool
+    is_served: bool  # a live worker would take its runs
     due: int  # runs that could be executed now
     later: int  # runs that wait for their time
     held: int  # runs that wait for a person
@@ -101,7 +102,7 @@ def report(
     now = queue.database_now(using)
     running = busy(using)
     workers = _workers(now, running, lost_within, using)
-    queues, unreadable = waiting(now, using)
+    queues, unreadable = waiting(now, [worker["queues"] for worker in _living(workers)], using)
     active, paused, broken = Q(broken_reason="", next_run_time__isnull=False), Q(broken_reason="", next_run_time=None), ~Q(broken_reason="")  # fmt: skip
     jobs: dict[str, int] = Job.objects.using(using).aggregate(
         scheduled=Count("pk", filter=active),
@@ -112,7 +113,7 @@ def report(
     late = jobs.pop("late")
     problems = [
         *_of_workers(workers, jobs["scheduled"], needs_clock=needs_clock),
-        *_of_queues(queues, workers, overdue),
+        *_of_queues(queues, overdue),
         *_of_rows(late, jobs["broken"], unreadable, overdue),
         *_of_lost(running, workers),
     ]
@@ -184,8 +185,27 @@ def _totals(workers: list[WorkerReport]) -> WorkerTotals:
     )
 
 
-def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
-    """Look at what waits; return how many runs of that cannot be read, too."""
+def queue_state(queue: QueueReport) -> str:
+    """Return whether a queue is paused, serving or unserved."""
+    if queue["is_paused"]:
+        return "paused"
+    return "serving" if queue["is_served"] else "unserved"
+
+
+def served(now: datetime, using: str) -> list[list[str]]:
+    """Return the queues of each live worker, at a time by the database's clock; an empty list means all."""
+    live = Worker.objects.using(using).filter(stopped_at__isnull=True, lease_expires_at__gte=now)
+    return [list(queues or ()) for queues in live.values_list("queues", flat=True)]
+
+
+def waiting(now: datetime, served: Sequence[Sequence[str]], using: str) -> tuple[list[QueueReport], int]:
+    """Return what waits in each queue, and how many of those runs cannot be read.
+
+    Args:
+        now: The time by the database's clock.
+        served: The queues of each live worker.
+        using: Alias of the database.
+    """
     is_due = Q(run_after__lte=now)
     rows = (
         Run.objects.using(using)
@@ -211,6 +231,7 @@ def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
             QueueReport(
                 name=name,
                 is_paused=name in paused,
+                is_served=is_served(name, served),
                 due=row["due"],
                 later=row["later"],
                 held=row["held"],
@@ -225,13 +246,13 @@ def _of_workers(workers: list[WorkerReport], scheduled: int, *, needs_clock: boo
     if not live:
         yield _problem(
             "no_worker",
-            "no worker is alive: nothing is executed. Start `manage.py runjobs`, or the web server",
+            "no worker is alive, so no runs start. Start `manage.py runjobs`, or the web server",
         )
     if needs_clock and not any(worker["has_clock"] for worker in live):
         waits = f", and {_many(scheduled, 'job waits', 'jobs wait')} for one" if scheduled else ""
         yield _problem(
             "no_clock",
-            f"no live worker has a clock: nothing fires{waits}. Start one without --no-clock, and with CLOCK on",
+            f"no live worker has a clock, so no jobs fire{waits}. Start one without --no-clock, and with CLOCK on",
             scheduled,
         )
 
@@ -244,25 +265,21 @@ _WHY_OF_CELERY = (
 )
 
 
-def _of_queues(
-    queues: list[QueueReport], workers: list[WorkerReport], overdue: timedelta
-) -> Iterable[Problem]:
-    live = _living(workers)
+def _of_queues(queues: list[QueueReport], overdue: timedelta) -> Iterable[Problem]:
     for one in queues:
         oldest = one["oldest_seconds"]
         # What waits in a paused queue does so because somebody wanted it to.
         if one["is_paused"] or oldest is None or oldest <= overdue.total_seconds():
             continue
-        is_anybody_there = is_served(one["name"], (worker["queues"] for worker in live))
         busy, unserved = _WHY_OF_CELERY if one["name"] in queues_of("celery") else _WHY
-        why = busy if is_anybody_there else unserved
+        why = busy if one["is_served"] else unserved
         yield _problem(
             "overdue_runs",
             f"queue {one['name']}: {_many(one['due'], 'run is', 'runs are')} due, the oldest for "
             f"{timedelta(seconds=int(oldest))}: {why}",
             one["due"],
             one["name"],
-            "busy" if is_anybody_there else "unserved",
+            "busy" if one["is_served"] else "unserved",
         )
 
 

@@ -15,9 +15,21 @@ from django.core.exceptions import ValidationError
 from django_jobs import codec
 from django_jobs.api import job_info
 from django_jobs.api.job_info import JobInfo, RunSnapshot
-from django_jobs.models import FINISHED, InStatus, Job, Run, RunQuerySet, Status, jobs_database
+from django_jobs.models import (
+    DEFAULT_QUEUE_NAME,
+    FINISHED,
+    InStatus,
+    Job,
+    Queue,
+    Run,
+    RunQuerySet,
+    Status,
+    Worker,
+    jobs_database,
+)
 from django_jobs.operations import run_query
 from django_jobs.operations.run_query import Criteria
+from django_jobs.registry import decorators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +46,8 @@ class RunDetails(RunSnapshot):
     job_id: str
     func: str
     queue_name: str
+    args: list[Any]  # in JSON's types; secrets replaced by asterisks
+    kwargs: dict[str, Any]
     errors: list[
         dict[str, Any]
     ]  # an entry per attempt that failed: attempt, worker_id, times, error, traceback
@@ -236,11 +250,14 @@ def run(run_id: int) -> RunDetails | None:
     row = _runs(jobs_database()).filter(pk=run_id).first()
     if row is None:
         return None
+    shown = job_info.of_lone_run(row)
     return RunDetails(
         **job_info.of_run(row),
         job_id=row.job_id,
         func=row.func,
         queue_name=row.queue_name,
+        args=shown["args"],
+        kwargs=shown["kwargs"],
         errors=row.errors or [],
         log=codec.storable(row.log),
     )
@@ -250,3 +267,18 @@ def similar_ids(job_id: str) -> list[str]:
     """Return ids of jobs that somebody may have meant; immediate jobs are not among them."""
     ids = _jobs(jobs_database()).order_by("pk").values_list("pk", flat=True)[:COMPARED]
     return get_close_matches(job_id, list(ids), n=3, cutoff=0.7)
+
+
+def queue_names() -> set[str]:
+    """Return the queues that jobs, unfinished runs, live workers, operators or functions name."""
+    using = jobs_database()
+    live = Worker.objects.using(using).filter(stopped_at__isnull=True)
+    options = map(decorators.options_of, decorators.decorated().values())
+    return {
+        DEFAULT_QUEUE_NAME,
+        *Queue.objects.using(using).values_list("name", flat=True),
+        *_jobs(using).order_by().values_list("queue_name", flat=True).distinct(),
+        *_runs(using).unfinished().order_by().values_list("queue_name", flat=True).distinct(),
+        *(str(name) for queues in live.values_list("queues", flat=True) for name in queues or ()),
+        *(one.queue_name for one in options if one.queue_name),
+    }

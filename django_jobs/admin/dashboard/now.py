@@ -12,6 +12,7 @@ from django_jobs.admin.dashboard import charts
 from django_jobs.admin.dashboard.labels import axis, number
 from django_jobs.admin.shared import display, times
 from django_jobs.models import Job, Run, Status, Worker
+from django_jobs.operations import health
 
 if TYPE_CHECKING:
     from django_jobs.admin.dashboard.viewer import Page
@@ -102,13 +103,12 @@ def queues(page: Page) -> dict[str, Any]:
         one = reports.get(name)
         ended = overview.by_queue[name].ended if name in overview.by_queue else 0
         due = one["due"] if one else 0
-        is_paused = bool(one and one["is_paused"])
         rows.append(
             {
                 "name": name,
                 "url": page.viewer.list_url(Run, queue=name),
-                "state": display.label("paused" if is_paused else "serving"),
-                "is_paused": is_paused,
+                "state": display.label(health.queue_state(one) if one else "serving"),
+                "is_paused": bool(one and one["is_paused"]),
                 "due": number(due),
                 "share": charts.share(due, deepest),
                 "later": number(one["later"] if one else 0),

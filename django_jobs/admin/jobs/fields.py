@@ -56,7 +56,7 @@ class JobFieldsMixin(ModelAdmin):
             gettext(
                 "The job is kept, and fires nothing until it can be read. Where the code changed, deploy "
                 "code that knows it; where the row was signed with another SECRET_KEY, run "
-                "“manage.py jobs resign”. Then press “Resume”. Removing the job is safe, too: its "
+                "“manage.py jobs re-sign”. Then press “Resume”. Removing the job is safe, too: its "
                 "history stays."
             ),
         )

@@ -36,7 +36,8 @@ class QueueList(ChangeList):
         """Read the depth and the rate of all rows with two queries."""
         super().get_results(request)
         using = jobs_database()
-        reports, _unreadable = health.waiting(queue.database_now(using), using)
+        now = queue.database_now(using)
+        reports, _unreadable = health.waiting(now, health.served(now, using), using)
         found = {one["name"]: one for one in reports}
         ended = _ended(datetime.now(UTC))
         for row in self.result_list:

@@ -46,6 +46,7 @@ STATES: dict[str, _StrOrPromise] = {
     "gone": gettext_lazy("Gone"),
     "stopped": gettext_lazy("Stopped"),
     "serving": gettext_lazy("Serving"),
+    "unserved": gettext_lazy("Not served"),
 }
 
 

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BAR = 30
+# The colour of each status, as a role of Django's styles.
+ROLES = {
+    "running": "MIGRATE_HEADING",
+    "successful": "SUCCESS",
+    "paused": "WARNING",
+    "cancelled": "WARNING",
+    "skipped": "WARNING",
+    "broken": "ERROR",
+    "failed": "ERROR",
+}
 
 
 class Terminal:
@@ -214,3 +224,13 @@ def compact(value: Any) -> str:
 def sum_up(pairs: Iterable[tuple[int, str]], joint: str = ", ") -> str:
     """Return "2 paused, 1 broken", without what there is none of."""
     return joint.join(f"{count:,} {word}" for count, word in pairs if count)
+
+
+def progress_of(progress: dict[str, Any] | None) -> str:
+    """Return the progress that a run reported, such as "3 of 4 (75%) copying"."""
+    if not progress:
+        return ""
+    done, total, message = progress.get("done"), progress.get("total"), progress.get("message") or ""
+    share = f" ({done / total:.0%})" if total and isinstance(done, int | float) else ""
+    of = f" of {total:g}" if total is not None else ""
+    return f"{done:g}{of}{share} {message}".rstrip()
