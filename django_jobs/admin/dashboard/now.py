@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from django.utils import formats
 from django.utils.translation import gettext as _
 
-from django_jobs.admin.dashboard import charts
 from django_jobs.admin.dashboard.labels import axis, number
-from django_jobs.admin.shared import display, times
+from django_jobs.admin.shared import charts, display, times
 from django_jobs.models import Job, Run, Status, Worker
 from django_jobs.operations import health
 

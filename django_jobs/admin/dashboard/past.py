@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from django.utils import formats
 from django.utils.translation import gettext as _
 
-from django_jobs.admin.dashboard import charts, failures
+from django_jobs.admin.dashboard import failures
 from django_jobs.admin.dashboard.labels import axis, clock, number
-from django_jobs.admin.shared import display, times
+from django_jobs.admin.shared import charts, display, times
 from django_jobs.models import BIN_ENDS, Run, Status
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django_jobs import triggers
-from django_jobs.admin.dashboard import charts
+from django_jobs.admin.shared import charts
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job, jobs_database
 

@@ -11,8 +11,7 @@ from django.db.models import CharField, F, Value
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs.admin.dashboard import charts
-from django_jobs.admin.shared import display, times
+from django_jobs.admin.shared import charts, display, times
 from django_jobs.admin.shared.actions import ActionsAdmin
 from django_jobs.models import Run, Worker, jobs_database
 from django_jobs.operations import health
