@@ -153,10 +153,7 @@ def _question(request: HttpRequest, allowed: list[str]) -> dict[str, Any]:
 def _shown(name: str, value: Any) -> str:
     if name == "status":
         return str(display.STATES.get(value, value))
-    try:
-        return times.exact(datetime.fromisoformat(value))
-    except ValueError:
-        return str(value)
+    return times.exact(datetime.fromisoformat(value)) if name in {"since", "until"} else str(value)
 
 
 def _query(request: HttpRequest) -> str:

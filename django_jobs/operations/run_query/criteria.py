@@ -84,7 +84,7 @@ class Criteria:
 
     def searching(self, text: str, *, using: str) -> Criteria:
         """Add the word of a search form: a job's id, a run's id, or the beginning of a function's name."""
-        term = text.strip()
+        term = _stored(text).strip()
         if not term:
             return self
         is_there = Run.objects.using(using).filter(_is_named(term)).exists()
@@ -184,19 +184,19 @@ def from_address(query: Mapping[str, str]) -> Criteria:
     return Criteria(
         status=status if status in {*Status.values, *WAITING} else "",
         kind=kind if kind in Kind.values else "",
-        queue=_text(query, "queue"),
-        func=_text(query, "func"),
-        worker_id=_text(query, "worker_id"),
-        job_id=_text(query, "job_id"),
-        error=_text(query, "error").strip(),
+        queue=_stored(query.get("queue", "")),
+        func=_stored(query.get("func", "")),
+        worker_id=_stored(query.get("worker_id", "")),
+        job_id=_stored(query.get("job_id", "")),
+        error=_stored(query.get("error", "")).strip(),
         since=_latest(_time_ago(query.get("since", "")), _local_time(query.get("from", ""))),
         until=_local_time(query.get("until", "")),
     )
 
 
-def _text(query: Mapping[str, str], name: str) -> str:
+def _stored(text: str) -> str:
     # PostgreSQL refuses NUL. No row has it, and none has its replacement.
-    return query.get(name, "").replace("\0", "\ufffd")
+    return text.replace("\0", "\ufffd")
 
 
 def _time_ago(word: str) -> datetime | None:
