@@ -93,7 +93,8 @@ def test_no_topic_breaks_what_live_pages_ask(root, rows, value):
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize(
-    ("date", "time"), [("0001-01-01", "00:00:00"), ("9999-12-31", "23:59:59"), ("9" * 30, "99:99"), ("\0", "\0")]
+    ("date", "time"),
+    [("0001-01-01", "00:00:00"), ("9999-12-31", "23:59:59"), ("9" * 30, "99:99"), ("\0", "\0")],
 )
 def test_no_time_in_a_form_breaks_it(root, page_url, rows, date, time, zone):
     url = page_url(rows[0], "schedule")

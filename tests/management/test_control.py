@@ -158,7 +158,7 @@ def test_removing_without_anybody_to_ask_needs_a_yes(jobs, make_job, make_run, m
     make_run(job_id="nightly")
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
 
-    with pytest.raises(CommandError, match="say --yes") as wrong:
+    with pytest.raises(CommandError, match="add --yes") as wrong:
         jobs("remove", "nightly")
 
     assert wrong.value.returncode == 2

@@ -31,7 +31,11 @@ def test_no_value_of_an_argument_ends_a_command_without_a_message(jobs, make_job
     for value in VALUES:
         # With its option, so that it is not taken for one.
         last = command[-1]
-        words = [*command[:-1], f"{last}={value}"] if last.startswith("--") and last not in {"--runs", "--yes"} else [*command, value]
+        words = (
+            [*command[:-1], f"{last}={value}"]
+            if last.startswith("--") and last not in {"--runs", "--yes"}
+            else [*command, value]
+        )
         # Anything but a message would be a traceback.
         try:
             jobs(*words)

@@ -86,7 +86,7 @@ def test_where_nobody_can_answer_yes_must_be_said(jobs, good_jobs, monkeypatch):
         raise EOFError
 
     monkeypatch.setattr(builtins, "input", nobody)
-    with pytest.raises(CommandError, match="say --yes") as wrong:
+    with pytest.raises(CommandError, match="add --yes") as wrong:
         jobs("import-apscheduler")
 
     assert wrong.value.returncode == 2

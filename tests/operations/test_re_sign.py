@@ -59,7 +59,7 @@ def test_it_asks_first(copied, monkeypatch):
 def test_where_nobody_can_be_asked_it_says_so(copied, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
 
-    with pytest.raises(CommandError, match="say --yes") as error:
+    with pytest.raises(CommandError, match="add --yes") as error:
         call("re-sign")
 
     assert error.value.returncode == 2
