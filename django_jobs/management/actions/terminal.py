@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from django_jobs import codec
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -163,7 +165,7 @@ def ids_from(words: Sequence[str]) -> list[str]:
     """Return ids as they were given; `-` stands for the lines of standard input."""
     ids: list[str] = []
     for word in words:
-        ids += [line.strip() for line in sys.stdin if line.strip()] if word == "-" else [word]
+        ids += [codec.storable(line.strip()) for line in sys.stdin if line.strip()] if word == "-" else [word]
     return list(dict.fromkeys(ids))
 
 

@@ -11,6 +11,7 @@ from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 from django.utils import timezone
 
+from django_jobs import codec
 from django_jobs.models import PAUSED, UNFINISHED, InStatus, Kind, Run, Status
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Criteria:
 
     def searching(self, text: str, *, using: str) -> Criteria:
         """Add the word of a search form: a job's id, a run's id, or the beginning of a function's name."""
-        term = _stored(text).strip()
+        term = codec.storable(text).strip()
         if not term:
             return self
         is_there = Run.objects.using(using).filter(_is_named(term)).exists()
@@ -184,19 +185,14 @@ def from_address(query: Mapping[str, str]) -> Criteria:
     return Criteria(
         status=status if status in {*Status.values, *WAITING} else "",
         kind=kind if kind in Kind.values else "",
-        queue=_stored(query.get("queue", "")),
-        func=_stored(query.get("func", "")),
-        worker_id=_stored(query.get("worker_id", "")),
-        job_id=_stored(query.get("job_id", "")),
-        error=_stored(query.get("error", "")).strip(),
+        queue=codec.storable(query.get("queue", "")),
+        func=codec.storable(query.get("func", "")),
+        worker_id=codec.storable(query.get("worker_id", "")),
+        job_id=codec.storable(query.get("job_id", "")),
+        error=codec.storable(query.get("error", "")).strip(),
         since=_latest(_time_ago(query.get("since", "")), _local_time(query.get("from", ""))),
         until=_local_time(query.get("until", "")),
     )
-
-
-def _stored(text: str) -> str:
-    # PostgreSQL refuses NUL. No row has it, and none has its replacement.
-    return text.replace("\0", "\ufffd")
 
 
 def _time_ago(word: str) -> datetime | None:
