@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import codec
 from django_jobs.admin.shared import display
 from django_jobs.models import Job
 
@@ -55,4 +54,4 @@ class QueueFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         """Select by name."""
         name = self.value()
-        return queryset.filter(queue_name=codec.storable(name)) if name else queryset
+        return queryset.filter(queue_name=name) if name else queryset

@@ -91,7 +91,7 @@ class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
         """Read a run once, however often a page asks for it."""
         read: dict[str, Run | None] = request.__dict__.setdefault("_django_jobs_runs", {})
         if request.method != "GET":
-            return super().get_object(request, object_id, from_field)
+            read.pop(object_id, None)
         if object_id not in read:
             read[object_id] = super().get_object(request, object_id, from_field)
         return read[object_id]

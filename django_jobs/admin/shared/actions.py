@@ -18,6 +18,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
+from django_jobs import codec
 from django_jobs.admin.shared import display
 from django_jobs.admin.shared.model_admin import ModelAdmin
 
@@ -106,6 +107,10 @@ class ActionsAdmin(ModelAdmin):
             lookup, value, request
         )
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Look a row up by what an address has; NUL, which PostgreSQL refuses, is in no id."""
+        return super().get_object(request, codec.storable(object_id), from_field)
+
     def fitting(self, obj: Any) -> Sequence[str]:
         """Return the names of the buttons that make sense for an object."""
         return tuple(self.buttons)
@@ -132,6 +137,12 @@ class ActionsAdmin(ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Give the list a title that promises no editing."""
+        if any("\0" in value for values in request.GET.lists() for value in values[1]):
+            # No row has it, and PostgreSQL refuses it.
+            query = request.GET.copy()
+            for name, values in request.GET.lists():
+                query.setlist(name, [codec.storable(str(value)) for value in values])
+            request.GET = query  # type: ignore[assignment] # a copy like it
         title = {"title": capfirst(self.opts.verbose_name_plural)}
         return super().changelist_view(request, {**title, **(extra_context or {})})
 

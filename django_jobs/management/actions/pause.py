@@ -12,6 +12,7 @@ from django_jobs.api.manager import get_job_manager
 from django_jobs.management.actions.action import wrong_usage
 from django_jobs.management.actions.control import Control, add_ids
 from django_jobs.management.actions.terminal import ids_from, safe
+from django_jobs.models import Queue
 from django_jobs.operations import listing
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ class _QueueControl(Control):
         """Do it."""
         if bool(options["ids"]) == bool(options["queue"]):
             raise wrong_usage(f"say which jobs to {self.name}, or which --queue")
+        longest = Queue._meta.get_field("name").max_length or 0
+        if too_long := [name for name in options["queue"] if len(name) > longest]:
+            raise wrong_usage(f"{too_long[0]!r:.50}... is too long for a queue: at most {longest} characters")
         if options["queue"]:
             self.each("queue", options["queue"], self._act_on_queue)
         else:
