@@ -102,11 +102,12 @@ def queues(page: Page) -> dict[str, Any]:
         one = reports.get(name)
         ended = overview.by_queue[name].ended if name in overview.by_queue else 0
         due = one["due"] if one else 0
+        state = health.queue_state(one) if one else "serving"
         rows.append(
             {
                 "name": name,
                 "url": page.viewer.list_url(Run, queue=name),
-                "state": display.label(health.queue_state(one) if one else "serving"),
+                "state": display.label(state) if state != "serving" else "",
                 "is_paused": bool(one and one["is_paused"]),
                 "due": number(due),
                 "share": charts.share(due, deepest),

@@ -267,6 +267,16 @@ def test_firings_of_a_calendars_days_are_all_on_the_line(make_job, zone, hour):
     assert len(line.marks) == 7
 
 
+def test_a_queue_that_no_live_worker_serves_says_so(root, make_worker, make_run):
+    make_worker(queues=["mail"])
+    make_run(queue_name="mail"), make_run(queue_name="reports")
+
+    page = part(root, "queues")
+
+    assert "reports Not served" in page
+    assert "mail Not served" not in page
+
+
 def test_firings_are_in_order_with_what_is_late_marked(root, make_job):
     make_job(id="later", next_run_time=timezone.now() + timedelta(minutes=5))
     make_job(id="late", next_run_time=timezone.now() - timedelta(minutes=5))
