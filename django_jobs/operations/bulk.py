@@ -16,7 +16,7 @@ from django_jobs.operations import health, run_query
 from django_jobs.operations.run_actions import RUN_ACTIONS, is_allowed, log_changes
 from django_jobs.operations.run_query import Criteria
 from django_jobs.registry.decorators import job
-from django_jobs.storage import queue
+from django_jobs.storage import transactions
 from django_jobs.storage.queues import paused_queues
 from django_jobs.worker import inline
 
@@ -36,7 +36,7 @@ def choose_queue(*, using: str) -> tuple[str, bool]:
 
     Of the queues that are not paused and that a live worker serves, "default" comes first.
     """
-    now = queue.database_now(using)
+    now = transactions.database_now(using)
     rows = Worker.objects.using(using).filter(stopped_at__isnull=True)
     live = [worker for worker in rows if health.worker_state(worker, now) != "gone"]
     named = sorted({str(name) for worker in live for name in worker.queues or ()})

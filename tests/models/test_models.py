@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from django_jobs.models import InStatus, Run, Status
 from django_jobs.operations.run_query import Criteria
-from django_jobs.storage import outbox, queue, sql
+from django_jobs.storage import claims, outbox, sql
 
 pytestmark = pytest.mark.django_db
 
@@ -134,8 +134,8 @@ def test_a_selection_by_state_can_be_joined_and_updated(make_run):
 
 
 def test_claims_of_a_full_queue_take_what_they_ask_for(many_runs):
-    assert len(queue.claim("w", limit=50, using="default")) == 50
-    assert len(queue.claim("w", limit=50, queues=["q1"], using="default")) == 50
+    assert len(claims.claim("w", limit=50, using="default")) == 50
+    assert len(claims.claim("w", limit=50, queues=["q1"], using="default")) == 50
 
 
 def test_telling_of_due_runs_is_four_statements_by_the_index_of_their_queue(many_runs):

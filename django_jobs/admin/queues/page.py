@@ -17,7 +17,7 @@ from django_jobs.admin.shared.actions import FROM_LIST, ActionsAdmin, object_act
 from django_jobs.api.manager import get_job_manager
 from django_jobs.models import Queue, jobs_database
 from django_jobs.operations import health
-from django_jobs.storage import notifications, queue, statistics
+from django_jobs.storage import notifications, statistics, transactions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ class QueueList(ChangeList):
         """Read the depth and the rate of all rows with two queries."""
         super().get_results(request)
         using = jobs_database()
-        now = queue.database_now(using)
+        now = transactions.database_now(using)
         reports, _unreadable = health.waiting(now, health.served(now, using), using)
         found = {one["name"]: one for one in reports}
         ended = _ended(datetime.now(UTC))

@@ -15,7 +15,7 @@ from django_jobs.admin.shared import charts, display, times
 from django_jobs.admin.shared.actions import ActionsAdmin
 from django_jobs.models import Run, Worker, jobs_database
 from django_jobs.operations import health
-from django_jobs.storage import queue
+from django_jobs.storage import transactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,7 +87,7 @@ class WorkerAdmin(ActionsAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Add the time by the database's clock, which heartbeats are written with."""
         # As text: MariaDB would return a time that is a constant as text without its zone.
-        now = Value(queue.database_now(jobs_database()).isoformat(), output_field=CharField())
+        now = Value(transactions.database_now(jobs_database()).isoformat(), output_field=CharField())
         workers: QuerySet[Any] = super().get_queryset(request).annotate(looked_at=now)
         return workers
 

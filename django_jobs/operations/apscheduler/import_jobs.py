@@ -21,7 +21,7 @@ from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Run, jobs_database
 from django_jobs.operations.apscheduler import unpickling
 from django_jobs.operations.apscheduler.unpickling import Record
 from django_jobs.registry import arguments, decorators, functions
-from django_jobs.storage import notifications, queue
+from django_jobs.storage import notifications, transactions
 from django_jobs.storage.records import immediate_key
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def find_jobs(
         rows = rows.filter(pk__in=list(ids))
     if lock:
         rows = rows.select_for_update()
-    now = queue.database_now(using)
+    now = transactions.database_now(using)
     return [_found(row, late=late, now=now, using=using) for row in rows.order_by("pk")]
 
 
@@ -85,7 +85,7 @@ def import_jobs(ids: Collection[str] = (), *, late: bool = False, using: str | N
         Those that were imported, and those that could not be, by their `problem`.
     """
     using = using or jobs_database()
-    with queue.write_transaction(using):
+    with transactions.write_transaction(using):
         found = find_jobs(ids, late=late, using=using, lock=True)
         taken = [one.row for one in found if one.row is not None]
         for row in taken:
