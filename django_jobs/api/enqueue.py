@@ -14,7 +14,7 @@ from django_jobs.execution import instrumentation
 from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Run, Status
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
-from django_jobs.scheduler.clock import firing
+from django_jobs.scheduler.occurrences import occurrence_run
 from django_jobs.storage import conflicts, notifications, queue
 from django_jobs.storage.records import NewRun, claimed, immediate_key, renewed
 from django_jobs.worker import inline
@@ -154,7 +154,7 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
     Returns:
         The run's id.
     """
-    run = firing(row, None)
+    run = occurrence_run(row, None)
     with instrumentation.adding([run]), queue.write_transaction(using):
         ids = queue.enqueue([run], using=using)
         if ids:

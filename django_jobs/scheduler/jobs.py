@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from django_jobs import signals, triggers
@@ -14,7 +14,8 @@ from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigge
 from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Kind, Run, Status
 from django_jobs.registry.options import UNSET, JobOptions
-from django_jobs.scheduler.clock import JobStore, firing, read_trigger
+from django_jobs.scheduler.broken import read_trigger
+from django_jobs.scheduler.occurrences import occurrence_run
 from django_jobs.storage import notifications, queue, statistics
 from django_jobs.storage.conflicts import insert_if_free
 from django_jobs.storage.records import immediate_key
@@ -110,8 +111,9 @@ def _declare(row: Job, on_conflict: str | None, using: str) -> bool | None:
             if Run.objects.using(using).unfinished().filter(unique_key=immediate_key(row.id)).exists():
                 raise ConflictingIdError(row.id)
             try:
-                JobStore(using).insert(row)
-            except ConflictingIdError:
+                with transaction.atomic(using=using):
+                    row.save(using=using, force_insert=True)
+            except IntegrityError:
                 # Another process declares it at the same time: update what it wrote.
                 continue
             return True
@@ -166,7 +168,7 @@ def cancel_scheduled(job_id: str, *, using: str) -> bool:
     row = Job.objects.using(using).filter(pk=job_id, kind=Kind.SCHEDULED).first()
     if row is None:
         return False
-    run = firing(row, None)
+    run = occurrence_run(row, None)
     run.status = Status.CANCELLED.value
     runs = [(run_id, run.options) for run_id in queue.enqueue([run], using=using)]
     row.delete(using=using)

@@ -17,8 +17,9 @@ from django_jobs.models import Job, Kind, jobs_database
 from django_jobs.registry.options import JobOptions
 from django_jobs.registry.retry import Retry
 from django_jobs.registry.retry import to_json as retry_to_json
-from django_jobs.scheduler.clock import read_trigger
-from django_jobs.scheduler.schedule_sync import POLICY, follow, retry_of, with_retry
+from django_jobs.scheduler.broken import read_trigger
+from django_jobs.scheduler.declarations import POLICY, retry_of, with_retry
+from django_jobs.scheduler.declared_jobs import follow
 from django_jobs.storage import notifications, queue, transitions
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from django_jobs.execution import context
 from django_jobs.execution.runner import Execution
 from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.scheduler.clock import Clock
+from django_jobs.scheduler.occurrences import fire_all
 from django_jobs.storage import identity, notifications, queue, statistics
 from django_jobs.storage.queues import paused_queues
 from django_jobs.storage.records import ClaimedRun, Outcome
@@ -75,7 +75,7 @@ class InlineWorker:
 
     def fire(self) -> int:
         """Fire the jobs that are due; return how many were."""
-        return Clock(self._using).fire_here()
+        return fire_all(self._using)
 
     def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that any worker would claim first, of some queues or of all that are not paused."""

@@ -26,7 +26,7 @@ from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import JobLookupError, UnknownTrigger
 from django_jobs.models import Job, Run, Status
 from django_jobs.scheduler import schedule_edits
-from django_jobs.scheduler.schedule_sync import retry_of
+from django_jobs.scheduler.declarations import retry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

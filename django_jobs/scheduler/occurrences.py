@@ -1,0 +1,247 @@
+"""One round of a clock: due jobs become runs and move on, in one transaction.
+
+An occurrence is one due time of one job. Any number of clocks may do this on one database. Each locks
+the due jobs that it sees (others skip them), inserts their runs and moves their `next_run_time` in one
+transaction. So one occurrence makes one run, whichever clock lives or dies meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError, connections, transaction
+from django.db.models import DateTimeField
+from django.db.models.expressions import RawSQL
+
+from django_jobs import signals, triggers
+from django_jobs.exceptions import BadPayload, UnknownTrigger
+from django_jobs.models import Job, Run, Status
+from django_jobs.scheduler.broken import read_trigger
+from django_jobs.storage import notifications, queue, sql, statistics
+from django_jobs.storage.records import TOO_MANY, NewRun, firing_key, renewed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+# Due jobs of one transaction: enough to make its commit cheap, few enough that other clocks find some.
+BATCH = 200
+
+
+@dataclass(slots=True)
+class DueJob:
+    """A locked job and its occurrences.
+
+    Args:
+        row: The job's.
+        now: By the database's clock. Hosts may disagree, and one whose clock is ahead would fire early.
+        times: Those until now.
+        next_run_time: The first one after now; None when there is none.
+    """
+
+    row: Job
+    now: datetime
+    times: list[datetime]
+    next_run_time: datetime | None
+
+
+@dataclass(slots=True)
+class Batch:
+    """The due jobs that one transaction has locked.
+
+    Args:
+        due: Those that can be read.
+        broken: Ids of the others, each with the reason.
+    """
+
+    due: list[DueJob]
+    broken: list[tuple[str, str]]
+
+
+def seconds_until_due(using: str) -> float | None:
+    """Return how long until the next job is due, negative when it is late; None without one."""
+    waiting = (
+        Job.objects.using(using)
+        .active()
+        .order_by("next_run_time")
+        .values_list("next_run_time", database_time(using))
+        .first()
+    )
+    if waiting is None:
+        return None
+    due, now = waiting
+    seconds: float = (due - now).total_seconds()
+    return seconds
+
+
+def fire_all(using: str) -> int:
+    """Fire all that is due, on this thread; return how many jobs were fired or set aside."""
+    count = 0
+    while fired := fire_due(using):
+        count += fired
+    return count
+
+
+def fire_due(using: str) -> int:
+    """Fire one batch of due jobs, in one transaction.
+
+    Returns:
+        How many jobs were fired or set aside, at most `BATCH`.
+    """
+    with queue.write_transaction(using):
+        batch = _lock_due(using)
+        runs, ids = _insert(_new_runs(batch, using), using)
+        _move(batch, dict(zip((run.job_id for run in runs), ids, strict=True)), using)
+    _tell(batch.broken, runs, ids, using)
+    return len(batch.due) + len(batch.broken)
+
+
+def database_time(using: str) -> RawSQL:
+    """Return the database's time, for use in a query."""
+    return RawSQL(sql.dialect(connections[using]).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
+
+
+def _lock_due(using: str) -> Batch:
+    """Lock the due jobs that no other clock holds, the earliest first."""
+    db_now = database_time(using)
+    can_skip = connections[using].features.has_select_for_update_skip_locked
+    rows = (
+        Job.objects.using(using)
+        .active()
+        .filter(next_run_time__lte=db_now)
+        .annotate(db_now=db_now)
+        .order_by("next_run_time")
+        .select_for_update(skip_locked=bool(can_skip))
+    )[:BATCH]
+    batch = Batch([], [])
+    for row in rows:
+        try:
+            batch.due.append(_due_job(row, row.db_now))
+        except (UnknownTrigger, BadPayload) as error:
+            batch.broken.append((row.id, str(error)))
+        except Exception as error:  # noqa: BLE001 - one job's trigger must not keep all others from firing
+            batch.broken.append((row.id, f"its trigger raised {type(error).__name__}: {error}"))
+    return batch
+
+
+def _due_job(row: Job, now: datetime) -> DueJob:
+    trigger = read_trigger(row)
+    # The database returns UTC; calendar intervals count from the day it is in their own zone.
+    first = triggers.local(trigger, row.next_run_time)
+    times, next_run_time = triggers.due(trigger, first, now, coalesce=row.coalesce)
+    return DueJob(row, now, times, next_run_time)
+
+
+def _new_runs(batch: Batch, using: str) -> list[NewRun]:
+    """Make a run of each occurrence, or a SKIPPED one that says why it is not executed."""
+    if not batch.due:
+        return []
+    unfinished = _unfinished([job.row.id for job in batch.due], connections[using])
+    runs: list[NewRun] = []
+    for job in batch.due:
+        count = unfinished.get(job.row.id, 0)
+        for scheduled_at in job.times:
+            skipped = _misfire(job.row, job.now - scheduled_at) or _too_many(job.row, count)
+            count += not skipped
+            runs.append(occurrence_run(job.row, scheduled_at, skipped))
+    return runs
+
+
+def _unfinished(job_ids: list[str], connection: BaseDatabaseWrapper) -> dict[str, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(*sql.dialect(connection).unfinished_runs(job_ids))
+        return dict(cursor.fetchall())
+
+
+def _misfire(row: Job, late: timedelta) -> str:
+    if row.misfire_grace_time is None or late <= timedelta(seconds=row.misfire_grace_time):
+        return ""
+    return f"Misfire: {late.total_seconds():.1f} s late, and misfire_grace_time is {row.misfire_grace_time} s"
+
+
+def _too_many(row: Job, unfinished: int) -> str:
+    if unfinished < row.max_instances:
+        return ""
+    return f"{TOO_MANY}: {unfinished} unfinished, and max_instances is {row.max_instances}"
+
+
+def occurrence_run(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun:
+    """Return the run of one occurrence of a job; None makes one besides its schedule."""
+    return NewRun(
+        job_id=row.id,
+        name=row.name,
+        func=row.func,
+        payload=row.payload,
+        signature=row.signature,
+        queue_name=row.queue_name,
+        priority=row.priority,
+        options=renewed(row.options, scheduled_at),
+        kind=row.kind,
+        scheduled_at=scheduled_at,
+        unique_key=None if scheduled_at is None else firing_key(row.id, scheduled_at),
+        status=(Status.SKIPPED if skipped else Status.READY).value,
+        error=skipped,
+    )
+
+
+def _insert(runs: list[NewRun], using: str) -> tuple[list[NewRun], list[int]]:
+    """Insert runs, without those that were made before; return what was inserted, and the ids."""
+    if not runs:
+        return [], []
+    try:
+        with transaction.atomic(using=using):
+            ids = queue.enqueue(runs, using=using)
+    except IntegrityError:
+        # A job was set back to a time that it has fired at: restored from a backup, or by hand.
+        made = _ids_by_key(runs, using)
+        runs = [run for run in runs if run.unique_key not in made]
+        ids = queue.enqueue(runs, using=using)
+    if len(ids) < len(runs):
+        by_key = _ids_by_key(runs, using)
+        ids = [by_key[run.unique_key] for run in runs]
+    return runs, ids
+
+
+def _ids_by_key(runs: Iterable[NewRun], using: str) -> dict[str | None, int]:
+    made = Run.objects.using(using).filter(unique_key__in=[run.unique_key for run in runs])
+    return dict(made.values_list("unique_key", "id"))
+
+
+def _move(batch: Batch, last_runs: dict[str, int], using: str) -> None:
+    """Move jobs to their next time, delete those without one, and set aside those that are broken."""
+    dialect = sql.dialect(connections[using])
+    jobs = Job.objects.using(using)
+    moved = [(job.row.id, dialect.time(job.next_run_time)) for job in batch.due if job.next_run_time]
+    if moved:
+        with connections[using].cursor() as cursor:
+            cursor.execute(*dialect.move_jobs(moved))
+            noted = [(pk, last_runs[pk]) for pk, _ in moved if pk in last_runs]
+            if noted:
+                cursor.execute(*dialect.note_last_runs(noted))
+    ended = [job.row.id for job in batch.due if job.next_run_time is None]
+    if ended:
+        jobs.filter(pk__in=ended).delete()
+    for pk, reason in batch.broken:
+        jobs.filter(pk=pk).update(broken_reason=reason)
+
+
+def _tell(broken: list[tuple[str, str]], runs: Sequence[NewRun], ids: Sequence[int], using: str) -> None:
+    for pk, reason in broken:
+        signals.emit(signals.job_broken, job_id=pk, reason=reason)
+    for run, run_id in zip(runs, ids, strict=True):
+        signals.emit(
+            signals.job_fired,
+            job_id=run.job_id,
+            run_id=run_id,
+            scheduled_at=run.scheduled_at,
+            skipped=run.error,
+        )
+    if runs:
+        notifications.notify(notifications.RUNS, using=using)
+    skipped = [(run.func, run.queue_name, run.status) for run in runs if run.status == Status.SKIPPED]
+    if skipped:
+        statistics.note_ended(skipped, using=using)
