@@ -100,6 +100,7 @@ def _add(
         next_run_time=None if paused_at else triggers.first(trigger, now),
         paused_at=paused_at,
         paused_by=said.get("paused_by", "") if said and paused_at else "",
+        occurrences_since=now,
         declared=overridable(definition),
         overrides=overrides,
         **{

@@ -15,10 +15,9 @@ from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Kind, Run, Status
 from django_jobs.registry.options import UNSET, JobOptions
 from django_jobs.scheduler.broken import read_trigger
-from django_jobs.scheduler.occurrences import occurrence_run
+from django_jobs.scheduler.occurrences import database_time, occurrence_run
 from django_jobs.storage import notifications, queue, statistics
-from django_jobs.storage.conflicts import insert_if_free
-from django_jobs.storage.records import immediate_key
+from django_jobs.storage.conflicts import insert_if_free, resolve_conflict
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
@@ -48,8 +47,8 @@ def add(
         using: Alias of the database.
 
     Raises:
-        ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise", which has to be
-            said of a recurring one.
+        ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise". That is the
+            default, but where one recurring job takes the place of another.
         ValueError: `max_instances` is out of range.
     """
     # The firings of others have nothing to do with who added them.
@@ -59,12 +58,13 @@ def add(
         else nullcontext()
     ):
         row = _row(run, options, trigger, kind, max_instances)
+        row.occurrences_since = database_time(using)
         with transaction.atomic(using=using):
             is_new: bool | None = True
             if not is_named:
                 row.save(using=using, force_insert=True)
             elif kind is Kind.RECURRING:
-                is_new = _declare(row, options.on_conflict, using)
+                is_new = _declare(row, options, using)
                 if is_new is None:
                     return
             elif not insert_if_free(
@@ -99,7 +99,7 @@ def _row(run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max
     )
 
 
-def _declare(row: Job, on_conflict: str | None, using: str) -> bool | None:
+def _declare(row: Job, options: JobOptions, using: str) -> bool | None:
     """Insert or update a recurring job; return whether it is new, None where the one that is there is kept."""
     columns = (
         "name", "func", "payload", "signature", "queue_name", "priority", "options", "kind", "job_state",
@@ -107,9 +107,9 @@ def _declare(row: Job, on_conflict: str | None, using: str) -> bool | None:
     )  # fmt: skip
     for _attempt in range(3):
         old = Job.objects.using(using).select_for_update().filter(pk=row.pk).first()
-        if old is None:
-            if Run.objects.using(using).unfinished().filter(unique_key=immediate_key(row.id)).exists():
-                raise ConflictingIdError(row.id)
+        if old is None or old.kind != Kind.RECURRING:
+            if not _may_take_id(row.id, options, is_pending=old is not None, using=using):
+                return None
             try:
                 with transaction.atomic(using=using):
                     row.save(using=using, force_insert=True)
@@ -117,9 +117,9 @@ def _declare(row: Job, on_conflict: str | None, using: str) -> bool | None:
                 # Another process declares it at the same time: update what it wrote.
                 continue
             return True
-        if on_conflict == "skip":
+        if options.on_conflict == "skip":
             return None
-        if on_conflict == "raise":
+        if options.on_conflict == "raise":
             raise ConflictingIdError(row.id)
         if triggers.same(old.job_state, row.job_state):
             # The old one goes on as it was, with its start and its next run.
@@ -136,6 +136,17 @@ def _declare(row: Job, on_conflict: str | None, using: str) -> bool | None:
         old.save(using=using)
         return False
     raise ConflictingIdError(row.id)
+
+
+def _may_take_id(job_id: str, options: JobOptions, *, is_pending: bool, using: str) -> bool:
+    """Apply `on_conflict` where what runs once has the id; return whether a recurring job may take it.
+
+    Raises:
+        ConflictingIdError: It may not, and `on_conflict` is not "skip".
+    """
+    # Unfinished runs of a recurring job that was removed are in nobody's way.
+    once = Run.objects.using(using).unfinished().filter(job_id=job_id).exclude(kind=Kind.RECURRING)
+    return not (is_pending or once.exists()) or resolve_conflict(job_id, options, using=using)
 
 
 def pause(job_id: str, by: str, *, using: str) -> bool:

@@ -3,6 +3,14 @@
 An occurrence is one due time of one job. Any number of clocks may do this on one database. Each locks
 the due jobs that it sees (others skip them), inserts their runs and moves their `next_run_time` in one
 transaction. So one occurrence makes one run, whichever clock lives or dies meanwhile.
+
+A unique key is the second guard, for a job that was set back to a time that it has fired at (by a
+restored backup, or by hand). The key is the job's id and the time. A later job may have the same id and
+the same time, and must fire, so a taken key is looked at: the run that holds it counts as this job's only
+if it was made since `Job.occurrences_since`. Otherwise this occurrence gets a key that has that time in it,
+too. The plain key is always tried first. So clocks of versions that know no other, on the same database
+in a rolling deploy, collide with it as ever: they may swallow such an occurrence, as they always did, but
+no mixture of versions fires one twice.
 """
 
 from __future__ import annotations
@@ -20,13 +28,15 @@ from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
 from django_jobs.scheduler.broken import read_trigger
 from django_jobs.storage import notifications, queue, sql, statistics
-from django_jobs.storage.records import TOO_MANY, NewRun, firing_key, renewed
+from django_jobs.storage.records import TOO_MANY, NewRun, occurrence_key, renewed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from django_jobs.models import RunQuerySet
 
 # Due jobs of one transaction: enough to make its commit cheap, few enough that other clocks find some.
 BATCH = 200
@@ -94,7 +104,7 @@ def fire_due(using: str) -> int:
     """
     with queue.write_transaction(using):
         batch = _lock_due(using)
-        runs, ids = _insert(_new_runs(batch, using), using)
+        runs, ids = _insert(batch, _new_runs(batch, using), using)
         _move(batch, dict(zip((run.job_id for run in runs), ids, strict=True)), using)
     _tell(batch.broken, runs, ids, using)
     return len(batch.due) + len(batch.broken)
@@ -182,13 +192,13 @@ def occurrence_run(row: Job, scheduled_at: datetime | None, skipped: str = "") -
         options=renewed(row.options, scheduled_at),
         kind=row.kind,
         scheduled_at=scheduled_at,
-        unique_key=None if scheduled_at is None else firing_key(row.id, scheduled_at),
+        unique_key=None if scheduled_at is None else occurrence_key(row.id, scheduled_at),
         status=(Status.SKIPPED if skipped else Status.READY).value,
         error=skipped,
     )
 
 
-def _insert(runs: list[NewRun], using: str) -> tuple[list[NewRun], list[int]]:
+def _insert(batch: Batch, runs: list[NewRun], using: str) -> tuple[list[NewRun], list[int]]:
     """Insert runs, without those that were made before; return what was inserted, and the ids."""
     if not runs:
         return [], []
@@ -196,19 +206,35 @@ def _insert(runs: list[NewRun], using: str) -> tuple[list[NewRun], list[int]]:
         with transaction.atomic(using=using):
             ids = queue.enqueue(runs, using=using)
     except IntegrityError:
-        # A job was set back to a time that it has fired at: restored from a backup, or by hand.
-        made = _ids_by_key(runs, using)
-        runs = [run for run in runs if run.unique_key not in made]
-        ids = queue.enqueue(runs, using=using)
+        runs = _without_made(batch, runs, using)
+        ids = queue.enqueue(runs, using=using) if runs else []
     if len(ids) < len(runs):
-        by_key = _ids_by_key(runs, using)
+        by_key = dict(_made(runs, using).values_list("unique_key", "id"))
         ids = [by_key[run.unique_key] for run in runs]
     return runs, ids
 
 
-def _ids_by_key(runs: Iterable[NewRun], using: str) -> dict[str | None, int]:
-    made = Run.objects.using(using).filter(unique_key__in=[run.unique_key for run in runs])
-    return dict(made.values_list("unique_key", "id"))
+def _without_made(batch: Batch, runs: list[NewRun], using: str) -> list[NewRun]:
+    """Return the runs that their jobs have not made yet, with the keys that are free for them."""
+    since = {job.row.id: job.row.occurrences_since or job.row.created_at for job in batch.due}
+    holders = dict(_made(runs, using).values_list("unique_key", "enqueued_at"))
+    # Keys that MariaDB's collation takes for equal to ours are of other ids (Report, report).
+    strangers = holders.keys() - {run.unique_key for run in runs}
+    times = {str(key).rpartition("@")[2] for key in strangers}
+    left, later = [], []
+    for run in runs:
+        enqueued_at = holders.get(run.unique_key)
+        if enqueued_at is None and str(run.unique_key).rpartition("@")[2] not in times:
+            left.append(run)
+        elif run.scheduled_at is not None and (enqueued_at is None or enqueued_at < since[run.job_id]):
+            run.unique_key = occurrence_key(run.job_id, run.scheduled_at, since[run.job_id])
+            later.append(run)
+    made = set(_made(later, using).values_list("unique_key", flat=True))
+    return [*left, *(run for run in later if run.unique_key not in made)]
+
+
+def _made(runs: Iterable[NewRun], using: str) -> RunQuerySet:
+    return Run.objects.using(using).filter(unique_key__in=[run.unique_key for run in runs])
 
 
 def _move(batch: Batch, last_runs: dict[str, int], using: str) -> None:

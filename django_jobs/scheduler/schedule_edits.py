@@ -100,10 +100,12 @@ def edit(
                 if row.declared is None:
                     once = triggers.is_once(trigger)
                     row.kind = Kind.SCHEDULED.value if once else Kind.RECURRING.value
-                follow(row, trigger, queue.database_now(using))
+                row.occurrences_since = queue.database_now(using)
+                follow(row, trigger, row.occurrences_since)
                 _look_anew(row)
         if next_run_time is not None:
             row.next_run_time = next_run_time
+            row.occurrences_since = queue.database_now(using)
             _note(row, "next_run_time", next_run_time.isoformat())
         _save(row, using)
     return True

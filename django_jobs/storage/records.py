@@ -122,9 +122,20 @@ def immediate_key(job_id: str) -> str:
     return f"i:{_short(job_id)}"
 
 
-def firing_key(job_id: str, scheduled_at: datetime) -> str:
-    """Return the unique key of one firing: one scheduled time of one job makes one run, ever."""
-    return f"f:{_short(job_id)}@{int(scheduled_at.timestamp() * 1_000_000)}"
+def occurrence_key(job_id: str, scheduled_at: datetime, since: datetime | None = None) -> str:
+    """Return the unique key of one occurrence: one scheduled time of one job makes one run, ever.
+
+    Args:
+        job_id: Of the job.
+        scheduled_at: Its scheduled time.
+        since: Where an earlier job of this id has a run of this time: `Job.occurrences_since` of the new one.
+    """
+    of = "" if since is None else f"+{_microseconds(since)}"
+    return f"f:{_short(job_id)}{of}@{_microseconds(scheduled_at)}"
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
 
 
 def renewed(options: dict[str, Any] | None, since: datetime | None = None) -> dict[str, Any] | None:

@@ -1,0 +1,150 @@
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from django_jobs import triggers
+from django_jobs.exceptions import ConflictingIdError
+from django_jobs.models import Job, Run
+from django_jobs.scheduler import schedule_edits
+from django_jobs.scheduler.occurrences import fire_due
+
+pytestmark = pytest.mark.django_db
+
+
+def past(**delta):
+    return timezone.now() - timedelta(**delta)
+
+
+def test_a_one_off_with_the_id_and_time_of_one_that_fired_is_fired_too(manager, probes):
+    at = past(seconds=5)
+    manager.add_scheduled_job(probes.mark, at, "first", job_id="x")
+    fire_due("default")
+    Run.objects.update(status="SUCCESSFUL", finished_at=timezone.now())
+
+    manager.add_scheduled_job(probes.mark, at, "second", job_id="x")
+    fire_due("default")
+
+    assert [run.scheduled_at for run in Run.objects.all()] == [at, at]
+    assert not Job.objects.exists()
+    assert manager.get_job("x")["args"] == ["second"]
+
+
+def test_a_one_off_that_replaces_one_that_fired_at_its_time_is_fired(manager, probes):
+    at = past(seconds=5)
+    manager.add_scheduled_job(probes.mark, at, "first", job_id="x")
+    fire_due("default")
+
+    manager.using(on_conflict="replace").add_scheduled_job(probes.mark, at, "second", job_id="x")
+    fire_due("default")
+
+    assert [run.status for run in Run.objects.order_by("id")] == ["CANCELLED", "READY"]
+    assert manager.get_job("x")["args"] == ["second"]
+
+
+def test_an_edit_to_a_time_that_has_fired_fires_it_again(manager, probes, make_job):
+    at = past(seconds=5)
+    make_job(id="x", next_run_time=at, trigger=triggers.interval(3600), max_instances=5)
+    fire_due("default")
+
+    assert schedule_edits.edit("x", next_run_time=at)
+    fire_due("default")
+    assert schedule_edits.edit("x", trigger=triggers.at(at))
+    fire_due("default")
+
+    assert [run.scheduled_at for run in Run.objects.all()] == [at] * 3
+
+
+@pytest.mark.parametrize("is_of_an_old_version", [False, True])
+def test_a_later_job_of_an_id_is_not_fired_twice_when_it_is_set_back(
+    make_job, make_run, is_of_an_old_version
+):
+    at = past(seconds=5)
+    plain_key = f"f:x@{int(at.timestamp() * 1_000_000)}"
+    make_run(job_id="x", unique_key=plain_key, enqueued_at=past(seconds=4), status="SUCCESSFUL")
+    job = make_job(
+        id="x", next_run_time=at, occurrences_since=None if is_of_an_old_version else past(seconds=1)
+    )
+
+    for _ in range(2):
+        fire_due("default")
+        Job.objects.filter(pk="x").update(next_run_time=at)
+
+    (run,) = Run.objects.filter(scheduled_at=at)
+    assert run.unique_key not in {None, plain_key}
+    assert run.job_id == job.pk
+
+
+def test_a_time_that_a_clock_of_the_version_before_fired_is_not_fired_again(make_job, make_run):
+    at = past(seconds=5)
+    make_job(id="x", next_run_time=at, occurrences_since=past(seconds=10))
+    # As it writes it: the key has the id and the time, and nothing else.
+    make_run(job_id="x", scheduled_at=at, unique_key=f"f:x@{int(at.timestamp() * 1_000_000)}")
+
+    fire_due("default")
+
+    assert Run.objects.count() == 1
+    assert Job.objects.get().next_run_time > timezone.now()
+
+
+def test_the_first_key_of_a_time_is_the_one_that_the_version_before_would_write(make_job):
+    at = past(seconds=5)
+    make_job(id="x", next_run_time=at, occurrences_since=past(seconds=1))
+
+    fire_due("default")
+
+    assert Run.objects.get().unique_key == f"f:x@{int(at.timestamp() * 1_000_000)}"
+
+
+def test_ids_that_a_database_takes_for_equal_do_not_end_the_round(make_job, make_run):
+    at = past(seconds=5)
+    make_run(job_id="Report", unique_key=f"f:Report@{int(at.timestamp() * 1_000_000)}", status="SUCCESSFUL")
+    make_job(id="report", next_run_time=at)
+
+    assert fire_due("default") == 1
+
+    assert Run.objects.filter(scheduled_at=at).count() == 1
+
+
+def test_a_recurring_job_does_not_delete_the_pending_one_off_of_its_id(manager, probes):
+    later = timezone.now() + timedelta(days=1)
+    manager.add_scheduled_job(probes.mark, later, job_id="x")
+
+    with pytest.raises(ConflictingIdError):
+        manager.add_recurring_job(probes.mark, 60, job_id="x")
+    manager.using(on_conflict="skip").add_recurring_job(probes.mark, 60, job_id="x")
+
+    job = Job.objects.get()
+    assert (job.kind, job.next_run_time) == ("scheduled", later)
+
+
+def test_a_recurring_job_replaces_the_pending_one_off_of_its_id_when_told_to(manager, probes):
+    manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(days=1), job_id="x")
+
+    manager.using(on_conflict="replace").add_recurring_job(probes.mark, 60, job_id="x")
+
+    assert Job.objects.get().kind == "recurring"
+
+
+@pytest.mark.parametrize("kind", ["immediate", "scheduled"])
+def test_on_conflict_holds_for_a_recurring_job_whose_id_an_unfinished_run_has(
+    manager, probes, make_run, kind
+):
+    make_run(job_id="x", kind=kind)
+
+    with pytest.raises(ConflictingIdError):
+        manager.add_recurring_job(probes.mark, 60, job_id="x")
+    manager.using(on_conflict="skip").add_recurring_job(probes.mark, 60, job_id="x")
+    assert not Job.objects.exists()
+    manager.using(on_conflict="replace").add_recurring_job(probes.mark, 60, job_id="x")
+
+    assert Job.objects.get().kind == "recurring"
+    assert Run.objects.get().status == "CANCELLED"
+
+
+def test_a_recurring_job_that_was_removed_may_come_back_while_its_run_goes_on(manager, probes, make_run):
+    make_run(job_id="x", kind="recurring", status="RUNNING")
+
+    manager.add_recurring_job(probes.mark, 60, job_id="x")
+
+    assert Job.objects.exists()
