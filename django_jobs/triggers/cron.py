@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_jobs.triggers.combining import Or
 from django_jobs.triggers.moments import named_zone, zone_name
@@ -47,18 +47,19 @@ _LONGEST = {month: 29 if month == 2 else 30 if month in {4, 6, 9, 11} else 31 fo
 _PART = re.compile(r"(?P<any>\*)|(?P<first>\w+)(-(?P<last>\w+))?", re.ASCII)
 
 
-def crontab(expression: str, timezone: str | tzinfo | None = None) -> BaseTrigger:
+def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: bool = False) -> BaseTrigger:
     """Return a trigger for a crontab expression, with cron's own meanings.
 
     Weekdays 0 and 7 are Sunday. When both the day of the month and the day of the week are restricted
-    (neither starts with `*`), it fires when either matches. Unlike Vixie cron, a time that the clocks
-    skip fires at the moment it would have been, once with what else is due then, and a time that they
-    repeat fires twice; UTC has neither.
+    (neither starts with `*`), it fires when either matches. A time that the clocks skip fires at the
+    moment it would have been, once with what else is due then. A time that they repeat fires once, unless
+    the hour is `*`. UTC has neither.
 
     Args:
         expression: Five fields (minute, hour, day of month, month, day of week), or @hourly, @daily,
             @midnight, @weekly, @monthly, @yearly, @annually.
         timezone: A tzinfo or the name of one; UTC if None.
+        repeats: Whether a time that the clocks repeat fires twice, whatever the hour is.
 
     Raises:
         ValueError: The expression or zone is wrong, or means a date that does not exist.
@@ -76,14 +77,15 @@ def crontab(expression: str, timezone: str | tzinfo | None = None) -> BaseTrigge
         )
     fields = zip(FIELDS, words, strict=True)
     minutes, hours, days, months, weekdays = [_parse(expression, field, word) for field, word in fields]
-    common = {
+    common: dict[str, Any] = {
         "minute": _spell(minutes, FIELDS[0]),
         "hour": _spell(hours, FIELDS[1]),
         "month": _spell(months, FIELDS[3]),
         "timezone": zone,
+        "repeats": repeats,
     }
-    day = {"day": _spell(days, FIELDS[2])}
-    day_of_week = {"day_of_week": _spell_weekdays(weekdays)}
+    day: dict[str, Any] = {"day": _spell(days, FIELDS[2])}
+    day_of_week: dict[str, Any] = {"day_of_week": _spell_weekdays(weekdays)}
     days_exist = any(min(days) <= _LONGEST[month] for month in months)
     if "*" in (words[2][0], words[4][0]):
         if not days_exist:

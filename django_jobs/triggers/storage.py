@@ -15,6 +15,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.triggers.combining import And, Or
+from django_jobs.triggers.intervals import CalendarInterval, Interval
 from django_jobs.triggers.moments import (
     decode_moment,
     decode_optional,
@@ -118,11 +119,11 @@ def _encode_interval(trigger: IntervalTrigger) -> dict[str, Any]:
     }
 
 
-def _decode_interval(state: dict[str, Any]) -> IntervalTrigger:
+def _decode_interval(state: dict[str, Any]) -> Interval:
     if timedelta(seconds=state["seconds"]) <= timedelta(0):
         # APScheduler would make one second of 0, and run back in time below it.
         raise UnknownTrigger(f"a stored interval trigger has a length of {state['seconds']} seconds")
-    return IntervalTrigger(
+    return Interval(
         seconds=state["seconds"],
         start_date=decode_moment(state["start"]),
         end_date=decode_optional(state.get("end")),
@@ -138,6 +139,8 @@ def _encode_cron(trigger: CronTrigger) -> dict[str, Any]:
         "end": encode_moment(trigger.end_date),
         "timezone": zone_name(trigger.timezone),
         "jitter": trigger.jitter,
+        # Said only where it is so: versions that do not know it read the others as they are.
+        **({"repeats": True} if getattr(trigger, "repeats", False) else {}),
     }
 
 
@@ -151,6 +154,7 @@ def _decode_cron(state: dict[str, Any]) -> Cron:
         end_date=decode_optional(state.get("end")),
         timezone=named_zone(state["timezone"]),
         jitter=_decode_jitter(state),
+        repeats=state.get("repeats") is True,
     )
 
 
@@ -169,8 +173,8 @@ def _encode_calendar(trigger: CalendarIntervalTrigger) -> dict[str, Any]:
     }
 
 
-def _decode_calendar(state: dict[str, Any]) -> CalendarIntervalTrigger:
-    return CalendarIntervalTrigger(
+def _decode_calendar(state: dict[str, Any]) -> CalendarInterval:
+    return CalendarInterval(
         **{unit: _decode_count(state[unit]) for unit in (*CALENDAR_UNITS, *_CLOCK_UNITS)},
         start_date=date.fromisoformat(state["start"]),
         end_date=None if state.get("end") is None else date.fromisoformat(state["end"]),
@@ -202,6 +206,8 @@ _KINDS = {
     "or": _Kind(OrTrigger, _encode_combined, _decode_combined(Or)),
 }
 _KINDS_BY_CLASS = {kind.trigger: name for name, kind in _KINDS.items()} | {
+    Interval: "interval",
+    CalendarInterval: "calendar",
     Cron: "cron",
     And: "and",
     Or: "or",

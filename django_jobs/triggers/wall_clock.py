@@ -26,10 +26,24 @@ class Cron(CronTrigger):  # type: ignore[misc]
     """Fires when the wall clock shows what the fields ask for.
 
     A time that the clocks skip fires at the moment it would have been, once with what else is due
-    then; a time that they repeat fires twice.
+    then. A time that they repeat fires the first time only, unless its hour is `*`: what is due in each
+    hour is due in that one, too.
+
+    Args:
+        repeats: Whether a time that the clocks repeat fires both times, whatever its hour is.
+        **fields: As for `CronTrigger`.
     """
 
-    __slots__ = ()
+    __slots__ = ("repeats",)
+
+    def __init__(self, *, repeats: bool = False, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.repeats = repeats
+
+    @property
+    def _fires_in_each_hour(self) -> bool:
+        (hour,) = (field for field in self.fields if field.name == "hour")
+        return self.repeats or str(hour) == "*"
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the next match, after the previous firing or from now on; None when there is none."""
@@ -77,17 +91,22 @@ class Cron(CronTrigger):  # type: ignore[misc]
             Wall clocks are datetimes whose zone, UTC, means nothing.
         """
         before, offset, after = map(self._offset, (begin - _DAY, begin, end))
+        first = begin + offset
         if before != offset:
-            # As if the clocks had not been put forward: what they skipped, if it is still to come.
             change = self._change(begin - _DAY, begin)
+            # As if the clocks had not been put forward: what they skipped, if it is still to come.
             yield max(change, begin) + before, change + offset, before
+            if not self._fires_in_each_hour:
+                # What they repeat was due before they were put back.
+                first = max(first, change + before)
         if offset == after:
-            yield begin + offset, end + offset, offset
+            yield first, end + offset, offset
         else:
             change = self._change(begin, end)
-            yield begin + offset, change + offset, offset
+            yield first, change + offset, offset
             yield change + offset, change + after, offset
-            yield change + after, end + after, after
+            again = after if self._fires_in_each_hour else max(offset, after)
+            yield change + again, end + after, after
 
     def _offset(self, moment: datetime) -> timedelta:
         return moment.astimezone(self.timezone).utcoffset() or timedelta(0)

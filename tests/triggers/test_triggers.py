@@ -124,8 +124,11 @@ def test_a_trigger_comes_back_with_the_same_fire_times(number):
     back = triggers.loads(memoryview(triggers.dumps(trigger)))
 
     assert isinstance(back, type(trigger))
-    assert fire_times(back) == fire_times(trigger)
-    assert [moment.utcoffset() for moment in fire_times(back)] == [m.utcoffset() for m in fire_times(trigger)]
+    # APScheduler's calendar interval begins with its start, whatever time it is.
+    start = date_time(2024, 1, 1) if isinstance(trigger, CalendarIntervalTrigger) else NOW
+    times, expected = fire_times(back, start), fire_times(trigger, start)
+    assert times == expected
+    assert [moment.utcoffset() for moment in times] == [moment.utcoffset() for moment in expected]
     assert storage.encode(back) == storage.encode(trigger)
     assert triggers.describe(back) == triggers.describe(trigger)
 
@@ -146,12 +149,107 @@ def test_a_cron_trigger_comes_back_across_clock_changes_and_leap_days(start, zon
 
 @pytest.mark.parametrize("zone", ZONES, ids=str)
 @pytest.mark.parametrize("units", [{"days": 1}, {"weeks": 1}, {"months": 1}], ids=str)
-def test_a_calendar_trigger_comes_back_across_clock_changes(zone, units):
-    trigger = CalendarIntervalTrigger(**units, hour=2, minute=15, start_date=date(2026, 1, 29), timezone=zone)
+def test_a_calendar_trigger_fires_when_apschedulers_does_where_no_clock_skips_it(zone, units):
+    trigger = CalendarIntervalTrigger(
+        **units, hour=12, minute=15, start_date=date(2026, 1, 29), timezone=zone
+    )
 
     back = storage.decode(storage.encode(trigger))
 
-    assert fire_times(back, count=400) == fire_times(trigger, count=400)
+    assert fire_times(back, date_time(2026, 1, 29), 400) == fire_times(trigger, date_time(2026, 1, 29), 400)
+
+
+def date_time(*day):
+    return datetime(*day, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("units", "start", "expected"),
+    [
+        ({"days": 1}, date(2026, 3, 28), ["2026-03-28 02:30", "2026-03-29 03:30", "2026-03-30 02:30"]),
+        ({"weeks": 1}, date(2026, 3, 22), ["2026-03-22 02:30", "2026-03-29 03:30", "2026-04-05 02:30"]),
+        ({"months": 1}, date(2026, 2, 28), ["2026-02-28 02:30", "2026-03-28 02:30", "2026-04-28 02:30"]),
+        ({"months": 1}, date(2026, 1, 29), ["2026-01-29 02:30", "2026-03-29 03:30", "2026-04-29 02:30"]),
+        ({"years": 1}, date(2025, 3, 29), ["2025-03-29 02:30", "2026-03-29 03:30", "2027-03-29 02:30"]),
+        (
+            {"months": 1, "days": 1},
+            date(2026, 1, 27),
+            ["2026-01-27 02:30", "2026-02-28 02:30", "2026-03-29 03:30"],
+        ),
+    ],
+)
+def test_a_calendar_interval_leaves_out_no_day_whose_hour_the_clocks_skip(units, start, expected):
+    trigger = as_stored(
+        CalendarIntervalTrigger(**units, hour=2, minute=30, start_date=start, timezone=BERLIN)
+    )
+
+    times = fire_times(trigger, datetime.combine(start, time(), BERLIN), 3)
+
+    assert [f"{moment:%Y-%m-%d %H:%M}" for moment in times] == expected
+
+
+def test_a_calendar_interval_whose_hour_the_clocks_repeat_fires_once():
+    trigger = as_stored(
+        CalendarIntervalTrigger(days=1, hour=2, minute=30, start_date=date(2026, 10, 24), timezone=BERLIN)
+    )
+
+    assert utc_times(trigger, date_time(2026, 10, 24), 3) == [
+        "2026-10-24 00:30",
+        "2026-10-25 00:30",
+        "2026-10-26 01:30",
+    ]
+
+
+def test_jitter_moves_no_date_of_a_calendar_interval():
+    trigger = as_stored(
+        CalendarIntervalTrigger(
+            months=1, hour=23, minute=59, start_date=date(2026, 1, 31), timezone=UTC, jitter=7200
+        )
+    )
+
+    times = fire_times(trigger, date_time(2026, 1, 1), 14)
+
+    meant = [day for month in range(24) if (day := date_time(2026 + month // 12, month % 12 + 1, 1))]
+    last_days = [day + timedelta(days=30, hours=23, minutes=59) for day in meant]
+    expected = [day for day in last_days if day.day == 31]
+    assert all(
+        timedelta(0) <= moment - of <= timedelta(hours=2) for moment, of in zip(times, expected, strict=True)
+    )
+
+
+def test_jitter_takes_no_firing_from_an_interval():
+    trigger = as_stored(IntervalTrigger(hours=1, start_date=NOW, timezone=UTC, jitter=900))
+
+    times = fire_times(trigger, NOW, 168)
+
+    for number, moment in enumerate(times):
+        assert timedelta(0) <= moment - (NOW + timedelta(hours=number)) <= timedelta(minutes=15)
+
+
+def test_jitter_leads_an_interval_not_beyond_its_end():
+    end = NOW + timedelta(hours=2)
+    trigger = as_stored(IntervalTrigger(hours=1, start_date=NOW, end_date=end, timezone=UTC, jitter=1800))
+
+    times = fire_times(trigger, NOW, 10)
+
+    assert len(times) == 3
+    assert times[-1] <= end
+
+
+def test_a_calendar_interval_whose_steps_depend_on_each_other_counts_from_its_start():
+    mixed = CalendarIntervalTrigger(months=1, days=3, start_date=date(2026, 1, 30), timezone=UTC)
+
+    ours, theirs = as_stored(mixed), mixed
+
+    assert fire_times(ours, date_time(2026, 1, 1), 60) == fire_times(theirs, date_time(2026, 1, 1), 60)
+    later = fire_times(theirs, date_time(2026, 1, 1), 60)[40]
+    assert triggers.first(ours, later) == later
+
+
+def test_a_calendar_interval_ends_with_the_calendar():
+    yearly = as_stored(CalendarIntervalTrigger(years=1, start_date=date(2026, 1, 1), timezone=UTC))
+
+    assert triggers.first(yearly, date_time(9999, 6, 1)) is None
 
 
 def test_jitter_and_limits_come_back():
@@ -475,14 +573,41 @@ def test_a_time_that_the_clocks_skip_fires_when_it_would_have_been():
     ]
 
 
-def test_a_time_that_the_clocks_repeat_fires_twice():
-    trigger = triggers.crontab("30 1 * * *", NEW_YORK)
+def test_a_time_that_the_clocks_repeat_fires_once():
+    trigger = as_stored(triggers.crontab("30 1 * * *", NEW_YORK))
+
+    assert utc_times(trigger, datetime(2026, 10, 31, 12, tzinfo=UTC), 2) == [
+        "2026-11-01 05:30",
+        "2026-11-02 06:30",
+    ]
+
+
+def test_a_time_that_the_clocks_repeat_fires_twice_where_that_is_chosen():
+    trigger = as_stored(triggers.crontab("30 1 * * *", NEW_YORK, repeats=True))
 
     assert utc_times(trigger, datetime(2026, 10, 31, 12, tzinfo=UTC), 3) == [
         "2026-11-01 05:30",
         "2026-11-01 06:30",
         "2026-11-02 06:30",
     ]
+
+
+def test_what_fires_in_each_hour_fires_in_the_repeated_one():
+    trigger = as_stored(triggers.crontab("30 * * * *", NEW_YORK))
+
+    assert utc_times(trigger, datetime(2026, 11, 1, 5, tzinfo=UTC), 3) == [
+        "2026-11-01 05:30",
+        "2026-11-01 06:30",
+        "2026-11-01 07:30",
+    ]
+
+
+def test_a_daily_job_that_is_asked_in_the_repeated_hour_is_due_on_the_next_day():
+    trigger = as_stored(triggers.crontab("30 1 * * *", NEW_YORK))
+
+    assert triggers.first(trigger, datetime(2026, 11, 1, 6, 10, tzinfo=UTC)) == datetime(
+        2026, 11, 2, 6, 30, tzinfo=UTC
+    )
 
 
 # Clocks that change
@@ -518,12 +643,13 @@ MEANT = {
 def moments_of(wall, zone):
     """When a clock shows a time; if it never does, when it would have if it had not been put forward."""
     moments = [wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-    return {m for m in moments if m.astimezone(zone).replace(tzinfo=None) == wall} or {moments[0]}
+    return sorted({m for m in moments if m.astimezone(zone).replace(tzinfo=None) == wall} or {moments[0]})
 
 
 @pytest.mark.parametrize("expression", MEANT)
+@pytest.mark.parametrize("repeats", [False, True])
 @pytest.mark.parametrize("name", CHANGING)
-def test_cron_fires_at_all_times_of_two_years_that_the_wall_clock_shows(name, expression):
+def test_cron_fires_at_all_times_of_two_years_that_the_wall_clock_shows(name, expression, repeats):
     zone = ZoneInfo(name)
     minutes, hours, is_meant = MEANT[expression]
     begin = datetime(2026, 1, 1, tzinfo=zone).astimezone(UTC)
@@ -534,10 +660,12 @@ def test_cron_fires_at_all_times_of_two_years_that_the_wall_clock_shows(name, ex
         if is_meant(day := date(2026, 1, 1) + timedelta(days=number))
         for hour in hours
         for minute in minutes
-        for moment in moments_of(datetime.combine(day, time(hour, minute)), zone)
+        for moment in moments_of(datetime.combine(day, time(hour, minute)), zone)[
+            : 2 if repeats or hours is ALL_DAY else 1
+        ]
     }
 
-    trigger = as_stored(triggers.crontab(expression, zone))
+    trigger = as_stored(triggers.crontab(expression, zone, repeats=repeats))
     times, _ = one_by_one(trigger, triggers.first(trigger, begin), end - timedelta(seconds=1))
 
     assert [moment.astimezone(UTC) for moment in times] == sorted(expected)
