@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django_jobs import signals, triggers
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job, Kind, Release
+from django_jobs.scheduler.broken import next_run_time
 from django_jobs.scheduler.declarations import FIXED, POLICY, overridable, with_overrides
 from django_jobs.storage import notifications
 
@@ -128,8 +129,10 @@ def _update(row: Job, definition: Mapping[str, Any], now: datetime) -> bool:
         row.job_state, triggers.dumps(trigger)
     )
     changed = [column for column in columns if getattr(row, column) != definition[column]]
-    if not changed and not is_other_trigger and row.declared == declared:
+    next_run = row.next_run_time if is_other_trigger else next_run_time(row, now)
+    if not changed and not is_other_trigger and row.declared == declared and next_run == row.next_run_time:
         return False
+    row.next_run_time = next_run
     for column in columns:
         setattr(row, column, definition[column])
     row.declared = declared

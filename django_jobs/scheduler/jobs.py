@@ -14,7 +14,7 @@ from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigge
 from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Kind, Run, Status
 from django_jobs.registry.options import UNSET, JobOptions
-from django_jobs.scheduler.broken import read_trigger
+from django_jobs.scheduler.broken import next_run_time, read_trigger
 from django_jobs.scheduler.occurrences import database_time, occurrence_run
 from django_jobs.storage import notifications, queue, statistics
 from django_jobs.storage.conflicts import insert_if_free, resolve_conflict
@@ -121,10 +121,13 @@ def _declare(row: Job, options: JobOptions, using: str) -> bool | None:
             return None
         if options.on_conflict == "raise":
             raise ConflictingIdError(row.id)
+        overrides = {}
         if triggers.same(old.job_state, row.job_state):
             # The old one goes on as it was, with its start and its next run.
             row.job_state = old.job_state
-            row.next_run_time = old.next_run_time
+            row.next_run_time = next_run_time(old, queue.database_now(using))
+            if old.has_chosen_next_run:
+                overrides["next_run_time"] = old.overrides["next_run_time"]
         elif old.paused_at is not None:
             row.next_run_time = None
         for column in columns:
@@ -132,7 +135,7 @@ def _declare(row: Job, options: JobOptions, using: str) -> bool | None:
         old.next_run_time = row.next_run_time
         old.broken_reason = ""
         # Added from now on, not declared: the nearer word.
-        old.declared, old.overrides = None, {}
+        old.declared, old.overrides = None, overrides
         old.save(using=using)
         return False
     raise ConflictingIdError(row.id)
@@ -166,12 +169,12 @@ def resume(row: Job, *, using: str) -> None:
     except (UnknownTrigger, BadPayload) as error:
         jobs.update(broken_reason=str(error))
         return
-    next_run_time = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
-    if next_run_time is None:
+    following = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
+    if following is None:
         # As for APScheduler: a job that will never fire again has ended.
         jobs.delete()
     else:
-        jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=next_run_time)
+        jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=following)
 
 
 def cancel_scheduled(job_id: str, *, using: str) -> bool:

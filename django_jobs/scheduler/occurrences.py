@@ -142,6 +142,9 @@ def _due_job(row: Job, now: datetime) -> DueJob:
     trigger = read_trigger(row)
     # The database returns UTC; calendar intervals count from the day it is in their own zone.
     first = triggers.local(trigger, row.next_run_time)
+    # The rules of its zone may have changed since it was stored.
+    if not row.has_chosen_next_run and (later := triggers.moved_to(trigger, first)) is not None:
+        first = later
     times, next_run_time = triggers.due(trigger, first, now, coalesce=row.coalesce)
     return DueJob(row, now, times, next_run_time)
 

@@ -106,7 +106,8 @@ def edit(
         if next_run_time is not None:
             row.next_run_time = next_run_time
             row.occurrences_since = queue.database_now(using)
-            _note(row, "next_run_time", next_run_time.isoformat())
+            # Of an added job, too: its next run is not held against its trigger then.
+            row.overrides["next_run_time"] = next_run_time.isoformat()
         _save(row, using)
     return True
 

@@ -6,15 +6,15 @@ import math
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.triggers.date import DateTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
+from django_jobs.triggers.intervals import Interval
 from django_jobs.triggers.moments import in_seconds
 
 MIN_INTERVAL = timedelta(milliseconds=1)
 MAX_INTERVAL = timedelta(days=36525)  # 100 years
 
 
-def interval(seconds: float | timedelta) -> IntervalTrigger:
+def interval(seconds: float | timedelta) -> Interval:
     """Return a trigger for every so many seconds in UTC, first one interval from now.
 
     Args:
@@ -44,7 +44,7 @@ def interval(seconds: float | timedelta) -> IntervalTrigger:
         )
     if seconds < MIN_INTERVAL:
         raise ValueError(too_short(str(seconds)))
-    return IntervalTrigger(seconds=in_seconds(seconds), timezone=UTC)
+    return Interval(seconds=in_seconds(seconds), timezone=UTC, has_chosen_start=False)
 
 
 def at(run_at: datetime | timedelta) -> DateTrigger:

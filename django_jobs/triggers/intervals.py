@@ -8,7 +8,7 @@ the hour of a calendar interval, it leaves out the whole month or year.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from apscheduler.triggers.interval import IntervalTrigger
@@ -23,9 +23,18 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class Interval(IntervalTrigger):  # type: ignore[misc]
-    """Fires every so many seconds; with jitter, up to so much later, and no firing puts off the next."""
+    """Fires every so many seconds; with jitter, up to so much later, and no firing puts off the next.
 
-    __slots__ = ()
+    Args:
+        has_chosen_start: Whether somebody chose its start. Else it starts one interval after it was added.
+        **fields: As for `IntervalTrigger`.
+    """
+
+    __slots__ = ("has_chosen_start",)
+
+    def __init__(self, *, has_chosen_start: bool, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.has_chosen_start = has_chosen_start
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the first time of the interval after the previous firing; None after its end."""
@@ -107,6 +116,15 @@ class CalendarInterval(CalendarIntervalTrigger):  # type: ignore[misc]
             while (day := _day_of_month(number, of_month)) is None and number < 12 * 10_000:
                 number += months
             day = day and day + length
+
+
+def has_chosen_start(trigger: IntervalTrigger) -> bool:
+    """Return whether somebody chose when an interval starts.
+
+    APScheduler does not say. Where nobody did, it took the time at that moment, with its microseconds.
+    """
+    chosen: bool | None = getattr(trigger, "has_chosen_start", None)
+    return trigger.start_date.microsecond == 0 if chosen is None else chosen
 
 
 def _day_of_month(number: int, day: int) -> date | None:

@@ -1,12 +1,13 @@
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from django.utils import timezone
 
 from django_jobs import triggers
 from django_jobs.exceptions import ConflictingIdError
 from django_jobs.models import Job, Run
-from django_jobs.scheduler import schedule_edits
+from django_jobs.scheduler import occurrences, schedule_edits
 from django_jobs.scheduler.occurrences import fire_due
 
 pytestmark = pytest.mark.django_db
@@ -104,6 +105,52 @@ def test_ids_that_a_database_takes_for_equal_do_not_end_the_round(make_job, make
     assert fire_due("default") == 1
 
     assert Run.objects.filter(scheduled_at=at).count() == 1
+
+
+def test_a_changed_start_date_is_heeded_by_adding_again_and_by_an_edit(manager, probes):
+    def monthly(day):
+        return CalendarIntervalTrigger(months=1, start_date=date(2090, 1, day), hour=3, timezone="UTC")
+
+    manager.add_job(probes.mark, monthly(1), job_id="x")
+    manager.add_job(probes.mark, monthly(15), job_id="x")
+    assert Job.objects.get().next_run_time == datetime(2090, 1, 15, 3, tzinfo=UTC)
+
+    assert schedule_edits.edit("x", trigger=triggers.check(monthly(20)))
+
+    assert Job.objects.get().next_run_time == datetime(2090, 1, 20, 3, tzinfo=UTC)
+
+
+def test_adding_again_puts_a_next_run_right_that_a_clock_ahead_left_behind(manager, probes):
+    manager.add_cron_job(probes.mark, "0 3 * * *", job_id="x")
+    right = Job.objects.get().next_run_time
+    Job.objects.update(next_run_time=right + timedelta(days=800))
+
+    manager.add_cron_job(probes.mark, "0 3 * * *", job_id="x")
+
+    assert Job.objects.get().next_run_time == right
+
+
+def test_adding_again_keeps_a_next_run_that_a_person_chose(manager, probes):
+    manager.add_cron_job(probes.mark, "0 3 * * *", job_id="x")
+    chosen = timezone.now() + timedelta(days=800)
+    schedule_edits.edit("x", next_run_time=chosen)
+
+    for _ in range(2):
+        manager.add_cron_job(probes.mark, "0 3 * * *", job_id="x")
+
+    assert Job.objects.get().next_run_time == chosen
+
+
+def test_a_next_run_stored_by_rules_that_changed_fires_once_and_at_the_right_time(make_job):
+    berlin = triggers.crontab("0 9 * * *", "Europe/Berlin")
+    right = datetime(2026, 12, 1, 8, tzinfo=UTC)
+    # As if the zone had been an hour further east when it was stored.
+    make_job(id="x", trigger=berlin, next_run_time=right - timedelta(hours=1))
+    job = Job.objects.get()
+
+    due = occurrences._due_job(job, right - timedelta(minutes=59))
+
+    assert (due.times, due.next_run_time) == ([], right)
 
 
 def test_a_recurring_job_does_not_delete_the_pending_one_off_of_its_id(manager, probes):

@@ -962,6 +962,75 @@ def test_two_triggers_are_the_same_when_they_fire_alike(old, new, same):
     assert triggers.same(triggers.dumps(old), triggers.dumps(new)) is same
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            CalendarIntervalTrigger(months=1, start_date=date(2026, 1, 1), timezone=UTC),
+            CalendarIntervalTrigger(months=1, start_date=date(2026, 1, 15), timezone=UTC),
+        ),
+        (
+            IntervalTrigger(hours=6, start_date=datetime(2026, 1, 1, 3, tzinfo=UTC), timezone=UTC),
+            IntervalTrigger(hours=6, start_date=datetime(2026, 1, 1, 4, tzinfo=UTC), timezone=UTC),
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda one: one, lambda one: triggers.check(OrTrigger([one, cron(hour=3)]))],
+    ids=["alone", "in another"],
+)
+def test_another_start_makes_another_trigger(wrap, old, new):
+    assert triggers.same(triggers.dumps(wrap(old)), triggers.dumps(wrap(old)))
+    assert not triggers.same(triggers.dumps(wrap(old)), triggers.dumps(wrap(new)))
+
+
+def test_a_start_that_is_left_open_is_no_other_start():
+    monthly = CalendarIntervalTrigger(months=1, start_date=date(2026, 1, 1), timezone=UTC)
+    six_hours = IntervalTrigger(hours=6, start_date=datetime(2026, 1, 1, 3, tzinfo=UTC), timezone=UTC)
+
+    for said, open_ in [
+        (monthly, CalendarIntervalTrigger(months=1, timezone=UTC)),
+        (six_hours, IntervalTrigger(hours=6, timezone=UTC)),
+        (six_hours, triggers.interval(6 * 3600)),
+    ]:
+        assert triggers.same(triggers.dumps(said), triggers.dumps(open_))
+        assert not triggers.same(triggers.dumps(said), triggers.dumps(triggers.interval(60)))
+
+
+def test_an_interval_of_a_frozen_whole_second_has_no_chosen_start(time_machine):
+    time_machine.move_to(NOW, tick=False)
+    raw = triggers.dumps(triggers.interval(60))
+
+    assert triggers.rule(triggers.loads(raw))["start"] is None
+
+
+@pytest.mark.parametrize(
+    ("trigger", "next_run", "strays"),
+    [
+        (triggers.crontab("0 3 * * *"), datetime(2030, 1, 1, 3, tzinfo=UTC), True),
+        (triggers.crontab("0 5 * * *"), datetime(2026, 11, 24, 5, tzinfo=UTC), False),
+        (IntervalTrigger(hours=1, start_date=NOW, timezone=UTC), NOW + timedelta(minutes=59), False),
+        (IntervalTrigger(hours=1, start_date=NOW, timezone=UTC), NOW + timedelta(hours=3), True),
+        (cron(hour=5, jitter=1800), datetime(2026, 11, 24, 5, 29, tzinfo=UTC), False),
+        (triggers.at(NOW + timedelta(days=9)), NOW + timedelta(days=99), False),
+        (triggers.crontab("0 3 * * *"), NOW - timedelta(days=1), False),
+    ],
+)
+def test_a_next_run_strays_that_is_later_than_the_trigger_gives_it(trigger, next_run, strays):
+    assert triggers.strays(trigger, next_run, NOW) is strays
+
+
+def test_a_next_run_moves_with_the_rules_of_its_zone():
+    nine = as_stored(triggers.crontab("0 9 * * *", BERLIN))
+    right = datetime(2026, 11, 25, 8, tzinfo=UTC)
+
+    assert triggers.moved_to(nine, right - timedelta(hours=1)) == right, "it would fire again the same day"
+    assert triggers.moved_to(nine, right) is None
+    assert triggers.moved_to(nine, right + timedelta(hours=1)) is None, "it is late, and fires"
+    assert triggers.moved_to(triggers.crontab("0 9 * * *"), right) is None
+
+
 def test_a_trigger_that_cannot_be_read_is_not_the_same():
     assert not triggers.same(b"\x80", triggers.dumps(triggers.interval(5)))
 
