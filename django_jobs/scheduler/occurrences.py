@@ -16,7 +16,7 @@ no mixture of versions fires one twice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, connections, transaction
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 # Due jobs of one transaction: enough to make its commit cheap, few enough that other clocks find some.
 BATCH = 200
+# Scheduled times of one transaction: a job without `coalesce` may have missed any number of them.
+MOST_TIMES = 1000
 
 
 @dataclass(slots=True)
@@ -50,7 +52,7 @@ class DueJob:
         row: The job's.
         now: By the database's clock. Hosts may disagree, and one whose clock is ahead would fire early.
         times: Those until now.
-        next_run_time: The first one after now; None when there is none.
+        next_run_time: The one after them, which may be due, too; None when there is none.
     """
 
     row: Job
@@ -119,18 +121,20 @@ def _lock_due(using: str) -> Batch:
     """Lock the due jobs that no other clock holds, the earliest first."""
     db_now = database_time(using)
     can_skip = connections[using].features.has_select_for_update_skip_locked
-    rows = (
+    rows = list(
         Job.objects.using(using)
         .active()
         .filter(next_run_time__lte=db_now)
         .annotate(db_now=db_now)
         .order_by("next_run_time")
-        .select_for_update(skip_locked=bool(can_skip))
-    )[:BATCH]
+        .select_for_update(skip_locked=bool(can_skip))[:BATCH]
+    )
     batch = Batch([], [])
+    # All of them get on, however much one has missed.
+    limit = max(1, MOST_TIMES // max(1, len(rows)))
     for row in rows:
         try:
-            batch.due.append(_due_job(row, row.db_now))
+            batch.due.append(_due_job(row, row.db_now, limit))
         except (UnknownTrigger, BadPayload) as error:
             batch.broken.append((row.id, str(error)))
         except Exception as error:  # noqa: BLE001 - one job's trigger must not keep all others from firing
@@ -138,48 +142,68 @@ def _lock_due(using: str) -> Batch:
     return batch
 
 
-def _due_job(row: Job, now: datetime) -> DueJob:
+def _due_job(row: Job, now: datetime, limit: int = MOST_TIMES) -> DueJob:
     trigger = read_trigger(row)
     # The database returns UTC; calendar intervals count from the day it is in their own zone.
     first = triggers.local(trigger, row.next_run_time)
     # The rules of its zone may have changed since it was stored.
     if not row.has_chosen_next_run and (later := triggers.moved_to(trigger, first)) is not None:
         first = later
-    times, next_run_time = triggers.due(trigger, first, now, coalesce=row.coalesce)
+    times, next_run_time = triggers.due(trigger, first, now, coalesce=row.coalesce, limit=limit)
     return DueJob(row, now, times, next_run_time)
 
 
 def _new_runs(batch: Batch, using: str) -> list[NewRun]:
-    """Make a run of each occurrence, or a SKIPPED one that says why it is not executed."""
+    """Make a run of each occurrence, and SKIPPED ones that say why the others are not executed."""
     if not batch.due:
         return []
     unfinished = _unfinished([job.row.id for job in batch.due], connections[using])
+    return [run for job in batch.due for run in _runs_of(job, unfinished.get(job.row.id, 0))]
+
+
+def _runs_of(job: DueJob, unfinished: int) -> list[NewRun]:
+    row = job.row
     runs: list[NewRun] = []
-    for job in batch.due:
-        count = unfinished.get(job.row.id, 0)
-        for scheduled_at in job.times:
-            skipped = _misfire(job.row, job.now - scheduled_at) or _too_many(job.row, count)
-            count += not skipped
-            runs.append(occurrence_run(job.row, scheduled_at, skipped))
+    late: list[datetime] = []
+    too_many: list[datetime] = []
+    for scheduled_at in job.times:
+        if _is_misfire(row, job.now - scheduled_at):
+            late.append(scheduled_at)
+        elif unfinished + len(runs) >= row.max_instances:
+            too_many.append(scheduled_at)
+        else:
+            runs.append(occurrence_run(row, scheduled_at))
+    if late:
+        seconds = (job.now - late[-1]).total_seconds()
+        reason = f"Misfire: {seconds:.1f} s late, and misfire_grace_time is {row.misfire_grace_time} s"
+        runs.append(occurrence_run(row, late[-1], reason + _several(late)))
+    if too_many:
+        count = unfinished + len(runs) - bool(late)
+        reason = f"{TOO_MANY}: {count} unfinished, and max_instances is {row.max_instances}"
+        runs.append(occurrence_run(row, too_many[-1], reason + _several(too_many)))
     return runs
+
+
+def _is_misfire(row: Job, late: timedelta) -> bool:
+    return row.misfire_grace_time is not None and late > timedelta(seconds=row.misfire_grace_time)
+
+
+def _several(skipped: list[datetime]) -> str:
+    """Say of which times a skipped run is, where it stands for more than its own."""
+    # One row and one line of the log: a job without `coalesce` may have missed thousands.
+    if len(skipped) == 1:
+        return ""
+    return f"; this is for {len(skipped):,} scheduled times since {_in_utc(skipped[0])}"
+
+
+def _in_utc(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _unfinished(job_ids: list[str], connection: BaseDatabaseWrapper) -> dict[str, int]:
     with connection.cursor() as cursor:
         cursor.execute(*sql.dialect(connection).unfinished_runs(job_ids))
         return dict(cursor.fetchall())
-
-
-def _misfire(row: Job, late: timedelta) -> str:
-    if row.misfire_grace_time is None or late <= timedelta(seconds=row.misfire_grace_time):
-        return ""
-    return f"Misfire: {late.total_seconds():.1f} s late, and misfire_grace_time is {row.misfire_grace_time} s"
-
-
-def _too_many(row: Job, unfinished: int) -> str:
-    if unfinished < row.max_instances:
-        return ""
-    return f"{TOO_MANY}: {unfinished} unfinished, and max_instances is {row.max_instances}"
 
 
 def occurrence_run(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun:

@@ -32,9 +32,9 @@ def first(trigger: BaseTrigger, now: datetime) -> datetime | None:
 
 
 def due(
-    trigger: BaseTrigger, next_run_time: datetime, now: datetime, *, coalesce: bool
+    trigger: BaseTrigger, next_run_time: datetime, now: datetime, *, coalesce: bool, limit: int = 1000
 ) -> tuple[list[datetime], datetime | None]:
-    """Return the firings from a job's next one until now, and the first after now.
+    """Return the firings from a job's next one until now, and the one after them.
 
     Args:
         trigger: The job's.
@@ -42,11 +42,14 @@ def due(
         now: The time, aware.
         coalesce: Return the last of them alone, found without going through those before it, of
             which a year of minutes has half a million.
+        limit: How many at most without `coalesce`; the one after them may be due already, then.
     """
     times: list[datetime] = []
     moment: datetime | None = _last_known(trigger, next_run_time, now) if coalesce else next_run_time
-    while moment is not None and in_utc(moment) <= in_utc(now):
-        times = [moment] if coalesce else [*times, moment]
+    while moment is not None and in_utc(moment) <= in_utc(now) and len(times) < limit:
+        if coalesce:
+            times.clear()
+        times.append(moment)
         moment = trigger.get_next_fire_time(moment, now)
     return times, moment
 

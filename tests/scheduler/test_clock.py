@@ -15,7 +15,7 @@ from django_jobs.models import Job, Run
 from django_jobs.scheduler import occurrences
 from django_jobs.scheduler.broken import mend_broken
 from django_jobs.scheduler.clock import Clock
-from django_jobs.scheduler.occurrences import fire_due
+from django_jobs.scheduler.occurrences import fire_all, fire_due
 from django_jobs.storage import queue
 from django_jobs.worker.service import Service
 from tests.probes.models import Mark
@@ -98,10 +98,66 @@ def test_a_clock_that_was_off_for_a_day_makes_up_for_each_firing_without_coalesc
     first = ago(days=1)
     make_job(next_run_time=first, coalesce=False, max_instances=2000)
 
-    fire_due("default")
+    fire_all("default")
 
     times = scheduled_times()
     assert times == [first + timedelta(minutes=number) for number in range(1441)]
+
+
+def test_a_backlog_is_made_up_for_in_transactions_of_a_bounded_size(make_job):
+    make_job(
+        id="backlog",
+        trigger=triggers.interval(1),
+        next_run_time=ago(days=1),
+        coalesce=False,
+        max_instances=10**6,
+    )
+    make_job(id="other", next_run_time=ago(seconds=1))
+
+    fire_due("default")
+
+    assert Run.objects.count() <= occurrences.MOST_TIMES
+    assert Job.objects.get(pk="backlog").next_run_time < ago(hours=20)
+    # It does not wait until the backlog is made up for.
+    assert Run.objects.filter(job_id="other").count() == 1
+
+
+def test_what_a_backlog_skips_is_one_run_that_says_of_how_many_times(make_job):
+    first = ago(hours=1, seconds=30)
+    make_job(next_run_time=first, coalesce=False)
+
+    fire_all("default")
+
+    started, skipped = Run.objects.order_by("scheduled_at")
+    assert (started.status, started.scheduled_at) == ("READY", first)
+    assert skipped.scheduled_at == first + timedelta(hours=1)
+    assert skipped.error == (
+        "MaxInstances: 1 unfinished, and max_instances is 1; this is for 60 scheduled times since "
+        f"{first + timedelta(minutes=1):%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def test_what_a_backlog_is_too_late_for_is_one_run_and_the_rest_is_executed(make_job):
+    make_job(
+        next_run_time=ago(hours=1, seconds=30), coalesce=False, misfire_grace_time=600, max_instances=100
+    )
+
+    fire_all("default")
+
+    assert Run.objects.filter(status="READY").count() == 10
+    (skipped,) = Run.objects.filter(status="SKIPPED")
+    assert "Misfire" in skipped.error
+    assert "51 scheduled times" in skipped.error
+
+
+def test_a_backlog_costs_as_much_for_each_time_however_long_it_is(make_job):
+    trigger = triggers.interval(1)
+    now = timezone.now()
+
+    times, following = triggers.due(trigger, now - timedelta(days=1), now, coalesce=False, limit=10**6)
+
+    assert len(times) == 86_401
+    assert following > now
 
 
 def test_a_clock_set_forward_fires_the_hour_between_as_one_run_and_goes_on(make_job, set_clock):
