@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from django_jobs import triggers
@@ -14,6 +13,8 @@ from django_jobs.registry.functions import name_of, path_of
 from django_jobs.registry.options import JobOptions, checked_id, options_from
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from apscheduler.triggers.base import BaseTrigger
 
 P = ParamSpec("P")
@@ -98,7 +99,7 @@ def recurring(
     """
     if func is not None:
         raise TypeError("@recurring needs an interval in parentheses, as in @recurring(minutes=30)")
-    length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    length = triggers.length_of(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not length:
         raise ValueError("@recurring needs an interval, as in @recurring(minutes=30)")
     return _schedule_sync(triggers.interval(length), args, kwargs, job_id, options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_jobs.triggers.builders import at, interval
+from django_jobs.triggers.builders import at, interval, length_of
 from django_jobs.triggers.cron import crontab
 from django_jobs.triggers.description import describe
 from django_jobs.triggers.firing import due, first, is_once, local, moved_to, strays
@@ -21,6 +21,7 @@ __all__ = [
     "first",
     "interval",
     "is_once",
+    "length_of",
     "loads",
     "local",
     "moved_to",

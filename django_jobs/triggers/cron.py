@@ -7,7 +7,7 @@ from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_jobs.triggers.combining import Or
-from django_jobs.triggers.moments import named_zone, zone_name
+from django_jobs.triggers.moments import check_zone, named_zone, zone_name
 from django_jobs.triggers.ranges import spell_runs, step_of
 from django_jobs.triggers.wall_clock import Cron
 
@@ -63,8 +63,11 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
 
     Raises:
         ValueError: The expression or zone is wrong, or means a date that does not exist.
+        TypeError: One of them is of another type.
     """
     zone = _zone(timezone)
+    if not isinstance(expression, str):
+        raise TypeError(f"a crontab expression is a text, as '30 3 * * mon-fri', not {expression!r}")
     text = expression.strip()
     if text.startswith("@"):
         text = _nickname(text)
@@ -99,7 +102,11 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
 def _zone(zone: str | tzinfo | None) -> tzinfo:
     if zone is None:
         return UTC
-    return named_zone(zone_name(zone) if isinstance(zone, tzinfo) else zone)
+    if not isinstance(zone, str | tzinfo):
+        raise TypeError(f"the time zone must be a name, as 'Europe/Berlin', or a tzinfo, not {zone!r}")
+    found = named_zone(zone_name(zone) if isinstance(zone, tzinfo) else zone)
+    check_zone(found)
+    return found
 
 
 def _nickname(text: str) -> str:

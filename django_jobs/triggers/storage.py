@@ -226,7 +226,7 @@ _KINDS_BY_CLASS: dict[type[BaseTrigger], str] = {
 
 def _decode_jitter(state: dict[str, Any]) -> float | None:
     jitter = state.get("jitter")
-    if jitter is None or (isinstance(jitter, int | float) and math.isfinite(jitter)):
+    if jitter is None or (isinstance(jitter, int | float) and math.isfinite(jitter) and jitter >= 0):
         return jitter
     raise UnknownTrigger(f"a stored trigger has a jitter of {jitter!r:.50}")
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # No zone ever changed by more, or twice within it.
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
+# Years between two matches at most, where fields match at all: a 29th of February on one weekday, around 2100.
+_RAREST = 41
 
 
 class Cron(CronTrigger):  # type: ignore[misc]
@@ -125,8 +127,12 @@ class Cron(CronTrigger):  # type: ignore[misc]
     def _match(self, wall: datetime) -> datetime | None:
         """Return the first of the wall clock's times from one on that all fields match."""
         position = 0
+        # A year that is asked for may be as far away as it likes.
+        last_year = wall.year + _RAREST if str(self.fields[0]) == "*" else 9999
         try:
             while position < len(self.fields):
+                if wall.year > last_year:
+                    return None
                 field = self.fields[position]
                 value, shown = field.get_next_value(wall), field.get_value(wall)
                 if value == shown:

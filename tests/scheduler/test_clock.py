@@ -203,10 +203,10 @@ def test_a_trigger_that_raises_is_set_aside_and_keeps_nobody_from_firing(make_jo
     make_job(id="good", next_run_time=ago(seconds=1))
     real = triggers.due
 
-    def due(trigger, next_run_time, now, *, coalesce):
+    def due(trigger, next_run_time, now, *, coalesce, limit):
         if now - next_run_time > timedelta(seconds=1.9):
             raise OverflowError("date value out of range")
-        return real(trigger, next_run_time, now, coalesce=coalesce)
+        return real(trigger, next_run_time, now, coalesce=coalesce, limit=limit)
 
     monkeypatch.setattr(triggers, "due", due)
     fire_due("default")

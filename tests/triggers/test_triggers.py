@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 import pickle
@@ -10,12 +11,13 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from django.utils import translation
 
 from django_jobs import triggers
 from django_jobs.exceptions import UnknownTrigger
-from django_jobs.triggers import storage
+from django_jobs.triggers import storage, wall_clock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -907,6 +909,90 @@ def test_a_calendar_interval_begins_from_now_on():
 )
 def test_a_trigger_that_fires_passes(trigger):
     triggers.check(trigger)
+
+
+FAR = datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: cron(hour=1, jitter=-5), "0 or more seconds"),
+        (lambda: IntervalTrigger(seconds=5, jitter=-10, timezone=UTC), "0 or more seconds"),
+        (lambda: OrTrigger([cron(hour=1)], jitter=-1), "0 or more seconds"),
+        (lambda: cron(hour=1, jitter=math.nan), "0 or more seconds"),
+        (lambda: cron(hour=1, jitter=1e18), "0 or more seconds"),
+        (lambda: cron(hour=1, jitter="5"), "a number of seconds"),
+        (lambda: DateTrigger(FAR), "out of the calendar"),
+        (lambda: cron(hour=1, end_date=FAR), "out of the calendar"),
+        (lambda: cron(hour=1, timezone=ZoneInfo("localtime")), "another one on each host"),
+        (lambda: AndTrigger([cron(hour=1, timezone=ZoneInfo("localtime"))]), "another one on each host"),
+    ],
+    ids=["cron", "interval", "or", "nan", "huge", "text", "date", "end", "zone", "part"],
+)
+def test_values_out_of_range_are_refused_with_their_rule(make, words):
+    with pytest.raises(ValueError, match=words):
+        triggers.check(make())
+
+
+def test_a_moment_out_of_the_calendar_is_refused():
+    with pytest.raises(ValueError, match="out of the calendar"):
+        triggers.at(FAR)
+
+
+def test_a_zone_of_the_host_is_refused_by_name():
+    with pytest.raises(ValueError, match="another one on each host"):
+        triggers.crontab("0 3 * * *", "localtime")
+
+
+@pytest.mark.parametrize("arguments", [(5,), (None,), ("@daily", 5)])
+def test_an_expression_of_another_type_is_a_type_error_that_says_what_is_meant(arguments):
+    with pytest.raises(TypeError, match=r"Europe/Berlin|a text"):
+        triggers.crontab(*arguments)
+
+
+def test_a_length_beyond_all_numbers_is_a_value_error():
+    with pytest.raises(ValueError, match="longer than 100 years"):
+        triggers.length_of(weeks=1e12)
+    with pytest.raises(ValueError, match="longer than 100 years"):
+        triggers.interval(10**400)
+
+
+def test_a_stored_jitter_below_zero_is_not_read():
+    raw = triggers.dumps(cron(hour=1, jitter=5)).replace(b'"jitter":5', b'"jitter":-5')
+
+    with pytest.raises(UnknownTrigger, match="jitter"):
+        triggers.loads(raw)
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        cron(week=53, month=6),
+        cron(month=2, day=30),
+        cron(month=2, day=30, timezone=BERLIN),
+        AndTrigger([cron(hour=3), cron(hour=4)]),
+    ],
+    ids=["week", "day", "zone", "and"],
+)
+def test_a_trigger_that_never_fires_is_refused_in_few_steps(trigger, monkeypatch):
+    steps = itertools.count()
+    carry = wall_clock._carry
+    monkeypatch.setattr(wall_clock, "_carry", lambda *args: (next(steps), carry(*args))[1])
+
+    with pytest.raises(ValueError, match="never fires"):
+        triggers.check(trigger)
+
+    assert next(steps) < 20_000
+
+
+@pytest.mark.parametrize("weekday", ["mon", "tue", "wed", "thu", "fri", "sat", "sun"])
+def test_the_rarest_day_there_is_is_found(weekday):
+    trigger = as_stored(cron(month=2, day=29, day_of_week=weekday))
+
+    for year in (2026, 2072, 2097, 2104):
+        assert triggers.first(trigger, date_time(year, 1, 1)) is not None
 
 
 @pytest.mark.timeout(10)
