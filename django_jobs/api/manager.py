@@ -20,7 +20,7 @@ from django_jobs.models import Job, Kind, Run, jobs_database
 from django_jobs.registry import decorators
 from django_jobs.registry.options import NO_OPTIONS, UNSET, JobOptions, lookup_id
 from django_jobs.scheduler import jobs
-from django_jobs.storage import notifications, queue, transitions
+from django_jobs.storage import conflicts, notifications, queue, transitions
 from django_jobs.storage.queues import set_paused
 from django_jobs.worker.service import Service
 
@@ -358,7 +358,7 @@ class JobManager:
             A plain dict that `JsonResponse` can send, shaped as `django_jobs.api.job_info.JobSnapshot`;
             None when there is no such job.
         """
-        return job_info.one(lookup_id(job_id), using=jobs_database())
+        return job_info.one(_exact_id(job_id), using=jobs_database())
 
     @sync_safe
     def get_jobs(self) -> list[job_info.JobInfo]:
@@ -384,7 +384,7 @@ class JobManager:
                 transaction adds begins when it commits.
             JobLookupError: There is no such job.
         """
-        return wait.wait(lookup_id(job_id), timeout, using=jobs_database())
+        return wait.wait(_exact_id(job_id), timeout, using=jobs_database())
 
     # Control
 
@@ -397,7 +397,7 @@ class JobManager:
         Returns:
             False when nothing of this id was still to run.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), _exact_id(job_id)
         with queue.write_transaction(using):
             deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
             cancelled = transitions.cancel_waiting(Q(job_id=job_id), "removed", using=using)
@@ -420,7 +420,7 @@ class JobManager:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), _exact_id(job_id)
         with queue.write_transaction(using):
             is_there = jobs.pause(job_id, by, using=using)
             held = transitions.hold(Q(job_id=job_id), using=using)
@@ -436,7 +436,7 @@ class JobManager:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), _exact_id(job_id)
         with queue.write_transaction(using):
             row = Job.objects.using(using).filter(pk=job_id).first()
             if row is not None:
@@ -458,7 +458,7 @@ class JobManager:
         Raises:
             JobLookupError: There is no such job.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), _exact_id(job_id)
         row = Job.objects.using(using).filter(pk=job_id).first()
         if row is not None:
             enqueue.insert_firing(row, using=using)
@@ -479,7 +479,7 @@ class JobManager:
         Returns:
             False when nothing of this id was unfinished.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), _exact_id(job_id)
         with queue.write_transaction(using):
             cancelled, asked = transitions.cancel(Q(job_id=job_id), using=using)
             cancelled += jobs.cancel_scheduled(job_id, using=using)
@@ -495,7 +495,7 @@ class JobManager:
         Returns:
             False when there is no such run.
         """
-        last = wait.last_run(lookup_id(job_id), using=jobs_database())
+        last = wait.last_run(_exact_id(job_id), using=jobs_database())
         return last is not None and self.retry_run(last.pk)
 
     @sync_safe
@@ -570,11 +570,15 @@ class JobManager:
 
     async def await_job(self, job_id: str, timeout: float | None = None) -> Any:
         """Await `wait`, without holding a thread meanwhile (`await` is a word of Python's own)."""
-        return await wait.await_end(lookup_id(job_id), timeout, using=jobs_database())
+        return await wait.await_end(_exact_id(job_id), timeout, using=jobs_database())
 
 
 _manager: JobManager | None = None
 _manager_lock = threading.Lock()
+
+
+def _exact_id(job_id: str) -> str:
+    return conflicts.exact_id(lookup_id(job_id), using=jobs_database())
 
 
 def _forget_parent() -> None:

@@ -43,8 +43,10 @@ def apply(wanted: Mapping[str, dict[str, Any]], lock: Release, now: datetime, us
         for job_id, said in lock.definitions.items()
         if now - datetime.fromisoformat(said["at"]) <= REMEMBERED
     }
-    jobs = Job.objects.using(using)
-    rows = {row.pk: row for row in jobs.select_for_update().filter(pk__in=list(wanted)).order_by("pk")}
+    # First those that go: a database may take an id that was renamed for the same as before (Report, report).
+    _retire(wanted, kept, changes, now, using)
+    found = Job.objects.using(using).select_for_update().filter(pk__in=list(wanted)).order_by("pk")
+    rows = {row.pk: row for row in found}
     for job_id, definition in sorted(wanted.items()):
         row = rows.get(job_id)
         try:
@@ -60,9 +62,20 @@ def apply(wanted: Mapping[str, dict[str, Any]], lock: Release, now: datetime, us
         except (UnknownTrigger, KeyError, TypeError) as error:
             # Written by another version of this package, or by hand.
             logger.warning("job=%s is declared in a way that is not known here: %r", job_id, error)
+    if kept != lock.definitions:
+        lock.definitions = kept
+        lock.save(using=using, update_fields=["definitions"])
+    _tell(changes, using)
+
+
+def _retire(
+    wanted: Mapping[str, Any], kept: dict[str, Any], changes: _Changes, now: datetime, using: str
+) -> None:
+    """Remove jobs that are declared no more, and keep what people had changed of them."""
+    declared = Job.objects.using(using).declared()
     # Looked for without locks: that reads all jobs, and others hold some of them.
-    retired = list(jobs.declared().exclude(pk__in=list(wanted)).values_list("pk", flat=True))
-    for row in jobs.declared().filter(pk__in=retired).select_for_update().order_by("pk"):
+    retired = [pk for pk in declared.values_list("pk", flat=True) if pk not in wanted]
+    for row in declared.filter(pk__in=retired).select_for_update().order_by("pk"):
         if row.overridden:
             kept[row.pk] = {
                 "at": now.isoformat(),
@@ -72,10 +85,6 @@ def apply(wanted: Mapping[str, dict[str, Any]], lock: Release, now: datetime, us
             }
         changes.removed.append(row.pk)
         row.delete()
-    if kept != lock.definitions:
-        lock.definitions = kept
-        lock.save(using=using, update_fields=["definitions"])
-    _tell(changes, using)
 
 
 def _say_taken(job_id: str) -> None:

@@ -17,7 +17,7 @@ from django_jobs.registry.options import UNSET, JobOptions
 from django_jobs.scheduler.broken import next_run_time, read_trigger
 from django_jobs.scheduler.occurrences import database_time, occurrence_run
 from django_jobs.storage import notifications, queue, statistics
-from django_jobs.storage.conflicts import insert_if_free, resolve_conflict
+from django_jobs.storage.conflicts import insert_if_free, refuse_equal, resolve_conflict
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
@@ -117,6 +117,7 @@ def _declare(row: Job, options: JobOptions, using: str) -> bool | None:
                 # Another process declares it at the same time: update what it wrote.
                 continue
             return True
+        refuse_equal(row.id, old.pk)
         if options.on_conflict == "skip":
             return None
         if options.on_conflict == "raise":

@@ -2,6 +2,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
+from django.db import connection
 from django.utils import timezone
 
 from django_jobs import triggers
@@ -151,6 +152,48 @@ def test_a_next_run_stored_by_rules_that_changed_fires_once_and_at_the_right_tim
     due = occurrences._due_job(job, right - timedelta(minutes=59))
 
     assert (due.times, due.next_run_time) == ([], right)
+
+
+needs_a_loose_collation = pytest.mark.skipif(
+    connection.vendor != "mysql", reason="this database compares ids exactly"
+)
+
+
+@needs_a_loose_collation
+@pytest.mark.parametrize("on_conflict", [None, "skip", "replace", "raise"])
+def test_an_id_that_the_database_takes_for_equal_overwrites_no_job(manager, probes, on_conflict):
+    later = timezone.now() + timedelta(days=1)
+    manager.add_recurring_job(probes.mark, 60, "theirs", job_id="müller")
+    manager.add_scheduled_job(probes.mark, later, "theirs", job_id="Report")
+    manager.add_immediate_job(probes.mark, "theirs", job_id="now")
+    enqueuer = manager.using(on_conflict=on_conflict)
+
+    for add in (
+        lambda job_id: enqueuer.add_recurring_job(probes.mark, 60, job_id=job_id),
+        lambda job_id: enqueuer.add_scheduled_job(probes.mark, later, job_id=job_id),
+        lambda job_id: enqueuer.add_immediate_job(probes.mark, job_id=job_id),
+    ):
+        for job_id in ("muller", "report", "NOW"):
+            with pytest.raises(ConflictingIdError, match="same id"):
+                add(job_id)
+
+    assert sorted(Job.objects.values_list("id", flat=True)) == ["Report", "müller"]
+    assert list(Run.objects.values_list("job_id", "status")) == [("now", "READY")]
+
+
+@needs_a_loose_collation
+def test_a_job_is_not_paused_removed_or_shown_for_an_id_that_the_database_takes_for_equal(manager, probes):
+    manager.add_recurring_job(probes.mark, 60, job_id="müller")
+    manager.add_immediate_job(probes.mark, job_id="Report")
+
+    for job_id in ("muller", "report"):
+        assert manager.get_job(job_id) is None
+        assert not manager.pause_job(job_id)
+        assert not manager.cancel_job(job_id)
+        assert not manager.remove_job(job_id)
+
+    assert manager.get_job("müller")["status"] == "scheduled"
+    assert manager.get_job("Report")["status"] == "queued"
 
 
 def test_a_recurring_job_does_not_delete_the_pending_one_off_of_its_id(manager, probes):
