@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.db import transaction
 
 from django_jobs import codec, conf
@@ -41,6 +42,13 @@ def new_run(
         job_id: None for a random one.
     """
     path, function = functions.path_of(func)
+    if job_id is None and not apps.ready:
+        raise RuntimeError(
+            f"{path} was added without a job_id while Django starts, as in AppConfig.ready: each `manage.py` "
+            "command would add another one, and `migrate` would fail where the tables are still to come. Declare "
+            "schedules with @recurring or @cron. Once per start of a worker: add it in a receiver of "
+            "django_jobs.signals.worker_started. Once per deploy: `manage.py jobs add` in the deployment script"
+        )
     arguments.check_arguments(path, function, args, kwargs)
     options = options.over(decorators.options_of(function))
     payload = arguments.stored_arguments(args, kwargs)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django_jobs.conf import jobs_settings
 from django_jobs.triggers.combining import Or
 from django_jobs.triggers.moments import check_zone, named_zone, zone_name
 from django_jobs.triggers.ranges import spell_runs, step_of
@@ -58,7 +59,7 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
     Args:
         expression: Five fields (minute, hour, day of month, month, day of week), or @hourly, @daily,
             @midnight, @weekly, @monthly, @yearly, @annually.
-        timezone: A tzinfo or the name of one; UTC if None.
+        timezone: A tzinfo or the name of one; the setting CRON_TIME_ZONE, "UTC" by default, if None.
         repeats: Whether a time that the clocks repeat fires twice, whatever the hour is.
 
     Raises:
@@ -101,7 +102,7 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
 
 def _zone(zone: str | tzinfo | None) -> tzinfo:
     if zone is None:
-        return UTC
+        zone = jobs_settings().CRON_TIME_ZONE
     if not isinstance(zone, str | tzinfo):
         raise TypeError(f"the time zone must be a name, as 'Europe/Berlin', or a tzinfo, not {zone!r}")
     found = named_zone(zone_name(zone) if isinstance(zone, tzinfo) else zone)
@@ -116,7 +117,8 @@ def _nickname(text: str) -> str:
     if text.lower() == "@reboot":
         raise ValueError(
             "'@reboot' is not supported: jobs are shared by many processes, and none of their starts "
-            "is the reboot; call add_immediate_job from AppConfig.ready or a deployment script"
+            "is the reboot. Once per deploy: `manage.py jobs add` in the deployment script. Once per start of "
+            "a worker: add_immediate_job in a receiver of django_jobs.signals.worker_started"
         )
     raise ValueError(f"{text!r} is not a crontab nickname; there are {', '.join(_NICKNAMES)}")
 

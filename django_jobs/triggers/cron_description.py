@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from apscheduler.triggers.cron.expressions import AllExpression, RangeExpression
-from apscheduler.triggers.cron.fields import MAX_VALUES, MIN_VALUES
+from apscheduler.triggers.cron.fields import MAX_VALUES, MIN_VALUES, DayOfWeekField
 from django.utils.dates import MONTHS, WEEKDAYS
 from django.utils.translation import gettext, ngettext
 
@@ -28,7 +28,12 @@ def describe_cron(trigger: CronTrigger) -> str:
         return f"cron {str(trigger).removeprefix('cron')}"
     clock = _describe_times(_values(fields["minute"]), _values(fields["hour"]))
     days = _describe_days(fields)
-    if clock is None or days is None:
+    if days is None:
+        return f"cron {str(trigger).removeprefix('cron')}"
+    if clock is None and _needs_both_days(fields):
+        # As a crontab expression it would mean either of them.
+        return f"cron {str(trigger).removeprefix('cron')}"
+    if clock is None:
         return "cron " + " ".join(str(fields[field.name]) for field in FIELDS)
     if days:
         return gettext("%(times)s %(days)s") % {"times": clock.words, "days": days}
@@ -101,7 +106,9 @@ def _describe_days(fields: dict[str, BaseField]) -> str | None:
         return None
     in_months = "" if len(months) == 12 else _join(spell_runs(months, lambda value: str(MONTHS[value]), _to))
     if len(days) < 31 and len(weekdays) < 7:
-        return None
+        every_day = {**fields, "day_of_week": _EVERY_WEEKDAY}
+        both = {"days": _describe_days(every_day), "weekdays": _describe_weekdays(weekdays)}
+        return gettext("%(days)s, but only %(weekdays)s") % both
     if len(days) < 31:
         numbers = _join(spell_runs(days, str, _to))
         if in_months:
@@ -109,15 +116,24 @@ def _describe_days(fields: dict[str, BaseField]) -> str | None:
         else:
             text = ngettext("on day %(days)s of the month", "on days %(days)s of the month", len(days))
         return text % {"days": numbers, "months": in_months}
-    words = []
-    if weekdays == [0, 1, 2, 3, 4]:
-        words.append(gettext("on weekdays"))
-    elif len(weekdays) < 7:
-        names = _join(spell_runs(weekdays, lambda day: str(WEEKDAYS[day]), _to))
-        words.append(gettext("on %(weekdays)s") % {"weekdays": names})
+    words = [_describe_weekdays(weekdays)] if len(weekdays) < 7 else []
     if in_months:
         words.append(gettext("in %(months)s") % {"months": in_months})
     return " ".join(words)
+
+
+_EVERY_WEEKDAY = DayOfWeekField("day_of_week", "*")
+
+
+def _describe_weekdays(weekdays: list[int]) -> str:
+    if weekdays == [0, 1, 2, 3, 4]:
+        return gettext("on weekdays")
+    names = _join(spell_runs(weekdays, lambda day: str(WEEKDAYS[day]), _to))
+    return gettext("on %(weekdays)s") % {"weekdays": names}
+
+
+def _needs_both_days(fields: dict[str, BaseField]) -> bool:
+    return str(fields["day"]) != "*" and str(fields["day_of_week"]) != "*"
 
 
 def _to(first: str, last: str) -> str:

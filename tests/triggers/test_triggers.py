@@ -14,6 +14,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from django.utils import translation
+from django.utils.timezone import override
 
 from django_jobs import triggers
 from django_jobs.exceptions import UnknownTrigger
@@ -1179,23 +1180,57 @@ def test_a_trigger_without_a_zone_leaves_a_moment_as_it_is():
         (triggers.crontab("*/15 9-17 * * 1-5"), "every 15 minutes from 09:00 to 17:45 on weekdays"),
         (triggers.crontab("5 8-18 * * *"), "every hour from 08:05 to 18:05 every day"),
         (triggers.crontab("5 1,2,8,9,10 * * *"), "cron 5 1,2,8-10 * * *"),
-        (cron(day="last", hour=3), "cron 0 3 last * *"),
-        (cron(day=13, day_of_week="fri"), "cron 0 0 13 * fri"),
+        (cron(day="last", hour=3), "cron [day='last', hour='3']"),
+        (cron(day=13, day_of_week="fri"), "at 00:00 on day 13 of the month, but only on Friday"),
+        (cron(day="1-7", day_of_week="mon", month=6, hour=6),
+         "at 06:00 on days 1 to 7 of June, but only on Monday"),
+        (cron(day=13, day_of_week="fri", minute="7,9", hour="1,2"),
+         "cron [day='13', day_of_week='fri', hour='1,2', minute='7,9']"),
+        (IntervalTrigger(hours=6, start_date=datetime(2026, 1, 1, 3, tzinfo=UTC), timezone=UTC),
+         "every 6 hours, from 2026-01-01 03:00 UTC"),
+        (cron(hour=3, start_date=datetime(2126, 1, 1, tzinfo=UTC)), "at 03:00 every day, from 2126-01-01 00:00 UTC"),
+        (cron(hour=3, start_date=datetime(2026, 1, 1, tzinfo=UTC)), "at 03:00 every day"),
+        (CalendarIntervalTrigger(months=1, start_date=date(2126, 1, 5), timezone=UTC),
+         "every month on day 5 at 00:00, from 2126-01-05"),
         (cron(hour=3, second=5), "cron [hour='3', second='5']"),
         (cron(week=1, hour=3), "cron [week='1', hour='3']"),
         (CalendarIntervalTrigger(months=2, start_date=date(2026, 1, 1), hour=3, minute=30, timezone=UTC),
-         "every 2 months on day 1 at 03:30"),
+         "every 2 months on day 1 at 03:30, from 2026-01-01"),
         (CalendarIntervalTrigger(years=1, start_date=date(2026, 5, 9), second=7, timezone=BERLIN),
          "every year on 9 May at 00:00:07 (Europe/Berlin)"),
         (CalendarIntervalTrigger(weeks=2, start_date=date(2026, 11, 24), hour=3, timezone=UTC),
-         "every 2 weeks on Tuesday at 03:00"),
+         "every 2 weeks on Tuesday at 03:00, from 2026-11-24"),
         (CalendarIntervalTrigger(days=3, start_date=NOW.date(), end_date=date(2027, 1, 1), timezone=UTC),
-         "every 3 days at 00:00, until 2027-01-01"),
+         "every 3 days at 00:00, from 2026-11-24, until 2027-01-01"),
         (AndTrigger([cron(hour=3), triggers.interval(60)]), "at 03:00 every day and every minute"),
     ],
 )  # fmt: skip
 def test_a_trigger_is_described_in_words(trigger, words):
     assert triggers.describe(trigger) == words
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        (triggers.crontab("30 3 * * *"), "at 03:30 every day (UTC)"),
+        (triggers.crontab("30 3 * * *", BERLIN), "at 03:30 every day (Europe/Berlin)"),
+        (triggers.at(datetime(2026, 11, 24, 3, 30, tzinfo=UTC)), "once at 2026-11-24 03:30 UTC"),
+        (triggers.interval(60), "every minute"),
+    ],
+)
+def test_a_reader_in_another_zone_is_told_that_utc_is_meant(trigger, words):
+    with override("Europe/Berlin"):
+        assert triggers.describe(trigger) == words
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("UTC", 3), ("Europe/Berlin", 2)])
+def test_one_setting_says_whose_clock_expressions_without_a_zone_speak_of(settings, zone, hour):
+    settings.DJANGO_JOBS = {"CRON_TIME_ZONE": zone}
+
+    first = triggers.first(triggers.crontab("0 3 * * *"), NOW)
+
+    assert first.astimezone(UTC).hour == hour
+    assert triggers.first(triggers.crontab("0 3 * * *", "UTC"), NOW).hour == 3
 
 
 def test_a_trigger_of_another_class_describes_itself():
