@@ -10,6 +10,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.triggers.combining import Or
 from django_jobs.triggers.moments import check_zone, named_zone, zone_name
 from django_jobs.triggers.ranges import spell_runs, step_of
+from django_jobs.triggers.special_days import earliest, split_days, split_weekdays
 from django_jobs.triggers.wall_clock import Cron
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
     """Return a trigger for a crontab expression, with cron's own meanings.
 
     Weekdays 0 and 7 are Sunday. When both the day of the month and the day of the week are restricted
-    (neither starts with `*`), it fires when either matches. A time that the clocks skip fires at the
+    (neither starts with `*`), it fires when either matches. `L` is the last day of the month, `15W` the
+    weekday nearest to the 15th, `LW` the last weekday, `fri#2` the second Friday and `friL` the last. A time that the clocks skip fires at the
     moment it would have been, once with what else is due then. A time that they repeat fires once, unless
     the hour is `*`. UTC has neither.
 
@@ -79,8 +81,12 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
             f"{expression!r}: expected 5 fields (minute, hour, day of month, month, day of week), "
             f"not {len(words)}{hint}"
         )
+    special_days, words[2] = split_days(words[2])
+    special_weekdays, words[4] = split_weekdays(words[4], lambda text: _weekday_name(expression, text))
     fields = zip(FIELDS, words, strict=True)
-    minutes, hours, days, months, weekdays = [_parse(expression, field, word) for field, word in fields]
+    minutes, hours, days, months, weekdays = [
+        _parse(expression, field, word) if word else [] for field, word in fields
+    ]
     common: dict[str, Any] = {
         "minute": _spell(minutes, FIELDS[0]),
         "hour": _spell(hours, FIELDS[1]),
@@ -88,16 +94,37 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
         "timezone": zone,
         "repeats": repeats,
     }
-    day: dict[str, Any] = {"day": _spell(days, FIELDS[2])}
-    day_of_week: dict[str, Any] = {"day_of_week": _spell_weekdays(weekdays)}
-    days_exist = any(min(days) <= _LONGEST[month] for month in months)
-    if "*" in (words[2][0], words[4][0]):
-        if not days_exist:
-            raise ValueError(f"{expression!r} never fires: no such month has a day {min(days)}")
-        return Cron(**common, **day, **day_of_week)
-    by_weekday = Cron(**common, **day_of_week)
-    # A trigger that never fires is searched for until the year 9999, at each firing.
-    return Or([Cron(**common, **day), by_weekday]) if days_exist else by_weekday
+    day = ",".join([*([_spell(days, FIELDS[2])] if days else []), *special_days])
+    starts = words[2][:1], words[4][:1]
+    if special_weekdays and starts[0] == "*" and day != "*":
+        raise ValueError(f"{expression!r}: {words[2]} and an nth weekday cannot be combined: name the days")
+    needed = min([*days, *([earliest(special_days)] if special_days else [])])
+    if not any(needed <= _LONGEST[month] for month in months):
+        if "*" in starts or not (weekdays or special_weekdays):
+            raise ValueError(f"{expression!r} never fires: no such month has a day {needed}")
+        # A trigger that never fires is searched for at each firing.
+        day = ""
+    parts = _day_parts(day, special_weekdays, _spell_weekdays(weekdays) if weekdays else "", starts)
+    triggers = [Cron(**common, **part) for part in parts]
+    return triggers[0] if len(triggers) == 1 else Or(triggers)
+
+
+def _day_parts(
+    day: str, special_weekdays: list[str], day_of_week: str, starts: tuple[str, str]
+) -> list[dict[str, Any]]:
+    """Return the day fields of one trigger, or of those of which any fires."""
+    nth = [{"day": ",".join(special_weekdays)}] if special_weekdays else []
+    if "*" not in starts:
+        by_day = [{"day": day}] if day else []
+        return [*by_day, *([{"day_of_week": day_of_week}] if day_of_week else []), *nth]
+    if not nth:
+        return [{"day": day, "day_of_week": day_of_week}]
+    # The field of days is `*`, or that of weekdays has one beside its nth ones.
+    return [*([{"day_of_week": day_of_week}] if day_of_week and day == "*" else []), *nth]
+
+
+def _weekday_name(expression: str, text: str) -> str:
+    return _WEEKDAYS[_value(expression, FIELDS[4], text) % 7]
 
 
 def _zone(zone: str | tzinfo | None) -> tzinfo:

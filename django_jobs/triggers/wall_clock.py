@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from apscheduler.triggers.cron import CronTrigger
 
 from django_jobs.triggers.firing import in_utc
+from django_jobs.triggers.special_days import DayField
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,7 @@ class Cron(CronTrigger):  # type: ignore[misc]
     """
 
     __slots__ = ("repeats",)
+    FIELDS_MAP = {**CronTrigger.FIELDS_MAP, "day": DayField}
 
     def __init__(self, *, repeats: bool = False, **fields: Any) -> None:
         super().__init__(**fields)

@@ -2,6 +2,7 @@ import itertools
 import json
 import math
 import pickle
+from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -530,7 +531,7 @@ def test_a_date_that_never_comes_is_refused(expression):
         ("-5 * * * *", "'-5 * * * *': minute '-5' is not a value, a range or *"),
         ("1-2-3 * * * *", "'1-2-3 * * * *': minute '1-2-3' is not a value, a range or *"),
         ("٣ * * * *", "'٣ * * * *': minute '٣' is not a value, a range or *"),
-        ("* * L * *", "'* * L * *': day of month 'L' is not 1-31"),
+        ("* * L-1 * *", "'* * L-1 * *': day of month 'L' is not 1-31"),
         ("* 22-4 * * *", "'* 22-4 * * *': hour range 22-4 runs backwards; write 22-23,0-4"),
         (
             "* * * * fri-mon",
@@ -611,6 +612,64 @@ def test_a_daily_job_that_is_asked_in_the_repeated_hour_is_due_on_the_next_day()
     assert triggers.first(trigger, datetime(2026, 11, 1, 6, 10, tzinfo=UTC)) == datetime(
         2026, 11, 2, 6, 30, tzinfo=UTC
     )
+
+
+SPECIAL_DAYS = {
+    "0 6 L * *": lambda day, last: day.day == last,
+    "0 6 LW * *": lambda day, last: day == max(d for d in month_of(day) if d.weekday() < 5),
+    "0 6 15W * *": lambda day, last: day == nearest_weekday(day, 15),
+    "0 6 1W * *": lambda day, last: day == nearest_weekday(day, 1),
+    "0 6 31W * *": lambda day, last: last == 31 and day == nearest_weekday(day, 31),
+    "0 6 * * fri#2": lambda day, last: day.weekday() == 4 and 8 <= day.day <= 14,
+    "0 6 * * mon#5": lambda day, last: day.weekday() == 0 and day.day > 28,
+    "0 6 * * 7L": lambda day, last: day.weekday() == 6 and day.day > last - 7,
+    "0 6 1,L * *": lambda day, last: day.day in {1, last},
+    "0 6 L * mon": lambda day, last: day.day == last or day.weekday() == 0,
+    "0 6 * * mon,fri#2": lambda day, last: day.weekday() == 0 or (day.weekday() == 4 and 8 <= day.day <= 14),
+    "0 6 L * wed,fri#2": lambda day, last: (
+        day.day == last or day.weekday() == 2 or (day.weekday() == 4 and 8 <= day.day <= 14)
+    ),
+    "0 6 L 2,6 *": lambda day, last: day.day == last and day.month in {2, 6},
+}
+
+
+def month_of(day):
+    return [date(day.year, day.month, number) for number in range(1, monthrange(day.year, day.month)[1] + 1)]
+
+
+def nearest_weekday(day, number):
+    days = [d for d in month_of(day) if d.weekday() < 5]
+    return min(days, key=lambda d: (abs(d.day - number), d.day))
+
+
+@pytest.mark.parametrize("expression", SPECIAL_DAYS)
+def test_letters_for_days_fire_when_they_say(expression):
+    days = [date(2027, 1, 1) + timedelta(days=number) for number in range(365 * 4 + 1)]
+    expected = [day for day in days if SPECIAL_DAYS[expression](day, monthrange(day.year, day.month)[1])]
+
+    trigger = as_stored(triggers.crontab(expression))
+
+    assert [moment.date() for moment in fire_times(trigger, date_time(2027, 1, 1), len(expected))] == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("0 6 * * fri#6", "1st to 5th"),
+        ("0 6 * * fri#0", "1st to 5th"),
+        ("0 6 * * xyz#1", "day of week 'xyz'"),
+        ("0 6 0W * *", "from 1 to 31"),
+        ("0 6 32W * *", "from 1 to 31"),
+        ("0 6 31W 2,4 *", "never fires"),
+        ("0 6 L-3 * *", "day of month 'L'"),
+        ("0 6 * * L", "day of week 'L'"),
+        ("0 6 */2 * fri#1", "cannot be combined"),
+        ("L 6 * * *", "minute 'L'"),
+    ],
+)
+def test_letters_for_days_where_they_mean_nothing_are_refused(expression, words):
+    with pytest.raises(ValueError, match=words):
+        triggers.crontab(expression)
 
 
 # Clocks that change
@@ -1180,7 +1239,17 @@ def test_a_trigger_without_a_zone_leaves_a_moment_as_it_is():
         (triggers.crontab("*/15 9-17 * * 1-5"), "every 15 minutes from 09:00 to 17:45 on weekdays"),
         (triggers.crontab("5 8-18 * * *"), "every hour from 08:05 to 18:05 every day"),
         (triggers.crontab("5 1,2,8,9,10 * * *"), "cron 5 1,2,8-10 * * *"),
-        (cron(day="last", hour=3), "cron [day='last', hour='3']"),
+        (cron(day="last", hour=3), "at 03:00 on the last day of the month"),
+        (triggers.crontab("0 6 L * *"), "at 06:00 on the last day of the month"),
+        (triggers.crontab("0 6 1,L 6 *"), "at 06:00 on day 1 of the month or on the last day of the month in June"),
+        (triggers.crontab("0 6 LW * *"), "at 06:00 on the last day from Monday to Friday of the month"),
+        (triggers.crontab("0 6 15W * *"),
+         "at 06:00 on the day from Monday to Friday nearest to day 15 of the month"),
+        (triggers.crontab("0 6 * * fri#2"), "at 06:00 on the second Friday of the month"),
+        (triggers.crontab("0 6 * * 0L"), "at 06:00 on the last Sunday of the month"),
+        (triggers.crontab("0 6 L * mon"), "at 06:00 on the last day of the month or at 06:00 on Monday"),
+        (cron(day="last", day_of_week="fri", hour=6),
+         "at 06:00 on the last day of the month, but only on Friday"),
         (cron(day=13, day_of_week="fri"), "at 00:00 on day 13 of the month, but only on Friday"),
         (cron(day="1-7", day_of_week="mon", month=6, hour=6),
          "at 06:00 on days 1 to 7 of June, but only on Monday"),

@@ -76,7 +76,8 @@ class ScheduleForm(forms.Form):
         max_length=200,
         help_text=gettext_lazy(
             "Minute, hour, day of month, month, day of week: “30 3 * * mon-fri” is at 03:30 on weekdays. "
-            "Also @hourly, @daily, @weekly, @monthly and @yearly."
+            "L is the last day of the month, 15W the weekday nearest to the 15th, fri#2 the second Friday, "
+            "friL the last. Also @hourly, @daily, @weekly, @monthly and @yearly."
         ),
     )
     zone = forms.CharField(
