@@ -16,7 +16,7 @@ from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Run, Status
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
 from django_jobs.scheduler.occurrences import occurrence_run
-from django_jobs.storage import conflicts, notifications, queue
+from django_jobs.storage import conflicts, enqueue, notifications, transactions
 from django_jobs.storage.records import NewRun, claimed, immediate_key, renewed
 from django_jobs.worker import inline
 
@@ -118,13 +118,13 @@ def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], No
     ):
         run.status, run.worker_id = Status.RUNNING.value, worker.id
         try:
-            (run_id,) = queue.enqueue([run], using=using)
+            (run_id,) = enqueue.insert([run], using=using)
         except BaseException:
             worker.break_off()
             raise
         return worker.promise(claimed(run, run_id))
     run.status, run.worker_id = Status.READY.value, ""
-    ids = queue.enqueue([run], using=using)
+    ids = enqueue.insert([run], using=using)
     if is_inline and run.run_after == "now":
         return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
     return lambda: notifications.notify(notifications.RUNS, using=using)
@@ -134,7 +134,7 @@ def insert_many(runs: list[NewRun], service: Service | None, *, using: str) -> N
     """Insert runs, all of them or none, and have them begin."""
     at_once = conf.queues_of("inline")
     with instrumentation.adding(runs), transaction.atomic(using=using):
-        queue.enqueue([run for run in runs if run.queue_name not in at_once], using=using)
+        enqueue.insert([run for run in runs if run.queue_name not in at_once], using=using)
         notifications.notify(notifications.RUNS, using=using)
         for run in runs:
             if run.queue_name in at_once:
@@ -163,8 +163,8 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
         The run's id.
     """
     run = occurrence_run(row, None)
-    with instrumentation.adding([run]), queue.write_transaction(using):
-        ids = queue.enqueue([run], using=using)
+    with instrumentation.adding([run]), transactions.write_transaction(using):
+        ids = enqueue.insert([run], using=using)
         if ids:
             Job.objects.using(using).filter(pk=row.pk).update(last_run_id=ids[0])
         if begins and ids and inline.is_inline(row.queue_name):
@@ -182,7 +182,7 @@ def insert_again(last: Run, *, using: str) -> None:
         options=renewed(last.options),
     )  # fmt: skip
     with instrumentation.adding([run]):
-        ids = queue.enqueue([run], using=using)
+        ids = enqueue.insert([run], using=using)
     if inline.is_inline(run.queue_name):
         inline.execute_on_commit(ids[0], run.queue_name, using=using)
     else:

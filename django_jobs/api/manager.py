@@ -20,7 +20,7 @@ from django_jobs.models import Job, Kind, Run, jobs_database
 from django_jobs.registry import decorators
 from django_jobs.registry.options import NO_OPTIONS, UNSET, JobOptions, lookup_id
 from django_jobs.scheduler import jobs
-from django_jobs.storage import conflicts, notifications, queue, transitions
+from django_jobs.storage import conflicts, notifications, transactions, transitions
 from django_jobs.storage.queues import set_paused
 from django_jobs.worker.service import Service
 
@@ -398,7 +398,7 @@ class JobManager:
             False when nothing of this id was still to run.
         """
         using, job_id = jobs_database(), _exact_id(job_id)
-        with queue.write_transaction(using):
+        with transactions.write_transaction(using):
             deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
             cancelled = transitions.cancel_waiting(Q(job_id=job_id), "removed", using=using)
             if deleted:
@@ -421,7 +421,7 @@ class JobManager:
             False when there is no such job, or nothing of it waits.
         """
         using, job_id = jobs_database(), _exact_id(job_id)
-        with queue.write_transaction(using):
+        with transactions.write_transaction(using):
             is_there = jobs.pause(job_id, by, using=using)
             held = transitions.hold(Q(job_id=job_id), using=using)
             jobs.tell_of_change(job_id, using=using)
@@ -437,7 +437,7 @@ class JobManager:
             False when there is no such job, or nothing of it waits.
         """
         using, job_id = jobs_database(), _exact_id(job_id)
-        with queue.write_transaction(using):
+        with transactions.write_transaction(using):
             row = Job.objects.using(using).filter(pk=job_id).first()
             if row is not None:
                 jobs.resume(row, using=using)
@@ -480,7 +480,7 @@ class JobManager:
             False when nothing of this id was unfinished.
         """
         using, job_id = jobs_database(), _exact_id(job_id)
-        with queue.write_transaction(using):
+        with transactions.write_transaction(using):
             cancelled, asked = transitions.cancel(Q(job_id=job_id), using=using)
             cancelled += jobs.cancel_scheduled(job_id, using=using)
             if asked:

@@ -11,7 +11,7 @@ from django.db.models import Count, Min, Q
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import PAUSED, Job, Run, Worker, jobs_database
 from django_jobs.scheduler.broken import strays
-from django_jobs.storage import queue
+from django_jobs.storage import transactions
 from django_jobs.storage.queues import is_served, paused_queues
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def report(
         lost_within: Report workers too that were found dead this short a while ago.
     """
     using = jobs_database()
-    now = queue.database_now(using)
+    now = transactions.database_now(using)
     running = busy(using)
     workers = _workers(now, running, lost_within, using)
     queues, unreadable = waiting(now, using)

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from django_jobs import signals, triggers
 from django_jobs.exceptions import UnknownTrigger
-from django_jobs.models import Job, Kind, Release
+from django_jobs.models import Job, Kind, ScheduleRevision
 from django_jobs.scheduler.broken import next_run_time
 from django_jobs.scheduler.declarations import FIXED, POLICY, overridable, with_overrides
 from django_jobs.storage import notifications
@@ -35,7 +35,7 @@ class _Changes:
     removed: list[str] = field(default_factory=list)
 
 
-def apply(wanted: Mapping[str, dict[str, Any]], lock: Release, now: datetime, using: str) -> None:
+def apply(wanted: Mapping[str, dict[str, Any]], lock: ScheduleRevision, now: datetime, using: str) -> None:
     """Add, change and remove declared jobs."""
     changes = _Changes()
     kept = {

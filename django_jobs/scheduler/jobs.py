@@ -16,7 +16,7 @@ from django_jobs.models import Job, Kind, Run, Status
 from django_jobs.registry.options import UNSET, JobOptions
 from django_jobs.scheduler.broken import next_run_time, read_trigger
 from django_jobs.scheduler.occurrences import database_time, occurrence_run
-from django_jobs.storage import notifications, queue, statistics
+from django_jobs.storage import enqueue, notifications, statistics, transactions
 from django_jobs.storage.conflicts import insert_if_free, refuse_equal, resolve_conflict
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _declare(row: Job, options: JobOptions, using: str) -> bool | None:
         if triggers.same(old.job_state, row.job_state):
             # The old one goes on as it was, with its start and its next run.
             row.job_state = old.job_state
-            row.next_run_time = next_run_time(old, queue.database_now(using))
+            row.next_run_time = next_run_time(old, transactions.database_now(using))
             if old.has_chosen_next_run:
                 overrides["next_run_time"] = old.overrides["next_run_time"]
         elif old.paused_at is not None:
@@ -185,7 +185,7 @@ def cancel_scheduled(job_id: str, *, using: str) -> bool:
         return False
     run = occurrence_run(row, None)
     run.status = Status.CANCELLED.value
-    runs = [(run_id, run.options) for run_id in queue.enqueue([run], using=using)]
+    runs = [(run_id, run.options) for run_id in enqueue.insert([run], using=using)]
     row.delete(using=using)
 
     def tell() -> None:

@@ -27,7 +27,7 @@ from django_jobs import signals, triggers
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
 from django_jobs.scheduler.broken import read_trigger
-from django_jobs.storage import notifications, queue, sql, statistics
+from django_jobs.storage import enqueue, notifications, sql, statistics, transactions
 from django_jobs.storage.records import TOO_MANY, NewRun, occurrence_key, renewed
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def fire_due(using: str) -> int:
     Returns:
         How many jobs were fired or set aside, at most `BATCH`.
     """
-    with queue.write_transaction(using):
+    with transactions.write_transaction(using):
         batch = _lock_due(using)
         runs, ids = _insert(batch, _new_runs(batch, using), using)
         _move(batch, dict(zip((run.job_id for run in runs), ids, strict=True)), using)
@@ -231,10 +231,10 @@ def _insert(batch: Batch, runs: list[NewRun], using: str) -> tuple[list[NewRun],
         return [], []
     try:
         with transaction.atomic(using=using):
-            ids = queue.enqueue(runs, using=using)
+            ids = enqueue.insert(runs, using=using)
     except IntegrityError:
         runs = _without_made(batch, runs, using)
-        ids = queue.enqueue(runs, using=using) if runs else []
+        ids = enqueue.insert(runs, using=using) if runs else []
     if len(ids) < len(runs):
         by_key = dict(_made(runs, using).values_list("unique_key", "id"))
         ids = [by_key[run.unique_key] for run in runs]

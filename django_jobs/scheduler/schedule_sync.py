@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from django_jobs.conf import jobs_settings
-from django_jobs.models import Declarer, Release
+from django_jobs.models import SchedulerProcess, ScheduleRevision
 from django_jobs.scheduler.declarations import own
 from django_jobs.scheduler.declared_jobs import REMEMBERED, apply
 from django_jobs.scheduler.occurrences import database_time
-from django_jobs.storage import identity, notifications, queue
+from django_jobs.storage import identity, notifications, transactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,7 @@ class ScheduleSync:
     def look(self) -> float:
         """Bring the jobs in line with what runs, if that changed; return the seconds until the next look."""
         fingerprint, definitions = own()
-        rows = list(Declarer.objects.using(self._using).annotate(db_now=database_time(self._using)))
+        rows = list(SchedulerProcess.objects.using(self._using).annotate(db_now=database_time(self._using)))
         mine = next((row for row in rows if row.pk == self.id), None)
         if mine is not None and mine.fingerprint == fingerprint:
             live = frozenset(row.fingerprint for row in rows if row is mine or _is_alive(row, mine.db_now))
@@ -101,7 +101,7 @@ class ScheduleSync:
 
     def _renew(self, expires_at: datetime) -> None:
         def renew() -> int:
-            return Declarer.objects.using(self._using).filter(pk=self.id).update(expires_at=expires_at)
+            return SchedulerProcess.objects.using(self._using).filter(pk=self.id).update(expires_at=expires_at)
 
         if self.listener_thread is None:
             renew()
@@ -114,9 +114,9 @@ class ScheduleSync:
             return
         try:
             with _locked(self._using) as (now, _):
-                Declarer.objects.using(self._using).filter(pk=self.id).delete()
-                if not Declarer.objects.using(self._using).filter(fingerprint=self._fingerprint).exists():
-                    Release.objects.using(self._using).filter(pk=self._fingerprint).update(gone_at=now)
+                SchedulerProcess.objects.using(self._using).filter(pk=self.id).delete()
+                if not SchedulerProcess.objects.using(self._using).filter(fingerprint=self._fingerprint).exists():
+                    ScheduleRevision.objects.using(self._using).filter(pk=self._fingerprint).update(gone_at=now)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("could not say that this process ends, others will see it: %s", error)
 
@@ -158,28 +158,28 @@ def synchronise(declarer_id: str, fingerprint: str, definitions: Definitions, *,
 
 
 @contextmanager
-def _locked(using: str) -> Iterator[tuple[datetime, Release]]:
+def _locked(using: str) -> Iterator[tuple[datetime, ScheduleRevision]]:
     """Open a transaction that one process has at a time; gives the database's time, and the locked row."""
-    releases = Release.objects.using(using)
+    releases = ScheduleRevision.objects.using(using)
     if not releases.filter(pk=_LOCK).exists():
         # Committed by itself: two transactions that both insert it and then lock it would wait for
         # each other on MariaDB.
         releases.bulk_create(
-            [Release(fingerprint=_LOCK, number=0, first_seen_at=queue.database_now(using))],
+            [ScheduleRevision(fingerprint=_LOCK, number=0, first_seen_at=transactions.database_now(using))],
             ignore_conflicts=True,
         )
-    with queue.write_transaction(using):
+    with transactions.write_transaction(using):
         lock = releases.select_for_update().get(pk=_LOCK)
-        yield queue.database_now(using), lock
+        yield transactions.database_now(using), lock
 
 
-def _releases(fingerprint: str, definitions: Definitions, now: datetime, using: str) -> list[Release]:
+def _releases(fingerprint: str, definitions: Definitions, now: datetime, using: str) -> list[ScheduleRevision]:
     """Return the known releases, oldest first, this process's among them."""
-    releases = list(Release.objects.using(using).exclude(pk=_LOCK).order_by("number"))
+    releases = list(ScheduleRevision.objects.using(using).exclude(pk=_LOCK).order_by("number"))
     if all(release.pk != fingerprint for release in releases):
         number = releases[-1].number + 1 if releases else 1
         releases.append(
-            Release.objects.using(using).create(
+            ScheduleRevision.objects.using(using).create(
                 fingerprint=fingerprint, number=number, definitions=definitions, first_seen_at=now
             )
         )
@@ -188,7 +188,7 @@ def _releases(fingerprint: str, definitions: Definitions, now: datetime, using: 
 
 def _live(declarer_id: str, fingerprint: str, now: datetime, using: str) -> set[str]:
     """Renew this process's row, delete those of the dead, and return the releases that run."""
-    declarers = Declarer.objects.using(using)
+    declarers = SchedulerProcess.objects.using(using)
     declarers.update_or_create(
         pk=declarer_id,
         defaults={
@@ -205,14 +205,14 @@ def _live(declarer_id: str, fingerprint: str, now: datetime, using: str) -> set[
     return {row.fingerprint for row in rows if row.pk not in dead}
 
 
-def _is_alive(row: Declarer, now: datetime) -> bool:
+def _is_alive(row: SchedulerProcess, now: datetime) -> bool:
     is_gone = row.host == identity.host() and identity.is_gone(row.process_key)
     return row.expires_at >= now and not is_gone
 
 
 def _present(
-    releases: list[Release], live: set[str], now: datetime, using: str
-) -> tuple[list[Release], float | None]:
+    releases: list[ScheduleRevision], live: set[str], now: datetime, using: str
+) -> tuple[list[ScheduleRevision], float | None]:
     """Note which releases are gone, and return those that count, oldest first, and for how long."""
     grace = timedelta(seconds=jobs_settings().LEASE_SECONDS)
     newest = max(release.number for release in releases if release.pk in live)

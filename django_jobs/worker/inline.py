@@ -27,7 +27,7 @@ from django_jobs.execution.runner import Execution
 from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.scheduler.occurrences import fire_all
-from django_jobs.storage import identity, notifications, queue, statistics
+from django_jobs.storage import claims, identity, notifications, outcomes, release, statistics, transactions
 from django_jobs.storage.queues import paused_queues
 from django_jobs.storage.records import ClaimedRun, Outcome
 
@@ -80,7 +80,7 @@ class InlineWorker:
     def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that any worker would claim first, of some queues or of all that are not paused."""
         paused = paused_queues(using=self._using)
-        runs = queue.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
+        runs = claims.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
         return runs[0] if runs else None
 
     def next_deferred(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
@@ -94,11 +94,11 @@ class InlineWorker:
 
     def take(self, run_id: int) -> ClaimedRun | None:
         """Claim one run, whatever it waits for; None when it does not wait."""
-        return queue.claim_one(run_id, self._id, using=self._using)
+        return claims.claim_one(run_id, self._id, using=self._using)
 
     def give_back(self, run: ClaimedRun) -> None:
         """Return a claimed run to the queue, as if it had never been claimed."""
-        queue.release_claims(self._id, [(run.id, run.attempt)], using=self._using)
+        release.release_claims(self._id, [(run.id, run.attempt)], using=self._using)
 
     def execute(self, run: ClaimedRun) -> Executed:
         """Execute a claimed run, and write what it came to.
@@ -111,11 +111,11 @@ class InlineWorker:
         execution.start_clock()
         signals.emit(signals.run_started, run=run)
         outcome = _outcome(execution)
-        is_written = (run.id, run.attempt) in queue.finish([(run, outcome)], using=self._using)
+        is_written = (run.id, run.attempt) in outcomes.finish([(run, outcome)], using=self._using)
         if is_written:
             statistics.note_attempts([(run, outcome)])
             statistics.flush(self._using)
-        queue.tell_of_outcome(run, outcome, is_written=is_written)
+        outcomes.report_outcome(run, outcome, is_written=is_written)
         raised = execution.raised
         if raised is not None and not isinstance(raised, (Exception, *_RECORDED)):
             raise raised
@@ -134,7 +134,7 @@ class InlineWorker:
 @contextmanager
 def inline_worker(using: str) -> Iterator[InlineWorker]:
     """Be a worker for a while, with a row in the caller's transaction that is gone afterwards."""
-    now = queue.database_now(using)
+    now = transactions.database_now(using)
     row = WorkerRow.objects.using(using).create(
         id=identity.new_worker_id(),
         host=identity.host(),

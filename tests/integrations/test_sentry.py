@@ -17,7 +17,7 @@ from django_jobs.execution import instrumentation
 from django_jobs.integrations import sentry, sentry_monitors
 from django_jobs.integrations.sentry import DjangoJobsIntegration
 from django_jobs.models import Job, Run, jobs_database
-from django_jobs.storage import queue
+from django_jobs.storage import leases
 from django_jobs.worker.inline import inline_worker
 from tests.executed import execute_all
 
@@ -151,8 +151,8 @@ def test_a_run_whose_worker_died_for_the_last_time_is_an_event(sent, make_run, m
     make_run(job_id="killer", status="RUNNING", worker_id=gone.pk, rescues=0)
     make_run(job_id="victim", status="RUNNING", worker_id=gone.pk, rescues=3)
 
-    rescued = queue.rescue(max_rescues=3, using=jobs_database())
-    queue.tell_of_rescues(rescued, using=jobs_database())
+    rescued = leases.rescue(max_rescues=3, using=jobs_database())
+    leases.report_rescues(rescued, using=jobs_database())
 
     (event,) = kept.of("event")
     assert event["message"] == "A run of job victim failed: its worker died 4 times"

@@ -16,7 +16,7 @@ from django_jobs.scheduler import occurrences
 from django_jobs.scheduler.broken import mend_broken
 from django_jobs.scheduler.clock import Clock
 from django_jobs.scheduler.occurrences import fire_all, fire_due
-from django_jobs.storage import queue
+from django_jobs.storage import transactions
 from django_jobs.worker.service import Service
 from tests.probes.models import Mark
 
@@ -169,7 +169,7 @@ def test_a_clock_set_forward_fires_the_hour_between_as_one_run_and_goes_on(make_
 
     assert len(scheduled_times()) == 2
     due = Job.objects.get().next_run_time
-    assert timedelta(0) <= due - queue.database_now("default") <= timedelta(minutes=1)
+    assert timedelta(0) <= due - transactions.database_now("default") <= timedelta(minutes=1)
 
 
 def test_a_clock_set_back_fires_nothing_twice(make_job, set_clock):

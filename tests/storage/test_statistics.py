@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_jobs import Retry
 from django_jobs.models import BIN_ENDS, RAN_BINS, WAITED_BINS, Chore, Run, Tally
 from django_jobs.scheduler.occurrences import fire_due
-from django_jobs.storage import queue, retention, sql, statistics, transitions
+from django_jobs.storage import claims, leases, retention, sql, statistics, transitions
 from django_jobs.storage.records import Outcome
 from tests.conftest import ROOT
 
@@ -123,10 +123,10 @@ def test_a_skipped_firing_is_counted(make_job, make_run):
 def test_a_rescue_is_counted_if_it_ends_the_run(make_run, make_worker, rescues, outcomes):
     make_worker(id="w")
     make_run(rescues=rescues)
-    queue.claim("w", limit=1, using="default")
+    claims.claim("w", limit=1, using="default")
 
-    rescued = queue.rescue(max_rescues=3, gone=["w"], using="default")
-    queue.tell_of_rescues(rescued, using="default")
+    rescued = leases.rescue(max_rescues=3, gone=["w"], using="default")
+    leases.report_rescues(rescued, using="default")
 
     assert len(rescued) == 1
     assert last_hour().outcomes == outcomes
@@ -137,7 +137,7 @@ def test_a_result_that_was_refused_is_not_counted(make_run, make_worker):
 
     make_worker(id="w")
     make_run()
-    (run,) = queue.claim("w", limit=1, using="default")
+    (run,) = claims.claim("w", limit=1, using="default")
     Run.objects.update(attempt=7)
 
     Completer(using="default", on_written=lambda batch: None)._write([(run, attempt()[1])])
@@ -148,7 +148,7 @@ def test_a_result_that_was_refused_is_not_counted(make_run, make_worker):
 def test_a_claimed_run_says_when_it_was_due(make_run, make_worker):
     make_worker(id="w")
     made = make_run(run_after=NOW() - timedelta(seconds=40))
-    (run,) = queue.claim("w", limit=1, using="default")
+    (run,) = claims.claim("w", limit=1, using="default")
 
     assert abs(statistics._aware(run.run_after) - made.run_after) < timedelta(milliseconds=1)
     count((run, Outcome("SUCCESSFUL", NOW(), NOW())))
