@@ -19,7 +19,7 @@ from django_jobs.admin.shared.actions import FROM_LIST, ActionsAdmin
 from django_jobs.api.manager import get_job_manager
 from django_jobs.models import Queue, Run, Worker, jobs_database
 from django_jobs.operations import health
-from django_jobs.storage import notifications, queue, statistics
+from django_jobs.storage import notifications, statistics, transactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,7 +67,7 @@ class QueueList(ChangeList):
         """Look at all of them at once."""
         super().get_results(request)
         using = jobs_database()
-        reports, _unreadable = health.waiting(queue.database_now(using), using)
+        reports, _unreadable = health.waiting(transactions.database_now(using), using)
         found = {one["name"]: one for one in reports}
         ended = _ended(datetime.now(UTC))
         for row in self.result_list:
@@ -118,7 +118,7 @@ class WorkerAdmin(ActionsAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Add the time by the database's clock, which heartbeats are written with."""
         # As text: MariaDB would return a time that is a constant as text without its zone.
-        now = Value(queue.database_now(jobs_database()).isoformat(), output_field=CharField())
+        now = Value(transactions.database_now(jobs_database()).isoformat(), output_field=CharField())
         workers: QuerySet[Any] = super().get_queryset(request).annotate(looked_at=now)
         return workers
 

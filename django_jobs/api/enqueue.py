@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.db import transaction
 
-from django_jobs import codec, conf
+from django_jobs import conf
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.execution import instrumentation
-from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Run, Status
+from django_jobs.models import Job, Run, Status
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
 from django_jobs.scheduler.occurrences import occurrence_run
@@ -51,18 +51,10 @@ def new_run(
         )
     arguments.check_arguments(path, function, args, kwargs)
     options = options.over(decorators.options_of(function))
-    payload = arguments.stored_arguments(args, kwargs)
-    stored = renewed(arguments.stored_options(options, function, args))
-    run = NewRun(
-        job_id=uuid.uuid4().hex if job_id is None else checked_id(job_id),
-        name=options.name or path.rpartition(":")[2],
-        func=path,
-        payload=payload,
-        signature=codec.sign(path, payload),
-        queue_name=options.queue_name or DEFAULT_QUEUE_NAME,
-        priority=options.priority or 0,
-        options=stored,
-    )
+    job_id = uuid.uuid4().hex if job_id is None else checked_id(job_id)
+    run = NewRun.of_call(path, function, args, kwargs, options, job_id=job_id)
+    if run.options:
+        run.options = renewed(run.options)
     return run, options
 
 
@@ -114,15 +106,15 @@ def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], No
         and not is_inline
         and worker.using == using
         and run.run_after == "now"
-        and worker.would_begin(run.queue_name)
+        and worker.local_start.would_begin(run.queue_name)
     ):
         run.status, run.worker_id = Status.RUNNING.value, worker.id
         try:
             (run_id,) = enqueue.insert([run], using=using)
         except BaseException:
-            worker.break_off()
+            worker.local_start.break_off()
             raise
-        return worker.promise(claimed(run, run_id))
+        return worker.local_start.promise(claimed(run, run_id))
     run.status, run.worker_id = Status.READY.value, ""
     ids = enqueue.insert([run], using=using)
     if is_inline and run.run_after == "now":
@@ -176,11 +168,7 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
 
 def insert_again(last: Run, *, using: str) -> None:
     """Insert another run like one of a job that has no row, and have it begin."""
-    run = NewRun(
-        job_id=last.job_id, name=last.name, func=last.func, payload=last.payload, signature=last.signature,
-        queue_name=last.queue_name, priority=last.priority, kind=last.kind,
-        options=renewed(last.options),
-    )  # fmt: skip
+    run = NewRun.of(last, last.job_id, kind=last.kind)
     with instrumentation.adding([run]):
         ids = enqueue.insert([run], using=using)
     if inline.is_inline(run.queue_name):

@@ -27,7 +27,7 @@ from django_jobs.models import (
 from django_jobs.operations import health, selection
 from django_jobs.operations.selection import UNSUCCESSFUL, Selection
 from django_jobs.registry.decorators import job
-from django_jobs.storage import notifications, queue, transitions
+from django_jobs.storage import notifications, transactions, transitions
 from django_jobs.storage.queues import paused_queues
 from django_jobs.worker import inline
 
@@ -70,7 +70,7 @@ def place(*, using: str) -> tuple[str, bool]:
 
     Of those that are not paused and that a live worker serves, "default" comes first.
     """
-    now = queue.database_now(using)
+    now = transactions.database_now(using)
     rows = Worker.objects.using(using).filter(stopped_at__isnull=True)
     live = [worker for worker in rows if health.worker_state(worker, now) != "gone"]
     named = sorted({str(name) for worker in live for name in worker.queues or ()})

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from django_jobs import triggers
 from django_jobs.registry.arguments import check_arguments, stored_arguments
-from django_jobs.registry.decorators import Decorator, JobFunction, JobWords, is_decorated, job
+from django_jobs.registry.decorators import Decorator, JobFunction, is_decorated, job
 from django_jobs.registry.functions import name_of, path_of
-from django_jobs.registry.options import JobOptions, checked_id, options_from
+from django_jobs.registry.options import JobOptions, JobWords, checked_id, options_from
 
 if TYPE_CHECKING:
     from datetime import tzinfo

@@ -6,17 +6,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from django_jobs import codec, triggers
-from django_jobs.models import DEFAULT_QUEUE_NAME
-from django_jobs.registry import arguments, decorators, functions, schedules
+from django_jobs.registry import decorators, functions, schedules
+from django_jobs.registry.call_spec import CALL_COLUMNS, CallSpec, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Definitions = dict[str, dict[str, Any]]
 
-# Columns of a job that are its declaration's, always, and those that a person may change.
-FIXED = ("name", "func", "payload", "signature", "options", "coalesce", "misfire_grace_time")
+# Columns of a declared job that a person may change, and those that are its declaration's, always.
 POLICY = ("queue_name", "priority", "max_instances")
+FIXED = (*(name for name in CALL_COLUMNS if name not in POLICY), "coalesce", "misfire_grace_time")
 
 
 def own() -> tuple[str, Definitions]:
@@ -40,18 +40,11 @@ def own() -> tuple[str, Definitions]:
 def _definition(declared: schedules.Declaration) -> dict[str, Any]:
     path, function = functions.path_of(declared.func)
     options = declared.options.over(decorators.options_of(function))
-    payload = arguments.stored_arguments(declared.args, declared.kwargs)
     return {
-        "name": options.name or path.rpartition(":")[2],
-        "func": path,
-        "payload": payload,
-        # The declaring process's: another that applies it signs nothing that it only read.
-        "signature": codec.sign(path, payload),
-        "options": arguments.stored_options(options, function, declared.args),
+        # Signed by the process that declares it: another that applies it signs nothing that it only read.
+        **columns_of(CallSpec.of_call(path, function, declared.args, declared.kwargs, options)),
         "coalesce": options.coalesce is not False,
         "misfire_grace_time": options.misfire_grace_time,
-        "queue_name": options.queue_name or DEFAULT_QUEUE_NAME,
-        "priority": options.priority or 0,
         "max_instances": options.max_instances or 1,
         "trigger": triggers.rule(declared.trigger),
     }

@@ -13,11 +13,13 @@ from django_jobs import signals, triggers
 from django_jobs.exceptions import BadPayload, ConflictingIdError, UnknownTrigger
 from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Kind, Run, Status
+from django_jobs.registry.call_spec import CALL_COLUMNS, columns_of
 from django_jobs.registry.options import UNSET, JobOptions
 from django_jobs.scheduler.broken import next_run_time, read_trigger
 from django_jobs.scheduler.occurrences import database_time, occurrence_run
 from django_jobs.storage import enqueue, notifications, statistics, transactions
 from django_jobs.storage.conflicts import insert_if_free, refuse_equal, resolve_conflict
+from django_jobs.storage.records import lasting
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
@@ -82,14 +84,8 @@ def _row(run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max
     if instances is not None:
         JobOptions(max_instances=instances).validate()
     return Job(
+        **columns_of(run) | {"options": lasting(run.options)},
         id=run.job_id,
-        name=run.name,
-        func=run.func,
-        payload=run.payload,
-        signature=run.signature,
-        queue_name=run.queue_name,
-        priority=run.priority,
-        options=run.options and {key: value for key, value in run.options.items() if key != "expires_at"},
         kind=kind.value,
         job_state=triggers.dumps(trigger),
         next_run_time=triggers.first(trigger, datetime.now(UTC)),
@@ -101,10 +97,7 @@ def _row(run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max
 
 def _declare(row: Job, options: JobOptions, using: str) -> bool | None:
     """Insert or update a recurring job; return whether it is new, None where the one that is there is kept."""
-    columns = (
-        "name", "func", "payload", "signature", "queue_name", "priority", "options", "kind", "job_state",
-        "max_instances", "coalesce", "misfire_grace_time",
-    )  # fmt: skip
+    columns = (*CALL_COLUMNS, "kind", "job_state", "max_instances", "coalesce", "misfire_grace_time")
     for _attempt in range(3):
         old = Job.objects.using(using).select_for_update().filter(pk=row.pk).first()
         if old is None or old.kind != Kind.RECURRING:

@@ -27,14 +27,13 @@ from django_jobs import signals, triggers
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
 from django_jobs.scheduler.broken import read_trigger
-from django_jobs.storage import enqueue, notifications, sql, statistics, transactions
-from django_jobs.storage.records import TOO_MANY, NewRun, occurrence_key, renewed
+from django_jobs.storage import enqueue, notifications, statistics, transactions
+from django_jobs.storage.backends.choose import backend_of
+from django_jobs.storage.records import TOO_MANY, NewRun, occurrence_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
-
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
     from django_jobs.models import RunQuerySet
 
@@ -114,7 +113,7 @@ def fire_due(using: str) -> int:
 
 def database_time(using: str) -> RawSQL:
     """Return the database's time, for use in a query."""
-    return RawSQL(sql.dialect(connections[using]).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
+    return RawSQL(backend_of(connections[using]).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
 
 
 def _lock_due(using: str) -> Batch:
@@ -157,7 +156,7 @@ def _new_runs(batch: Batch, using: str) -> list[NewRun]:
     """Make a run of each occurrence, and SKIPPED ones that say why the others are not executed."""
     if not batch.due:
         return []
-    unfinished = _unfinished([job.row.id for job in batch.due], connections[using])
+    unfinished = backend_of(connections[using]).count_unfinished([job.row.id for job in batch.due])
     return [run for job in batch.due for run in _runs_of(job, unfinished.get(job.row.id, 0))]
 
 
@@ -200,23 +199,12 @@ def _in_utc(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _unfinished(job_ids: list[str], connection: BaseDatabaseWrapper) -> dict[str, int]:
-    with connection.cursor() as cursor:
-        cursor.execute(*sql.dialect(connection).unfinished_runs(job_ids))
-        return dict(cursor.fetchall())
-
-
 def occurrence_run(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun:
     """Return the run of one occurrence of a job; None makes one besides its schedule."""
-    return NewRun(
-        job_id=row.id,
-        name=row.name,
-        func=row.func,
-        payload=row.payload,
-        signature=row.signature,
-        queue_name=row.queue_name,
-        priority=row.priority,
-        options=renewed(row.options, scheduled_at),
+    return NewRun.of(
+        row,
+        row.id,
+        since=scheduled_at,
         kind=row.kind,
         scheduled_at=scheduled_at,
         unique_key=None if scheduled_at is None else occurrence_key(row.id, scheduled_at),
@@ -266,15 +254,14 @@ def _made(runs: Iterable[NewRun], using: str) -> RunQuerySet:
 
 def _move(batch: Batch, last_runs: dict[str, int], using: str) -> None:
     """Move jobs to their next time, delete those without one, and set aside those that are broken."""
-    dialect = sql.dialect(connections[using])
+    backend = backend_of(connections[using])
     jobs = Job.objects.using(using)
-    moved = [(job.row.id, dialect.time(job.next_run_time)) for job in batch.due if job.next_run_time]
+    moved = [(job.row.id, job.next_run_time) for job in batch.due if job.next_run_time]
     if moved:
-        with connections[using].cursor() as cursor:
-            cursor.execute(*dialect.move_jobs(moved))
-            noted = [(pk, last_runs[pk]) for pk, _ in moved if pk in last_runs]
-            if noted:
-                cursor.execute(*dialect.note_last_runs(noted))
+        backend.move_jobs(moved)
+        noted = [(pk, last_runs[pk]) for pk, _ in moved if pk in last_runs]
+        if noted:
+            backend.note_last_runs(noted)
     ended = [job.row.id for job in batch.due if job.next_run_time is None]
     if ended:
         jobs.filter(pk__in=ended).delete()

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING
 from django.db import DatabaseError, InterfaceError, OperationalError
 
 from django_jobs.conf import jobs_settings
-from django_jobs.models import SchedulerProcess, ScheduleRevision
+from django_jobs.models import ScheduleRevision, SchedulerProcess
 from django_jobs.scheduler.declarations import own
 from django_jobs.scheduler.declared_jobs import REMEMBERED, apply
 from django_jobs.scheduler.occurrences import database_time
-from django_jobs.storage import identity, notifications, transactions
+from django_jobs.storage import identity, transactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from django_jobs.scheduler.declarations import Definitions
+    from django_jobs.storage.notifications.thread import ListenerThread
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class ScheduleSync:
     def __init__(self, using: str) -> None:
         self.id = identity.new_worker_id()
         # Those of its process, if it has any: they need not hear that it still lives.
-        self.listener_thread: notifications.ListenerThread | None = None
+        self.listener_thread: ListenerThread | None = None
         self._using = using
         self._next_look = 0.0
         self._fingerprint = ""
@@ -101,7 +102,9 @@ class ScheduleSync:
 
     def _renew(self, expires_at: datetime) -> None:
         def renew() -> int:
-            return SchedulerProcess.objects.using(self._using).filter(pk=self.id).update(expires_at=expires_at)
+            return (
+                SchedulerProcess.objects.using(self._using).filter(pk=self.id).update(expires_at=expires_at)
+            )
 
         if self.listener_thread is None:
             renew()
@@ -115,8 +118,14 @@ class ScheduleSync:
         try:
             with _locked(self._using) as (now, _):
                 SchedulerProcess.objects.using(self._using).filter(pk=self.id).delete()
-                if not SchedulerProcess.objects.using(self._using).filter(fingerprint=self._fingerprint).exists():
-                    ScheduleRevision.objects.using(self._using).filter(pk=self._fingerprint).update(gone_at=now)
+                if (
+                    not SchedulerProcess.objects.using(self._using)
+                    .filter(fingerprint=self._fingerprint)
+                    .exists()
+                ):
+                    ScheduleRevision.objects.using(self._using).filter(pk=self._fingerprint).update(
+                        gone_at=now
+                    )
         except (DatabaseError, InterfaceError) as error:
             logger.warning("could not say that this process ends, others will see it: %s", error)
 
@@ -173,7 +182,9 @@ def _locked(using: str) -> Iterator[tuple[datetime, ScheduleRevision]]:
         yield transactions.database_now(using), lock
 
 
-def _releases(fingerprint: str, definitions: Definitions, now: datetime, using: str) -> list[ScheduleRevision]:
+def _releases(
+    fingerprint: str, definitions: Definitions, now: datetime, using: str
+) -> list[ScheduleRevision]:
     """Return the known releases, oldest first, this process's among them."""
     releases = list(ScheduleRevision.objects.using(using).exclude(pk=_LOCK).order_by("number"))
     if all(release.pk != fingerprint for release in releases):

@@ -10,7 +10,8 @@ from django.db.models import Q
 
 from django_jobs import signals
 from django_jobs.exceptions import ConflictingIdError
-from django_jobs.models import Job, Kind, Run
+from django_jobs.models import Job, Kind, Run, jobs_database
+from django_jobs.registry.options import lookup_id
 from django_jobs.storage import transitions
 
 if TYPE_CHECKING:
@@ -93,11 +94,12 @@ def refuse_equal(job_id: str, taken: str) -> None:
     raise error
 
 
-def exact_id(job_id: str, *, using: str) -> str:
-    """Return an id to look for; the empty one, which no job has, where the database has only an equal one.
+def exact_id(job_id: str) -> str:
+    """Return an id to look for in the jobs' database; the empty one, which no job has, where the database has only an equal one.
 
     Costs nothing on databases that compare exactly.
     """
+    using, job_id = jobs_database(), lookup_id(job_id)
     if connections[using].vendor != "mysql" or _RANDOM.fullmatch(job_id):
         return job_id
     runs = Run.objects.using(using).filter(job_id=job_id)

@@ -6,7 +6,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_jobs.models import Queue, Tally, Worker
+from django_jobs.models import Queue, Rollup, Worker
 from tests.admin.pages import text_of
 
 
@@ -88,7 +88,7 @@ def test_a_queue_shows_what_waits_and_how_fast_it_goes(root, list_url, make_run)
     for outcome, runs in (("SUCCESSFUL", 120), ("FAILED", 30)):
         # Of the hour, too: where the last one is a whole one, its minutes are not read.
         for size, begins_at in ((60, ended_at), (3600, ended_at.replace(minute=0))):
-            Tally.objects.create(
+            Rollup.objects.create(
                 size_seconds=size,
                 begins_at=begins_at,
                 outcome=outcome,

@@ -56,7 +56,7 @@ def sent():
     sentry_sdk.get_client().close()
     # A client that is off, as before the first `init`.
     sentry_sdk.get_global_scope().set_client(None)
-    instrumentation.remove(sentry._observer)
+    instrumentation.remove_observer(sentry._observer)
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +120,7 @@ def test_runs_on_threads_and_on_the_loop_have_scopes_of_their_own(sent, serve, m
     for name in ("fail", "fail_async", "nothing"):
         manager.add_immediate_job(getattr(probes, name), job_id=name)
     until(lambda: len(kept.of("transaction")) == 3)
-    assert service.worker.wait_idle(10)
+    assert service.worker.holdings.wait_empty(10)
 
     assert {event["tags"]["django_jobs.job_id"] for event in kept.of("event")} == {"fail", "fail_async"}
     statuses = {one["transaction"].partition(":")[2]: one["contexts"]["trace"]["status"] for one in kept.of("transaction")}  # fmt: skip

@@ -4,8 +4,8 @@ import pytest
 from django.utils import timezone
 
 from django_jobs.live import states
-from django_jobs.models import Chore, Job, Queue, Run, Tally, Worker
-from django_jobs.storage import queue
+from django_jobs.models import Job, MaintenanceTask, Queue, Rollup, Run, Worker
+from django_jobs.storage import claims
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def test_each_thing_that_pages_show_changes_the_sign_of_everything(moves, make_r
     assert moves(lambda: Queue.objects.create(name="mail", paused_at=now))
     assert moves(lambda: Queue.objects.update(paused_at=None))
     assert moves(
-        lambda: Tally.objects.create(size_seconds=60, begins_at=now, func="f", queue_name="", runs=1)
+        lambda: Rollup.objects.create(size_seconds=60, begins_at=now, func="f", queue_name="", runs=1)
     )
 
 
@@ -55,7 +55,7 @@ def test_a_heartbeat_or_a_chore_is_no_news(moves, make_worker):
     make_worker()
 
     assert not moves(lambda: Worker.objects.update(heartbeat_at=timezone.now() + timedelta(seconds=5)))
-    assert not moves(lambda: Chore.objects.create(name="prune", due_at=timezone.now()))
+    assert not moves(lambda: MaintenanceTask.objects.create(name="prune", due_at=timezone.now()))
 
 
 def test_a_run_is_news_for_those_who_watch_it_or_its_job_only(moves, make_run):
@@ -257,7 +257,7 @@ def test_what_the_queue_really_does_is_seen(moves, manager, make_worker):
     claimed = []
 
     def claim():
-        claimed.extend(queue.claim(worker.pk, limit=1, using="default"))
+        claimed.extend(claims.claim(worker.pk, limit=1, using="default"))
 
     assert moves(claim, f"job:{job_id}")
     assert len(claimed) == 1

@@ -140,7 +140,9 @@ def test_what_rows_hold_does_nothing_to_a_terminal(jobs, make_run):
 
 
 def test_a_job_is_shown_with_its_runs_and_without_its_secrets(jobs, manager, probes, make_run):
-    manager.add_recurring_job(probes.log_in, 60, "ada", "hunter2", job_id="sign-in")
+    manager.using(tags=["web", "auth"]).add_recurring_job(
+        probes.log_in, 60, "ada", "hunter2", job_id="sign-in"
+    )
     for error in ("", "ValueError: no"):
         make_run(job_id="sign-in", status="FAILED" if error else "SUCCESSFUL", error=error)
 
@@ -148,6 +150,7 @@ def test_a_job_is_shown_with_its_runs_and_without_its_secrets(jobs, manager, pro
 
     assert ["arguments", '"ada", "********************"'] in cells(said)
     assert ["trigger", "every minute"] in cells(said)
+    assert ["tags", "auth, web"] in cells(said)
     assert "hunter2" not in said
     assert [line[0] for line in cells(said)[-2:]] == ["failed", "successful"]
     assert len(jobs("show", "sign-in", "--limit", "1").lines) == len(said.lines) - 1
@@ -158,12 +161,15 @@ def test_a_job_is_shown_with_its_runs_and_without_its_secrets(jobs, manager, pro
 
 def test_a_run_is_shown_with_its_errors_and_its_log(jobs, make_run):
     errors = [{"attempt": 1, "worker_id": "w", "error": "ValueError: no", "traceback": "Traceback\n  line"}]
-    run = make_run(job_id="nightly", status="FAILED", errors=errors, log="one\ntwo", result="7")
+    run = make_run(
+        job_id="nightly", status="FAILED", errors=errors, log="one\ntwo", result="7", options={"tags": ["a"]}
+    )
 
     said = jobs("show", "--run", str(run.pk))
 
     assert ["job", "nightly"] in cells(said)
     assert ["result", "7"] in cells(said)
+    assert ["tags", "a"] in cells(said)
     assert ["attempt", "1 on w"] in cells(said)
     assert "traceback  Traceback\n             line" in said
     assert said.lines[-2:] == ["log  one", "     two"]

@@ -476,7 +476,7 @@ def test_two_services_share_one_schedule(serve, manager, probes, until, transact
     serve()
     other = Service()
     other.start()
-    assert other.wait_started(10)
+    assert other.wait_started(60)
     try:
         manager.add_recurring_job(probes.mark, 0.2, job_id="r", max_instances=50)
         until(lambda: Run.objects.filter(job_id="r").count() >= 10)
@@ -503,7 +503,7 @@ def test_a_clock_makes_a_round_whenever_what_comes_before_it_asks_for_one(transa
     try:
         # Nothing is due: by itself it would make one.
         for _ in range(3):
-            assert rounds.acquire(timeout=10)
+            assert rounds.acquire(timeout=60)
     finally:
         clock.shutdown()
 
@@ -528,19 +528,19 @@ def test_a_clock_beside_maintenance_asks_for_due_jobs_only_when_told(
     monkeypatch.setattr(clock, "seconds_until_due", counted)
     clock.start()
     try:
-        assert asked.acquire(timeout=10)
+        assert asked.acquire(timeout=60)
         for _ in range(5):
-            assert rounds.acquire(timeout=10)
+            assert rounds.acquire(timeout=60)
         assert not asked.acquire(blocking=False)
 
         make_job(id="later", next_run_time=timezone.now() + timedelta(hours=1))
         clock.expect_due(3600)
-        assert asked.acquire(timeout=10)
+        assert asked.acquire(timeout=60)
         until(lambda: clock._next_look < time.monotonic() + 3601)
         # The same news again is none.
         clock.expect_due(3600)
         for _ in range(5):
-            assert rounds.acquire(timeout=10)
+            assert rounds.acquire(timeout=60)
         assert not asked.acquire(blocking=False)
     finally:
         clock.shutdown()

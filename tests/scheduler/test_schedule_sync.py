@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from django_jobs import codec, triggers
 from django_jobs.exceptions import BadPayload
-from django_jobs.models import SchedulerProcess, Job, ScheduleRevision, Run
+from django_jobs.models import Job, Run, ScheduleRevision, SchedulerProcess
 from django_jobs.registry import decorators, schedules
 from django_jobs.registry.decorators import job
 from django_jobs.registry.retry import Retry
@@ -104,6 +104,15 @@ def test_options_of_the_function_complete_those_of_its_schedule(version):
 
     row = Job.objects.get(pk="tests.probes.jobs:unstorable")
     assert (row.priority, row.queue_name, row.options) == (3, "mail", {"timeout": 60})
+
+
+def test_tags_follow_the_declaration(version):
+    version(every(30, tags={"b", "a"})).start().leave()
+    assert Job.objects.get().tags == ["a", "b"]
+
+    version(every(30, tags=["c"])).start()
+
+    assert Job.objects.get().tags == ["c"]
 
 
 def test_a_declared_schedule_fires_and_is_executed(version, serve, until, monkeypatch):

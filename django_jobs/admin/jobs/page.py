@@ -120,7 +120,7 @@ class JobAdmin(AddableAdmin, EditableAdmin, ActionsAdmin):
     }
     readonly_fields = [
         "summary", "problem", "schedule", "next_firings", "arguments", "hidden_arguments", "policy", "retry",
-        "misfire_grace", "created", "last_runs", "declaration",
+        "misfire_grace", "created", "last_runs", "declaration", "tags",
     ]  # fmt: skip
 
     class Media:
@@ -153,11 +153,15 @@ class JobAdmin(AddableAdmin, EditableAdmin, ActionsAdmin):
             first.append("declaration")
         policy = ("max_instances", "coalesce", "misfire_grace")
         arguments = "arguments" if permissions.may_view_payload(request) else "hidden_arguments"
+        tags = ["tags"] if obj and obj.tags else []
         return [
             (None, {"fields": first}),
             (_("Schedule"), {"fields": ["schedule", "next_firings", policy, "created"]}),
             (_("Last runs"), {"fields": ["last_runs"]}),
-            (_("Call"), {"fields": [arguments, ("kind", "queue_name", "priority"), "retry", "policy"]}),
+            (
+                _("Call"),
+                {"fields": [arguments, *tags, ("kind", "queue_name", "priority"), "retry", "policy"]},
+            ),
         ]
 
     def render_change_form(
@@ -295,6 +299,11 @@ class JobAdmin(AddableAdmin, EditableAdmin, ActionsAdmin):
     def policy(self, job: Job) -> str:
         """Show retry, timeout and the like."""
         return display.policy(job)
+
+    @admin.display(description=_("tags"))
+    def tags(self, job: Job) -> str:
+        """Show its tags."""
+        return display.tags(job)
 
     @admin.display(description=_("misfire grace time"))
     def misfire_grace(self, job: Job) -> str:

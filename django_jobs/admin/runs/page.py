@@ -48,7 +48,7 @@ class RunAdmin(ActionsAdmin):
     search_help_text = _("By a job's id or a run's number, or by the beginning of a function's name.")
     actions = ["hurry", "cancel", "retry", "delete_selected"]
     buttons = {"hurry": _("Run now"), "cancel": _("Cancel"), "retry": _("Retry")}
-    readonly_fields = ["number", "arguments", "policy"]
+    readonly_fields = ["number", "arguments", "policy", "tags"]
 
     class Media:
         css = {"all": ["django_jobs/runs.css"]}
@@ -154,7 +154,7 @@ class RunAdmin(ActionsAdmin):
         if obj is None:
             return [(None, {"fields": ["number"]})]
         call = ["arguments"] if retry_with_changes.may_see_payload(request) else []
-        how = [("kind", "priority", "rescues"), "policy"]
+        how = [*(["tags"] if obj.tags else []), ("kind", "priority", "rescues"), "policy"]
         return [(_("Call"), {"fields": [*call, *how]})]
 
     def fitting(self, obj: Run) -> Sequence[str]:
@@ -222,6 +222,11 @@ class RunAdmin(ActionsAdmin):
     def policy(self, run: Run) -> str:
         """Show retry, timeout and the like."""
         return display.policy(run)
+
+    @admin.display(description=_("tags"))
+    def tags(self, run: Run) -> str:
+        """Show its tags."""
+        return display.tags(run)
 
     # Actions
 

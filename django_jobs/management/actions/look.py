@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
 
-    from django_jobs.api.job_info import JobInfo, RunSnapshot
+    from django_jobs.api.job_info import JobInfo, RunInfo
 
 ROLES = {
     "running": "MIGRATE_HEADING",
@@ -238,6 +238,7 @@ class Show(Action):
                 ("queue", job["queue_name"]),
                 ("priority", str(job["priority"])),
                 ("max instances", "" if is_lone else str(job["max_instances"])),
+                ("tags", ", ".join(job["tags"])),
                 ("progress", _progress(job["progress"])),
                 ("result", "" if job["result"] is None else compact(job["result"])),
                 ("error", job["error"]),
@@ -270,6 +271,7 @@ class Show(Action):
                 ("finished", moment(run["finished_at"])),
                 ("took", duration(run["seconds"])),
                 ("worker", run["worker_id"]),
+                ("tags", ", ".join(run["tags"])),
                 ("progress", _progress(run["progress"])),
                 ("result", "" if run["result"] is None else compact(run["result"])),
                 ("error", run["error"]),
@@ -295,7 +297,7 @@ def _call(job: JobInfo) -> str:
     return ", ".join(words)
 
 
-def _run_row(run: RunSnapshot) -> list[str]:
+def _run_row(run: RunInfo) -> list[str]:
     return [
         run["status"].lower(),
         str(run["id"]),

@@ -54,7 +54,7 @@ def test_failures_are_grouped_by_exception_and_place(make_failure):
     assert len(found.groups) == 3
     first = found.groups[0]
     assert (first.exception, first.count, first.run_id) == ("ValueError", 2, newest.pk)
-    assert first.place.startswith("admin/test_failures.py:")
+    assert first.place.startswith("dashboard/test_failures.py:")
     assert first.place.endswith(" raised")
     assert first.message == "ValueError: second"
     assert first.last_at == newest.finished_at
@@ -73,7 +73,7 @@ def test_a_long_traceback_is_placed_where_it_ends(make_failure):
 
     (one,) = failures.since(ago(hours=1)).groups
 
-    assert one.place.startswith("admin/test_failures.py:")
+    assert one.place.startswith("dashboard/test_failures.py:")
 
 
 def test_older_failures_and_what_was_only_cancelled_are_left_out(make_failure, make_run):
