@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core import checks as django_checks
-from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs import checks, signals
-from django_jobs.registry import schedules
+from django_jobs.registry import discovery, schedules
 
 
 class DjangoJobsConfig(AppConfig):
@@ -19,7 +18,7 @@ class DjangoJobsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
+        """Register checks and log, import declarations; start the manager where requests are served."""
         # Only now may models be imported, and with them the manager.
         from django_jobs.api.manager import get_job_manager
         from django_jobs.integrations import celery
@@ -37,6 +36,6 @@ class DjangoJobsConfig(AppConfig):
         results.connect_where_used()
         celery.connect_where_used()
         layer.connect_where_used()
-        autodiscover_modules("jobs")
+        discovery.import_declarations()
         schedules.check_declarations()
         autostart.start_where_requests_are_served(get_job_manager)

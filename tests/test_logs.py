@@ -146,7 +146,7 @@ def test_the_settings_of_the_page_write_such_lines(tmp_path):
     script.write_text(
         f"{text}\n"
         "import logging.config\n"
-        "from django_jobs import context\n"
+        "from django_jobs.execution import context\n"
         "logging.config.dictConfig(LOGGING)\n"
         "logging.getLogger('shop').info('before')\n"
         "run = context.RunContext(job_id='a', run_id=7, attempt=1, queue_name='mail', max_log_bytes=9)\n"

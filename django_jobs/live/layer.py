@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from contextlib import suppress
@@ -15,6 +14,7 @@ from django.conf import settings
 
 from django_jobs import signals
 from django_jobs.live.feed import feed
+from django_jobs.storage.forks import on_fork_reset
 
 logger = logging.getLogger(__name__)
 
@@ -80,15 +80,13 @@ class ChannelLayerPublisher:
 _publisher = ChannelLayerPublisher()
 
 
-def _forget_parent() -> None:
+@on_fork_reset
+def _connect_again() -> None:
     for signal in _SIGNALS:
         signal.disconnect(dispatch_uid="django_jobs.live.layer")
     global _publisher
     _publisher = ChannelLayerPublisher()
     connect_where_used()
-
-
-os.register_at_fork(after_in_child=_forget_parent)
 
 
 def connect_where_used() -> None:

@@ -12,7 +12,8 @@ from django.db import connections
 from django_jobs import codec
 from django_jobs.models import FINISHED, Job, Kind, Run, Status
 from django_jobs.operations.run_query import run_number
-from django_jobs.storage import sql
+from django_jobs.storage import tables
+from django_jobs.storage.backends.choose import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,23 +43,23 @@ def _count(table: str, where: str = "TRUE", what: str = "COUNT(id)") -> str:
 # Each is read from the end of an index, or from a bounded number of rows.
 _SIGNS = (
     # A run was added; waits, or was claimed; began, or ended; is asked to stop.
-    f"(SELECT MAX(id) FROM {sql.RUN_TABLE})",  # noqa: S608 - names of ours, as below
-    _count(sql.RUN_TABLE, "status = 'READY'"),
-    _count(sql.RUN_TABLE, "status = 'RUNNING'"),
-    _count(sql.RUN_TABLE, "status = 'RUNNING'", "SUM(id)"),
-    _count(sql.RUN_TABLE, "status = 'RUNNING' AND cancel_requested"),
+    f"(SELECT MAX(id) FROM {tables.RUN_TABLE})",  # noqa: S608 - names of ours, as below
+    _count(tables.RUN_TABLE, "status = 'READY'"),
+    _count(tables.RUN_TABLE, "status = 'RUNNING'"),
+    _count(tables.RUN_TABLE, "status = 'RUNNING'", "SUM(id)"),
+    _count(tables.RUN_TABLE, "status = 'RUNNING' AND cancel_requested"),
     # A run came and went between two looks.
-    f"(SELECT SUM(runs) FROM {sql.TALLY_TABLE} WHERE size_seconds = 60 AND begins_at >= %s)",  # noqa: S608
+    f"(SELECT SUM(runs) FROM {tables.ROLLUP_TABLE} WHERE size_seconds = 60 AND begins_at >= %s)",  # noqa: S608
     # A job was added, fired, paused or resumed.
-    _count(sql.TRIGGER_TABLE),
-    _count(sql.TRIGGER_TABLE, "next_run_time IS NULL"),
-    f"(SELECT MIN(next_run_time) FROM {sql.TRIGGER_TABLE})",  # noqa: S608
-    f"(SELECT MAX(next_run_time) FROM {sql.TRIGGER_TABLE})",  # noqa: S608
+    _count(tables.TRIGGER_TABLE),
+    _count(tables.TRIGGER_TABLE, "next_run_time IS NULL"),
+    f"(SELECT MIN(next_run_time) FROM {tables.TRIGGER_TABLE})",  # noqa: S608
+    f"(SELECT MAX(next_run_time) FROM {tables.TRIGGER_TABLE})",  # noqa: S608
     # A worker came or went; a queue was paused or resumed.
-    _count(sql.WORKER_TABLE, "stopped_at IS NULL"),
-    _count(sql.WORKER_TABLE, "stopped_at IS NULL", "MAX(id)"),
-    f"(SELECT COUNT(paused_at) FROM {sql.QUEUE_TABLE})",  # noqa: S608
-    f"(SELECT MAX(paused_at) FROM {sql.QUEUE_TABLE})",  # noqa: S608
+    _count(tables.WORKER_TABLE, "stopped_at IS NULL"),
+    _count(tables.WORKER_TABLE, "stopped_at IS NULL", "MAX(id)"),
+    f"(SELECT COUNT(paused_at) FROM {tables.QUEUE_TABLE})",  # noqa: S608
+    f"(SELECT MAX(paused_at) FROM {tables.QUEUE_TABLE})",  # noqa: S608
 )
 
 
@@ -146,7 +147,7 @@ def _digest(value: object) -> str:
 
 def _signs(using: str) -> Sequence[Any]:
     connection = connections[using]
-    since = sql.dialect(connection).time(
+    since = backend_of(connection).time(
         datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=2)
     )
     with connection.cursor() as cursor:
@@ -159,12 +160,12 @@ def _singles(topics: Sequence[str], using: str, columns: Sequence[str] = _COLUMN
     job_ids = [topic.removeprefix(JOB) for topic in topics if topic.startswith(JOB)]
     run_ids = [int(topic.removeprefix(RUN)) for topic in topics if topic.startswith(RUN)]
     # From an index's end each; together they would be read from all runs of all those jobs.
-    newest = f"SELECT MAX(id) AS id FROM {sql.RUN_TABLE} WHERE job_id = %s"  # noqa: S608 - names of ours
+    newest = f"SELECT MAX(id) AS id FROM {tables.RUN_TABLE} WHERE job_id = %s"  # noqa: S608 - names of ours
     sources = [newest] * len(job_ids) + [f"SELECT {run_id} AS id" for run_id in run_ids]
     statement = (
         # Of the error, only whether there is one: it may be long.
         f"SELECT {', '.join(f'r.{column}' for column in columns)}, SUBSTR(r.error, 1, 1) AS error "  # noqa: S608 - names of ours, and numbers
-        f"FROM ({' UNION ALL '.join(sources)}) w JOIN {sql.RUN_TABLE} r ON r.id = w.id"
+        f"FROM ({' UNION ALL '.join(sources)}) w JOIN {tables.RUN_TABLE} r ON r.id = w.id"
     )
     found = list(Run.objects.using(using).raw(statement, job_ids))
     by_id = {run.pk: run for run in found}

@@ -10,6 +10,7 @@ from django.db.models import Count, Min, Q
 
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import PAUSED, Job, Run, Worker, jobs_database
+from django_jobs.scheduler.broken import strays
 from django_jobs.storage import transactions
 from django_jobs.storage.queues import is_served, paused_queues
 
@@ -21,6 +22,7 @@ MOST_WORKERS = 200
 #: Every `Problem.code`.
 CODES = (
     "no_worker", "no_clock", "overdue_runs", "overdue_jobs", "broken_jobs", "broken_runs", "lost_runs",
+    "stray_jobs",
 )  # fmt: skip
 
 
@@ -116,6 +118,7 @@ def report(
         *_of_queues(queues, overdue),
         *_of_rows(late, jobs["broken"], unreadable, overdue),
         *_of_lost(running, workers),
+        *_of_strays(len(strays(using, now))),
     ]
     return Report(
         at=now.isoformat(),
@@ -315,6 +318,17 @@ def _of_lost(running: dict[str, int], workers: list[WorkerReport]) -> Iterable[P
             f"{_many(lost, 'run belongs to a worker that is', 'runs belong to workers that are')} gone: a "
             "live worker rescues them at its next heartbeat",
             lost,
+        )
+
+
+def _of_strays(count: int) -> Iterable[Problem]:
+    if count:
+        yield _problem(
+            "stray_jobs",
+            f"{_many(count, 'job has', 'jobs have')} a next run later than the schedule gives it, as after a "
+            "clock that ran ahead: `manage.py jobs pause` and `jobs resume`, or a restart of the processes "
+            "that declare it, put it right",
+            count,
         )
 
 

@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 
 from django_jobs import codec
 from django_jobs.api import job_info
-from django_jobs.api.job_info import JobInfo, RunSnapshot
+from django_jobs.api.job_info import JobInfo, RunInfo
 from django_jobs.models import (
     DEFAULT_QUEUE_NAME,
     FINISHED,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 COMPARED = 5000
 
 
-class RunDetails(RunSnapshot):
+class RunDetails(RunInfo):
     """One run with all that is known of its attempts."""
 
     job_id: str
@@ -239,7 +239,7 @@ def _read_cursor(cursor: str, parts: list[_Part]) -> tuple[int, list[Any]]:
     return index, position
 
 
-def runs_of(job_id: str, *, limit: int) -> list[RunSnapshot]:
+def runs_of(job_id: str, *, limit: int) -> list[RunInfo]:
     """Return a job's newest runs, newest first."""
     runs = _runs(jobs_database()).filter(job_id=job_id).order_by("-id").defer("log", "errors")
     return [job_info.of_run(run) for run in runs[:limit]]

@@ -456,7 +456,13 @@ def test_untrusted_text_finds_an_enum_that_is_imported():
 
 @pytest.mark.parametrize(
     "reference",
-    ["os:system", "tests.test_codec:Money", "tests.test_codec:Gone", "tests.test_codec", "enum:Enum.x"],
+    [
+        "os:system",
+        "tests.codec.test_codec:Money",
+        "tests.codec.test_codec:Gone",
+        "tests.codec.test_codec",
+        "enum:Enum.x",
+    ],
 )
 def test_what_is_not_an_enum_is_not_found(reference):
     text = json.dumps({"$type": "enum", "value": [reference, "RED", 1]})
@@ -549,7 +555,7 @@ def test_a_new_tag_leaves_the_old_one_readable():
 @pytest.mark.parametrize(
     ("type_", "tag", "words"),
     [
-        (Line, "money", "already belongs to tests.test_codec.Money"),
+        (Line, "money", "already belongs to tests.codec.test_codec.Money"),
         (Line, "datetime", "reserved"),
         (Line, "", "non-empty"),
         (datetime, "moment", "stored by django_jobs itself"),
@@ -749,7 +755,7 @@ def test_a_rotated_key_verifies_while_it_is_a_fallback(settings):
 
 def test_the_module_can_be_imported_before_apps_are_loaded():
     code = (
-        "from django_jobs import codec, retry, triggers; from django.apps import apps; "
+        "from django_jobs import codec, triggers; from django_jobs.registry import retry; from django.apps import apps; "
         "assert not apps.ready; print(codec.dumps([1]))"
     )
 

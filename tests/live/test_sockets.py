@@ -66,19 +66,19 @@ class Socket(ApplicationCommunicator):
 
     async def connect(self):
         await self.send_input({"type": "websocket.connect"})
-        return await self.receive_output(timeout=10)
+        return await self.receive_output(timeout=60)
 
     async def say(self, content):
         text = content if isinstance(content, str) else json.dumps(content)
         await self.send_input({"type": "websocket.receive", "text": text})
 
     async def hear(self):
-        message = await self.receive_output(timeout=15)
+        message = await self.receive_output(timeout=60)
         assert message["type"] == "websocket.send", message
         return json.loads(message["text"])
 
     async def hear_close(self):
-        message = await self.receive_output(timeout=15)
+        message = await self.receive_output(timeout=60)
         assert message["type"] == "websocket.close", message
         return message.get("code")
 

@@ -4,7 +4,7 @@ import pytest
 from django.utils import timezone
 
 from django_jobs.live import states
-from django_jobs.models import MaintenanceTask, Job, Queue, Run, Rollup, Worker
+from django_jobs.models import Job, MaintenanceTask, Queue, Rollup, Run, Worker
 from django_jobs.storage import claims
 
 pytestmark = pytest.mark.django_db

@@ -46,12 +46,12 @@ def test_a_decorated_function_is_the_same_object(greeting):
 
 @pytest.mark.django_db
 def test_a_decorated_function_enqueues_itself(settings, greeting):
-    settings.DJANGO_JOBS = {"ALLOWED_MODULES": ["tests.test_decorators"]}
+    settings.DJANGO_JOBS = {"ALLOWED_MODULES": ["tests.registry.test_decorators"]}
 
     job_id = greeting.enqueue("Ada", loud=True)
 
     run = Run.objects.get(job_id=job_id)
-    assert (run.func, run.name) == ("tests.test_decorators:greet", "greet")
+    assert (run.func, run.name) == ("tests.registry.test_decorators:greet", "greet")
     assert codec.load_arguments(run.payload) == (("Ada",), {"loud": True})
 
 
@@ -110,7 +110,7 @@ def send_by_keyword(*, job_id):
 
 @pytest.mark.django_db
 def test_a_parameter_called_job_id_is_the_functions(settings):
-    settings.DJANGO_JOBS = {"ALLOWED_MODULES": ["tests.test_decorators"]}
+    settings.DJANGO_JOBS = {"ALLOWED_MODULES": ["tests.registry.test_decorators"]}
 
     run = Run.objects.get(job_id=decorators.Enqueuer(send).enqueue(job_id=7, to="few"))
 

@@ -100,7 +100,7 @@ def test_giving_up_wins():
 
 
 def test_exceptions_can_be_named_by_the_module_that_defines_them():
-    policy = Retry(on=("tests.test_retry:Busy",), give_up_on=("not_installed.errors:Gone",))
+    policy = Retry(on=("tests.registry.test_retry:Busy",), give_up_on=("not_installed.errors:Gone",))
 
     assert should_retry(policy, 1, Busy())
     assert not should_retry(policy, 1, ConnectionError())
@@ -119,8 +119,8 @@ def test_fields_are_kept_in_the_form_that_is_stored():
     policy = Retry(delay=timedelta(minutes=1), max_delay=timedelta(hours=1), on=[Busy, "a.b:C"])
 
     assert (policy.delay, policy.max_delay) == (60.0, 3600.0)
-    assert policy.on == ("tests.test_retry:Busy", "a.b:C")
-    assert policy == Retry(delay=60, on=("tests.test_retry:Busy", "a.b:C"))
+    assert policy.on == ("tests.registry.test_retry:Busy", "a.b:C")
+    assert policy == Retry(delay=60, on=("tests.registry.test_retry:Busy", "a.b:C"))
     assert hash(policy)
 
 

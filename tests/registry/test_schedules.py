@@ -24,7 +24,7 @@ def test_schedules_can_be_stacked_and_leave_the_function_as_it_is():
         "every 1 hour 30 minutes",
     )
     assert (weekly.job_id, weekly.kwargs, weekly.options.priority) == (
-        "tests.test_schedules:greet",
+        "tests.registry.test_schedules:greet",
         {"name": "Bob"},
         4,
     )
@@ -38,7 +38,7 @@ def test_a_schedule_makes_its_function_a_job():
     scheduled.__qualname__ = "scheduled"
     recurring(days=1)(scheduled)
 
-    assert functions.is_allowed("tests.test_schedules:scheduled")
+    assert functions.is_allowed("tests.registry.test_schedules:scheduled")
     assert callable(scheduled.enqueue)
 
 
@@ -95,7 +95,7 @@ def test_an_id_that_two_functions_declare_is_an_error_of_check():
     (message,) = checks.check_declarations()
 
     assert message.id == "django_jobs.E009"
-    assert "tests.probes.jobs:nothing, tests.test_schedules:greet" in message.msg
+    assert "tests.probes.jobs:nothing, tests.registry.test_schedules:greet" in message.msg
     assert [one.func for one in schedules.declarations()] == [probes.nothing]
 
 

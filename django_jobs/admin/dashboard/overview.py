@@ -78,7 +78,7 @@ class Overview:
     @cached_property
     def total(self) -> statistics.Summary:
         """What ended, all together."""
-        return statistics.together(self.by_function_and_queue.values())
+        return statistics.merge(self.by_function_and_queue.values())
 
     @cached_property
     def by_function(self) -> dict[str, statistics.Summary]:
@@ -116,7 +116,7 @@ class Overview:
         parts: dict[str, list[statistics.Summary]] = {}
         for names, summary in self.by_function_and_queue.items():
             parts.setdefault(key(names), []).append(summary)
-        return {name: statistics.together(several) for name, several in parts.items()}
+        return {name: statistics.merge(several) for name, several in parts.items()}
 
 
 def _floor(moment: datetime, step: timedelta) -> datetime:

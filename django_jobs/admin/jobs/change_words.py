@@ -12,7 +12,7 @@ from django_jobs import triggers
 from django_jobs.admin.shared import display
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job
-from django_jobs.scheduler.schedule_sync import retry_of
+from django_jobs.scheduler.declarations import retry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -30,7 +30,7 @@ from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job
 from django_jobs.scheduler import schedule_edits
-from django_jobs.scheduler.schedule_sync import retry_of
+from django_jobs.scheduler.declarations import retry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

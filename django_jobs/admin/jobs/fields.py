@@ -16,7 +16,7 @@ from django_jobs.admin.shared import display, times
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Status
-from django_jobs.scheduler.schedule_sync import retry_of
+from django_jobs.scheduler.declarations import retry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -138,6 +138,11 @@ class JobFieldsMixin(ModelAdmin):
     def retry(self, job: Job) -> str:
         """Show after what a failed attempt is followed by another."""
         return change_words.retry(retry_of(job.options))
+
+    @admin.display(description=_("tags"))
+    def tags(self, job: Job) -> str:
+        """Show its tags."""
+        return display.tags(job)
 
     @admin.display(description=_("options"))
     def policy(self, job: Job) -> str:

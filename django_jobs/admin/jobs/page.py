@@ -50,7 +50,7 @@ class JobAdmin(AddMixin, EditMixin, JobFieldsMixin, JobActionsMixin):
     ordering = [F("next_run_time").asc(nulls_last=True), "pk"]
     readonly_fields = [
         "summary", "problem", "schedule", "next_firings", "arguments", "hidden_arguments", "policy", "retry",
-        "misfire_grace", "created", "last_runs", "declaration",
+        "misfire_grace", "created", "last_runs", "declaration", "tags",
     ]  # fmt: skip
 
     class Media:
@@ -75,11 +75,15 @@ class JobAdmin(AddMixin, EditMixin, JobFieldsMixin, JobActionsMixin):
             first.append("declaration")
         policy = ("max_instances", "coalesce", "misfire_grace")
         arguments = "arguments" if permissions.may_view_payload(request) else "hidden_arguments"
+        tags = ["tags"] if obj and obj.tags else []
         return [
             (None, {"fields": first}),
             (_("Schedule"), {"fields": ["schedule", "next_firings", policy, "created"]}),
             (_("Last runs"), {"fields": ["last_runs"]}),
-            (_("Call"), {"fields": [arguments, ("kind", "queue_name", "priority"), "retry", "policy"]}),
+            (
+                _("Call"),
+                {"fields": [arguments, *tags, ("kind", "queue_name", "priority"), "retry", "policy"]},
+            ),
         ]
 
     def render_change_form(

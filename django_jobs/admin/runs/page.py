@@ -44,7 +44,7 @@ class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
     # What is done with it is `RunList`'s; stock admin shows the field only for some.
     search_fields = ["=job_id", "^func"]
     search_help_text = _("By a job's id or a run's number, or by the beginning of a function's name.")
-    readonly_fields = ["number", "arguments", "policy"]
+    readonly_fields = ["number", "arguments", "policy", "tags"]
 
     class Media:
         css = {"all": ["django_jobs/runs.css"]}
@@ -117,7 +117,7 @@ class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
         if obj is None:
             return [(None, {"fields": ["number"]})]
         call = ["arguments"] if may_view_payload(request) else []
-        how = [("kind", "priority", "rescues"), "policy"]
+        how = [*(["tags"] if obj.tags else []), ("kind", "priority", "rescues"), "policy"]
         return [(_("Call"), {"fields": [*call, *how]})]
 
     # Columns and fields
@@ -177,6 +177,11 @@ class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
     def policy(self, run: Run) -> str:
         """Show retry, timeout and the like."""
         return display.policy(run)
+
+    @admin.display(description=_("tags"))
+    def tags(self, run: Run) -> str:
+        """Show its tags."""
+        return display.tags(run)
 
 
 def _with_short_error(run: Run) -> Run:

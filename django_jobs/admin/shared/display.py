@@ -9,7 +9,7 @@ from django.contrib.admin.utils import quote
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
@@ -122,6 +122,11 @@ def arguments(call: Job | Run) -> str:
 def policy(call: Job | Run) -> str:
     """Show a job's options: retry, timeout and the like."""
     return block(pretty(call.options)) if call.options else _("None")
+
+
+def tags(call: Job | Run) -> str:
+    """Show the tags of a job or run."""
+    return format_html_join(" ", '<span class="jobs-label">{}</span>', ((tag,) for tag in call.tags))
 
 
 def link(site: AdminSite, model: type[Model], pk: int | str, text: object) -> str:

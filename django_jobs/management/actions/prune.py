@@ -67,5 +67,5 @@ def _days(text: str) -> float:
 
 
 def _words(pruned: Pruned) -> str:
-    counts = [(pruned.runs, "run"), (pruned.workers, "worker"), (pruned.tallies, "count")]
+    counts = [(pruned.runs, "run"), (pruned.workers, "worker"), (pruned.rollups, "count")]
     return sum_up((count, word if count == 1 else f"{word}s") for count, word in counts)

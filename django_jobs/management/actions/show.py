@@ -13,7 +13,7 @@ from django_jobs.operations import listing
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from django_jobs.api.job_info import RunSnapshot
+    from django_jobs.api.job_info import RunInfo
 
 
 class Show(Action):
@@ -63,6 +63,7 @@ class Show(Action):
                 ("queue", job["queue_name"]),
                 ("priority", str(job["priority"])),
                 ("max instances", "" if is_lone else str(job["max_instances"])),
+                ("tags", ", ".join(job["tags"])),
                 ("progress", progress_of(job["progress"])),
                 ("result", "" if job["result"] is None else compact(job["result"])),
                 ("error", job["error"]),
@@ -96,6 +97,7 @@ class Show(Action):
                 ("finished", moment(run["finished_at"])),
                 ("took", duration(run["seconds"])),
                 ("worker", run["worker_id"]),
+                ("tags", ", ".join(run["tags"])),
                 ("progress", progress_of(run["progress"])),
                 ("result", "" if run["result"] is None else compact(run["result"])),
                 ("error", run["error"]),
@@ -121,7 +123,7 @@ def _call(args: list[Any], kwargs: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _run_row(run: RunSnapshot) -> list[str]:
+def _run_row(run: RunInfo) -> list[str]:
     return [
         run["status"].lower(),
         str(run["id"]),

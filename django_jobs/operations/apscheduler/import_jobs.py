@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,14 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.db import transaction
 from django_apscheduler.models import DjangoJob
 
-from django_jobs import codec, signals, triggers
+from django_jobs import signals, triggers
 from django_jobs.exceptions import BadPayload, ConflictingIdError, FunctionNotAllowed, UnknownTrigger
-from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Run, jobs_database
+from django_jobs.models import Job, Kind, Run, jobs_database
 from django_jobs.operations.apscheduler import unpickling
 from django_jobs.operations.apscheduler.unpickling import Record
 from django_jobs.registry import arguments, decorators, functions
+from django_jobs.registry.call_spec import CallSpec, columns_of
+from django_jobs.registry.options import MAX_NAME_LENGTH
 from django_jobs.storage import notifications, transactions
 from django_jobs.storage.records import immediate_key
 
@@ -142,21 +144,14 @@ def _row(old: DjangoJob, state: dict[str, Any], trigger: BaseTrigger, now: datet
     path, function = functions.path_of(str(state["func"]))
     args, kwargs = tuple(state["args"]), dict(state["kwargs"])
     arguments.check_arguments(path, function, args, kwargs)
-    payload = arguments.stored_arguments(args, kwargs)
-    options = decorators.options_of(function)
+    options = replace(decorators.options_of(function), name=str(state["name"])[:MAX_NAME_LENGTH] or None)
     policy = {key: state[key] for key in ("max_instances", "misfire_grace_time")}
     for key, value in policy.items():
         if value is not None and (not isinstance(value, int) or not 0 < value < 2**31):
             raise ValueError(f"its {key} is {value!r:.50}")
     return Job(
+        **columns_of(CallSpec.of_call(path, function, args, kwargs, options)),
         id=old.pk,
-        name=str(state["name"])[:255],
-        func=path,
-        payload=payload,
-        signature=codec.sign(path, payload),
-        queue_name=options.queue_name or DEFAULT_QUEUE_NAME,
-        priority=options.priority or 0,
-        options=arguments.stored_options(options, function, args),
         kind=(Kind.SCHEDULED if triggers.is_once(trigger) else Kind.RECURRING).value,
         job_state=triggers.dumps(trigger),
         next_run_time=old.next_run_time,

@@ -14,8 +14,8 @@ from django_jobs.admin.dashboard import failures, upcoming
 from django_jobs.admin.dashboard.overview import RANGES, Overview
 from django_jobs.admin.dashboard.parts import PARTS
 from django_jobs.models import BIN_ENDS, Dashboard, Queue, Rollup
-from django_jobs.storage import statistics
 from django_jobs.storage.queues import paused_queues
+from django_jobs.storage.statistics.rows import KEPT
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def tally(db):
 
     def count(func="shop.jobs:send", queue_name="default", outcome="SUCCESSFUL", runs=1, at=None, bin_=3):
         at = at or timezone.now()
-        for size in statistics.KEPT:
+        for size in KEPT:
             begins_at = at - timedelta(seconds=at.timestamp() % size)
             key = {"size_seconds": size, "begins_at": begins_at, "func": func, "queue_name": queue_name}
             row, _ = Rollup.objects.get_or_create(**key, outcome=outcome)

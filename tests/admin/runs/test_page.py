@@ -752,3 +752,13 @@ def test_who_may_nothing_sees_nothing(client_of, list_url, page_url, make_run):
 
     assert client.get(list_url("run")).status_code == 403
     assert client.get(page_url(run)).status_code == 403
+
+
+def test_the_page_shows_tags(root, page_url, make_run):
+    tagged, plain = make_run(options={"tags": ["import", HOSTILE]}), make_run()
+
+    page = root.get(page_url(tagged)).content.decode()
+
+    assert '<span class="jobs-label">import</span>' in page
+    assert HOSTILE not in page
+    assert "field-tags" not in root.get(page_url(plain)).content.decode()
