@@ -9,7 +9,9 @@ from django.utils import timezone
 
 from django_jobs.models import InStatus, Run, Status
 from django_jobs.operations.run_query import Criteria
-from django_jobs.storage import claims, outbox
+from django_jobs.storage import claims, leases, outbox
+from django_jobs.storage.backends.choose import backend_of
+from django_jobs.storage.tables import RUN_TABLE
 
 pytestmark = pytest.mark.django_db
 
