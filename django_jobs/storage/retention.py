@@ -18,7 +18,7 @@ from django.db import DatabaseError, InterfaceError
 from django.db.models import Count, OuterRef, Subquery
 
 from django_jobs.conf import jobs_settings
-from django_jobs.models import FINISHED, Chore, Job, Run, Tally, Worker, jobs_database
+from django_jobs.models import FINISHED, Chore, Job, Run, Status, Tally, Worker, jobs_database
 from django_jobs.storage import connections, queue, statistics
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def prune(
             broom.sweep_runs(rows, cutoff)
     if keep_runs_per_job is not None:
         for job_id, edge in _all_beyond(using, keep_runs_per_job):
-            broom.sweep_job(job_id, edge, cutoff)
+            broom.sweep_job(job_id, edge, keep_runs_per_job, cutoff)
             if broom.must_end:
                 break
     return broom.pruned
@@ -177,12 +177,16 @@ class _Broom:
         runs = self._runs().filter(pk__in=ids, status__in=FINISHED, finished_at__lt=ended_before)
         self.pruned.runs += self._delete(runs, ids)
 
-    def sweep_job(self, job_id: str, edge: int, cutoff: datetime | None) -> None:
-        """Delete the runs of a job up to one; those that ended before the cutoff are counted already."""
+    def sweep_job(self, job_id: str, edge: int, keep: int, cutoff: datetime | None) -> None:
+        """Delete the runs of a job up to one; those that ended before the cutoff are counted already.
+
+        As many of those that are not SKIPPED are kept by themselves: others do not push them out.
+        """
+        others = self._runs().filter(job_id=job_id).exclude(status=Status.SKIPPED).order_by("-pk")
+        last = next(iter(others.values_list("pk", flat=True)[keep : keep + 1]), 0)
         for rows in self.each(_of_job(self._using, job_id, edge)):
-            ids = [
-                row.pk for row in rows if row.status in FINISHED and not (cutoff and row.has_ended(cutoff))
-            ]
+            ended = [row for row in rows if row.status in FINISHED and not (cutoff and row.has_ended(cutoff))]
+            ids = [row.pk for row in ended if row.status == Status.SKIPPED or row.pk <= last]
             self.pruned.runs += self._delete(self._runs().filter(pk__in=ids, status__in=FINISHED), ids)
 
     def sweep_workers(self, cutoff: datetime) -> None:
@@ -336,7 +340,7 @@ def _prune_by_count(broom: _Broom, keep: int, state: dict[str, Any], using: str)
     seen = max(first - 1, state.get("seen", 0))
     ranges = [(range(seen + 1, last + 1), NEW_SAMPLE), (range(first, last + 1), SAMPLE)]
     for job_id, edge in _sampled_beyond(using, ranges, keep):
-        broom.sweep_job(job_id, edge, None)
+        broom.sweep_job(job_id, edge, keep, None)
         if broom.must_end:
             return
     state["seen"] = last
