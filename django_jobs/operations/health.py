@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Max, Min, Q
 
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import PAUSED, Job, Run, Worker, jobs_database
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Workers that a report names.
 MOST_WORKERS = 200
+# Next runs that are nearer are not held against their schedules.
+FAR = timedelta(days=1)
 #: Every `Problem.code`.
 CODES = (
     "no_worker", "no_clock", "overdue_runs", "overdue_jobs", "broken_jobs", "broken_runs", "lost_runs",
@@ -106,19 +108,20 @@ def report(
     workers = _workers(now, running, lost_within, using)
     queues, unreadable = waiting(now, [worker["queues"] for worker in _living(workers)], using)
     active, paused, broken = Q(broken_reason="", next_run_time__isnull=False), Q(broken_reason="", next_run_time=None), ~Q(broken_reason="")  # fmt: skip
-    jobs: dict[str, int] = Job.objects.using(using).aggregate(
+    jobs: dict[str, Any] = Job.objects.using(using).aggregate(
         scheduled=Count("pk", filter=active),
         paused=Count("pk", filter=paused),
         broken=Count("pk", filter=broken),
         late=Count("pk", filter=active & Q(next_run_time__lt=now - overdue)),
+        latest=Max("next_run_time", filter=active),
     )
-    late = jobs.pop("late")
+    late, latest = jobs.pop("late"), jobs.pop("latest")
     problems = [
         *_of_workers(workers, jobs["scheduled"], needs_clock=needs_clock),
         *_of_queues(queues, overdue),
         *_of_rows(late, jobs["broken"], unreadable, overdue),
         *_of_lost(running, workers),
-        *_of_strays(len(strays(using, now))),
+        *_of_strays(len(strays(using, now)) if latest and latest > now + FAR else 0),
     ]
     return Report(
         at=now.isoformat(),

@@ -142,7 +142,7 @@ def test_limits_are_those_of_the_health_check(make_run, make_worker):
 
 @pytest.mark.parametrize("queues", [1, 30])
 @pytest.mark.parametrize("functions", [0, 5])
-def test_a_scrape_costs_nine_queries_whatever_there_is(
+def test_a_scrape_costs_eight_queries_whatever_there_is(
     queues, functions, make_run, make_worker, django_assert_num_queries
 ):
     for number in range(queues):
@@ -150,7 +150,7 @@ def test_a_scrape_costs_nine_queries_whatever_there_is(
         make_run(queue_name=f"queue-{number}")
         make_worker()
 
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(8):
         exposition(JobsCollector(most_functions=functions))
 
 

@@ -189,6 +189,9 @@ def test_a_report_costs_the_same_number_of_queries_whatever_there_is(
         make_run(queue_name=f"queue-{number}")
         make_job()
 
+    with django_assert_num_queries(6):
+        health.report()
+    make_job(next_run_time=timezone.now() + timedelta(days=2), trigger=triggers.interval(86400 * 3))
     with django_assert_num_queries(7):
         health.report()
 
