@@ -890,7 +890,7 @@ def test_the_last_of_many_missed_firings_is_found_as_if_one_went_through_all(mak
         now = first.astimezone(UTC) + timedelta(hours=hours)
         times, following = one_by_one(trigger, first, now)
 
-        assert triggers.due(trigger, first, now, coalesce=False) == (times, following)
+        assert triggers.due(trigger, first, now, coalesce=False, limit=5000) == (times, following)
         assert triggers.due(trigger, first, now, coalesce=True) == (times[-1:], following)
 
 
