@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from django_jobs.api.job_info import JobInfo, RunInfo
     from django_jobs.api.manager import JobManager, get_job_manager
     from django_jobs.exceptions import (
         ConflictingIdError,
@@ -17,42 +18,61 @@ if TYPE_CHECKING:
         RetryLater,
     )
     from django_jobs.execution.context import RunContext, current_run
-    from django_jobs.registry.decorators import job
+    from django_jobs.execution.instrumentation import Observer, add_observer, remove_observer
+    from django_jobs.registry.decorators import Enqueuer, job
+    from django_jobs.registry.options import JobOptions
     from django_jobs.registry.retry import Retry
     from django_jobs.registry.schedules import cron, recurring
+    from django_jobs.storage.retention import Pruned
 
 __all__ = [
     "ConflictingIdError",
+    "Enqueuer",
     "GiveUp",
     "JobCancelled",
     "JobFailed",
+    "JobInfo",
     "JobLookupError",
     "JobManager",
+    "JobOptions",
+    "Observer",
+    "Pruned",
     "Retry",
     "RetryLater",
     "RunContext",
+    "RunInfo",
+    "add_observer",
     "cron",
     "current_run",
     "get_job_manager",
     "job",
     "recurring",
+    "remove_observer",
 ]
 
 _HOMES = {
     "ConflictingIdError": "exceptions",
+    "Enqueuer": "registry.decorators",
     "GiveUp": "exceptions",
     "JobCancelled": "exceptions",
     "JobFailed": "exceptions",
+    "JobInfo": "api.job_info",
     "JobLookupError": "exceptions",
     "JobManager": "api.manager",
+    "JobOptions": "registry.options",
+    "Observer": "execution.instrumentation",
+    "Pruned": "storage.retention",
     "Retry": "registry.retry",
     "RetryLater": "exceptions",
     "RunContext": "execution.context",
+    "RunInfo": "api.job_info",
+    "add_observer": "execution.instrumentation",
     "cron": "registry.schedules",
     "current_run": "execution.context",
     "get_job_manager": "api.manager",
     "job": "registry.decorators",
     "recurring": "registry.schedules",
+    "remove_observer": "execution.instrumentation",
 }
 
 

@@ -14,11 +14,11 @@ from django.apps import AppConfig, apps
 from django.conf import settings
 from django.core import checks as django_checks
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs import checks, signals
 from django_jobs.integrations import apscheduler, celery, django_tasks
+from django_jobs.registry import discovery
 from django_jobs.registry.managers import provide_manager
 from django_jobs.worker import autostart
 
@@ -49,7 +49,7 @@ class DjangoJobsConfig(AppConfig):
         super().import_models()
 
     def ready(self) -> None:
-        """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
+        """Register checks and log, import declarations; start the manager where requests are served."""
         for check in checks.ALL:
             django_checks.register(check, django_checks.Tags.compatibility)
         for check in checks.DEPLOY:
@@ -64,7 +64,7 @@ class DjangoJobsConfig(AppConfig):
             from django_jobs.live import layer
 
             layer.connect_where_used()
-        autodiscover_modules("jobs")
+        discovery.import_declarations()
         # Only a module that declares schedules has imported this.
         if schedules := sys.modules.get("django_jobs.registry.schedules"):
             schedules.check_declarations()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.db import connections
 
 from django_jobs import conf
@@ -102,6 +102,24 @@ def check_declarations(**_: Any) -> Sequence[CheckMessage]:
             id="django_jobs.E009",
         )
         for job_id, paths in schedules.contested_ids().items()
+    ]
+
+
+def check_cron_zone(**_: Any) -> Sequence[CheckMessage]:
+    """I001: the project's time zone is not UTC, and cron expressions go by UTC without anybody saying so."""
+    from django_jobs.registry import schedules
+
+    open_ids = [one.job_id for one in schedules.declarations() if one.has_default_zone]
+    if settings.TIME_ZONE in {"UTC", "Etc/UTC"} or "CRON_TIME_ZONE" in _raw() or not open_ids:
+        return []
+    return [
+        Info(
+            f"Cron expressions without a time zone go by UTC, not by TIME_ZONE ({settings.TIME_ZONE}): "
+            f"{', '.join(open_ids[:5])}{', ...' if len(open_ids) > 5 else ''}.",
+            hint='Say which is meant: DJANGO_JOBS = {"CRON_TIME_ZONE": TIME_ZONE}, or "UTC"; or timezone="..." '
+            "with each.",
+            id="django_jobs.I001",
+        )
     ]
 
 
@@ -301,6 +319,7 @@ ALL = (
     check_database,
     check_sqlite,
     check_declarations,
+    check_cron_zone,
     check_secrets,
     check_pool,
     check_celery,

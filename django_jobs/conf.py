@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.signals import setting_changed
@@ -78,6 +79,8 @@ class JobsSettings:
     # Longer tracebacks and logs are cut, with a mark where.
     MAX_ERROR_BYTES: int = 50_000
     MAX_LOG_BYTES: int = 100_000
+    # Zone of cron expressions that name none.
+    CRON_TIME_ZONE: str = "UTC"
     # Show django-apscheduler's own two admin pages beside ours.
     SHOW_APSCHEDULER_ADMIN: bool = False
     # What addresses of live pages' sockets begin with; None to find out, "" to poll instead.
@@ -182,6 +185,8 @@ def _value_problem(key: str, value: object) -> str:
         if value is None or is_path(value):
             return ""
         return "expected the path of a Celery app, as 'project.celery.app', or None."
+    if key == "CRON_TIME_ZONE":
+        return _zone_problem(value)
     if key == "DATABASE":
         if value is None or (isinstance(value, str) and value in settings.DATABASES):
             return ""
@@ -194,6 +199,14 @@ def _value_problem(key: str, value: object) -> str:
     if key == "AUTOSTART" and value is None:
         return ""
     return "" if isinstance(value, bool) else "expected True or False."
+
+
+def _zone_problem(value: object) -> str:
+    try:
+        ZoneInfo(value if isinstance(value, str) else "")
+    except (LookupError, ValueError, OSError):
+        return "expected the name of a time zone, as TIME_ZONE or 'Europe/Berlin'."
+    return ""
 
 
 def is_path(value: object) -> bool:

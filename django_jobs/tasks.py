@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_jobs.conf import unknown_key
 from django_jobs.integrations.django_tasks import compat
 from django_jobs.registry import functions
-from django_jobs.registry.options import JobOptions
+from django_jobs.registry.options import KEPT, MAX_QUEUE_NAME_LENGTH, JobOptions
 
 try:
     from django.tasks.backends.base import BaseTaskBackend
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 # The keys of OPTIONS: what a Task cannot say itself, of what `@job` can.
-OPTIONS = ("retry", "timeout", "at_most_once", "expires", "sensitive")
-MAX_QUEUE_NAME_LENGTH = 100
+OPTIONS = KEPT
 
 
 class JobsBackend(BaseTaskBackend):
@@ -40,7 +39,7 @@ class JobsBackend(BaseTaskBackend):
     Args:
         alias: Its key in TASKS.
         params: QUEUES as in the framework; OPTIONS with defaults for all its Tasks: retry, timeout,
-            at_most_once, expires and sensitive, as in `JobOptions`. Those that `@job` gives the
+            at_most_once, expires, sensitive and tags, as in `JobOptions`. Those that `@job` gives the
             function go before.
     """
 

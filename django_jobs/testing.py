@@ -22,7 +22,8 @@ from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError, Obje
 from django_jobs.models import Job, Kind, Run, Status, jobs_database
 from django_jobs.registry import functions
 from django_jobs.scheduler.schedule_sync import ScheduleSync
-from django_jobs.storage import sql
+from django_jobs.storage.backends.mariadb import MariaDB
+from django_jobs.storage.backends.postgresql import PostgreSQL
 from django_jobs.worker.inline import Executed, inline_worker
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class AddedJob:
     run_at: datetime | None
     #: In words, as "every 30 minutes"; empty for an immediate job.
     trigger: str
-    #: What was said of each run: retry, timeout (seconds), expires, at_most_once, sensitive.
+    #: What was said of each run: retry, timeout (seconds), expires, at_most_once, sensitive, tags.
     options: dict[str, Any]
 
     def __str__(self) -> str:
@@ -290,15 +291,15 @@ class JobsMixin(TestCase):
 @contextmanager
 def _host_clock() -> Iterator[None]:
     """Go by this host's clock, which tests freeze, where the database's own would decide. SQLite does."""
-    words = {sql.PostgreSQL: "'{}+00'::timestamptz", sql.MariaDB: "TIMESTAMP'{}'"}
+    words = {PostgreSQL: "'{}+00'::timestamptz", MariaDB: "TIMESTAMP'{}'"}
     with ExitStack() as stack:
-        for dialect, word in words.items():
-            stack.enter_context(mock.patch.object(dialect, "now", _now(word)))
+        for backend, word in words.items():
+            stack.enter_context(mock.patch.object(backend, "now", _now(word)))
         yield
 
 
 def _now(word: str) -> property:
-    return property(lambda dialect: word.format(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"))
+    return property(lambda backend: word.format(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}"))
 
 
 def _added(row: Job | Run) -> AddedJob:

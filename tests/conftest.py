@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,9 +15,46 @@ import pytest
 import time_machine
 from django.utils import timezone
 
+# Some machines forbid Python to keep what it compiled: each of some hundred processes would do it again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 ROOT = Path(__file__).parent.parent
 DATABASES = ("sqlite", "postgresql", "mariadb")
-SAID = pytest.StashKey[list]()
+SAID = "said"
+# At most so many test processes unless `-n` says otherwise: each has a database, and starts processes itself.
+MOST_WORKERS = 4
+LOCK = pytest.StashKey()
+# What tests use that start processes; all that have the environment of one are among them.
+STARTS_PROCESSES = {"child_env", "new_fleet", "fleet_on", "serve_apart", "site"}
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("soak")
+    group.addoption(
+        "--soak", type=float, metavar="MINUTES",
+        help="Random faults under load for so long, and the long form of tests that only repeat.",
+    )  # fmt: skip
+    group.addoption("--seed", type=int, help="Repeat a soak's faults.")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """One more test process than processors, since tests wait for others; none for one file: it takes to start."""
+    if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
+        return 0
+    return min((os.cpu_count() or 1) + 1, MOST_WORKERS)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark tests by what they need, for `-m`."""
+    for item in items:
+        needed = set(item.fixturenames)
+        if item.get_closest_marker("django_db") or needed & {"db", "transactional_db", "django_db_setup"}:
+            item.add_marker("db")
+        if needed & STARTS_PROCESSES:
+            item.add_marker("process")
+        if "chromium" in needed:
+            item.add_marker("browser")
 
 
 def pytest_cmdline_main(config):
@@ -34,28 +72,56 @@ def pytest_cmdline_main(config):
     return max(codes)
 
 
-def pytest_configure():
+def pytest_configure(config):
     from tests import table_cleanup
 
     table_cleanup.install()
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        take_folder(config)
     # A shell makes what it starts in the background deaf to Ctrl-C, and with it the servers of these tests.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def take_folder(config):
+    """End a second run in the same folder: each would take the other's databases away."""
+    from django.conf import settings
+
+    lock = config.stash[LOCK] = (settings.VAR_DIR / "tests.lock").open("w")
+    config.add_cleanup(lock.close)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        pytest.exit(f"other tests run in {settings.VAR_DIR}: set TESTPROJECT_VAR to another folder", 4)
 
 
 def pytest_report_header():
     return f"database: {os.environ.get('TESTPROJECT_DATABASE') or 'sqlite'}"
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    for line in config.stash.get(SAID, []):
+def pytest_terminal_summary(terminalreporter):
+    # Properties come with the reports of other processes, too; a test has up to three of these.
+    lines = {
+        (report.nodeid, line)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, line in getattr(report, "user_properties", ())
+        if name == SAID
+    }
+    for _, line in sorted(lines):
         terminalreporter.write_line(line)
 
 
 @pytest.fixture
 def say(request):
     """Return a function that has a line shown at the end, whether tests fail or not."""
-    return request.config.stash.setdefault(SAID, []).append
+    return lambda line: request.node.user_properties.append((SAID, line))
+
+
+@pytest.fixture
+def soak_minutes(request):
+    """Minutes of soak that were asked for, or None in a normal run."""
+    return request.config.getoption("--soak")
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +263,7 @@ def serve(transactional_db, manager):
     def start(**options):
         service = Service(**options)
         assert manager.serve(service)
-        assert service.wait_started(10)
+        assert service.wait_started(60)
         return service
 
     return start
@@ -229,7 +295,7 @@ def set_clock(monkeypatch):
     """Return a function that sets the database's clock by some time, once; SQLite's is the host's."""
     from django.db import connection
 
-    from django_jobs.storage import sql
+    from django_jobs.storage.backends.choose import backend_of
 
     travellers = []
 
@@ -239,11 +305,11 @@ def set_clock(monkeypatch):
             travellers.append(time_machine.travel(timezone.now() + timedelta(**delta), tick=True))
             travellers[-1].start()
             return
-        dialect = type(sql.dialect(connection))
-        real = dialect.now.fget
+        backend = type(backend_of(connection))
+        real = backend.now.fget
         later = {"postgresql": f"+ INTERVAL '{seconds} second'", "mysql": f"+ INTERVAL {seconds} SECOND"}
         text = later[connection.vendor]
-        monkeypatch.setattr(dialect, "now", property(lambda self: f"({real(self)} {text})"))
+        monkeypatch.setattr(backend, "now", property(lambda self: f"({real(self)} {text})"))
 
     yield by
 
@@ -255,7 +321,8 @@ def set_clock(monkeypatch):
 def until():
     """Return a function that looks until something is true, and fails after a while."""
 
-    def look(condition, timeout=15, every=0.02):
+    # Long for a busy machine, and shorter than a lease: what is only noticed when one ends fails.
+    def look(condition, timeout=25, every=0.02):
         end = time.monotonic() + timeout
         while not (value := condition()):
             assert time.monotonic() < end, "it did not come to that in time"
@@ -273,19 +340,31 @@ def child_env(transactional_db):
     return environment()
 
 
+@pytest.fixture(scope="session")
+def zygote():
+    """What forks processes that have Django imported already; None where they are to start in full."""
+    from tests.zygote import Zygote
+
+    zygote = Zygote()
+    yield zygote
+    zygote.close()
+
+
 @pytest.fixture
-def spawn(child_env, tmp_path):
-    """Return a function that starts a process on this test's database; what is left is killed."""
+def spawn(child_env, tmp_path, zygote):
+    """Return a function that starts a process on this test's database; what is left is killed.
+
+    Python is forked where that makes no difference but in time, see `tests.zygote`.
+    """
+    from tests.zygote import start_process
+
     processes = []
 
-    def start(*command, **more):
-        out = (tmp_path / f"process-{len(processes)}.log").open("w")
-        process = subprocess.Popen(
-            command, env={**child_env, **more.pop("env", {})}, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT,
-            start_new_session=True, **more,
-        )  # fmt: skip
+    def start(*command, env=None, **more):
+        env = {**child_env, **(env or {})}
+        with (tmp_path / f"process-{len(processes)}.log").open("w") as out:
+            process = start_process(zygote, command, env, out, **more)
         process.log = Path(out.name)
-        out.close()
         processes.append(process)
         return process
 

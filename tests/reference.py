@@ -41,36 +41,14 @@ GIVEN = {
 # Where what is public lives, in the order of the page.
 MODULES = {
     "django_jobs": None,
-    "django_jobs.registry.options": ["JobOptions"],
-    "django_jobs.registry.decorators": ["Enqueuer"],
-    "django_jobs.scheduler.schedule_edits": ["edit", "reset"],
     "django_jobs.codec": ["register"],
     "django_jobs.tasks": ["JobsBackend"],
     "django_jobs.live": None,
     "django_jobs.asgi": ["DjangoConnections"],
     "django_jobs.testing": None,
-    "django_jobs.operations.health": [
-        "report",
-        "Report",
-        "Problem",
-        "WorkerReport",
-        "WorkerTotals",
-        "QueueReport",
-    ],
-    "django_jobs.storage.statistics": [
-        "totals",
-        "by_function",
-        "by_queue",
-        "by_function_and_queue",
-        "series",
-        "together",
-        "Summary",
-        "Durations",
-        "Point",
-    ],
-    "django_jobs.storage.retention": ["prune", "Pruned"],
+    "django_jobs.health": None,
+    "django_jobs.statistics": None,
     "django_jobs.logs": ["RunFilter"],
-    "django_jobs.execution.instrumentation": ["Observer", "install", "remove"],
     "django_jobs.integrations.health_check": ["Jobs"],
     "django_jobs.integrations.metrics": ["MetricsView", "JobsCollector", "exposition"],
     "django_jobs.integrations.sentry": ["DjangoJobsIntegration"],
@@ -106,8 +84,10 @@ def entry(name: str, thing: object, level: str) -> list[str]:
     is_made = not is_class or not (name in GIVEN or issubclass(thing, BaseException))
     sign = signature(thing, is_method=is_class) if is_made else ""
     parts = [f"{level} `{name}{sign}`\n", text(inspect.getdoc(thing))]
-    for member, value in vars(thing).items() if is_class else ():
-        parts += member_entry(thing, member, value)
+    # Of several classes that make up one, its own members come first.
+    for owner in inspect.getmro(thing) if is_class else ():
+        for member, value in vars(owner).items() if owner.__module__.startswith("django_jobs") else ():
+            parts += member_entry(thing, member, value)
     return parts
 
 
@@ -119,7 +99,7 @@ def keys(thing: type) -> str:
 
 def member_entry(owner: type, name: str, value: object) -> list[str]:
     """Return what is said of one member of a class; nothing of what is not public or says nothing."""
-    is_twin = name.startswith("a") and name[1:] in vars(owner)
+    is_twin = name.startswith("a") and hasattr(owner, name[1:])
     is_ours = name.startswith("_") or name in NOT_FOR_READERS.get(owner.__name__, ())
     if is_ours or is_twin or not inspect.getdoc(value):
         return []

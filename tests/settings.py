@@ -2,11 +2,20 @@
 
 import json
 import os
+from pathlib import Path
 
 import django
 
-from testproject.settings import *  # noqa: F403
-from testproject.settings import INSTALLED_APPS, LOGGING, MIDDLEWARE
+# Each of several test processes has a folder of its own, and with it a SQLite database; so have those that
+# it starts, which inherit both variables.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER:
+    folder = Path(os.environ.get("TESTPROJECT_VAR") or Path(__file__).parents[1] / "testproject" / "var")
+    if folder.name != WORKER:
+        os.environ["TESTPROJECT_VAR"] = str(folder / WORKER)
+
+from testproject.settings import *  # noqa: E402, F403 - it reads what was just set
+from testproject.settings import INSTALLED_APPS, LOGGING, MIDDLEWARE  # noqa: E402
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.probes"]
 if django.VERSION < (6, 0):

@@ -10,9 +10,10 @@ from django.core.checks import Tags, run_checks
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from django_jobs import checks, conf, job
-from django_jobs.registry import functions
+from django_jobs import checks, conf, cron, job
+from django_jobs.registry import functions, schedules
 from tests.execution.engines import celery_apps
+from tests.probes import jobs as probes
 
 pytestmark = pytest.mark.django_db
 
@@ -42,6 +43,21 @@ def test_a_wrong_setting_is_an_error_of_check(settings):
     assert message.id == "django_jobs.E001"
     assert "did you mean THREADS?" in message.msg
     assert message in run_checks()
+
+
+def test_check_says_by_which_zone_expressions_without_one_go(settings, monkeypatch):
+    monkeypatch.setattr(schedules, "_declared", {})
+    cron("0 3 * * *", job_id="open")(probes.nothing)
+    cron("0 3 * * *", timezone="Europe/Berlin", job_id="said")(probes.nothing)
+    settings.TIME_ZONE = "Europe/Berlin"
+
+    (message,) = checks.check_cron_zone()
+
+    assert message.id == "django_jobs.I001"
+    assert "not by TIME_ZONE (Europe/Berlin): open." in message.msg
+    assert "CRON_TIME_ZONE" in message.hint
+    settings.DJANGO_JOBS = {"CRON_TIME_ZONE": "UTC"}
+    assert checks.check_cron_zone() == []
 
 
 def test_naive_times_are_refused(settings):

@@ -85,6 +85,8 @@ def test_settings_that_are_no_dict_are_logged_and_the_defaults_are_in_force(sett
         ({"ENGINES": {"a": None}}, "no such engine as None"),
         ({"MAX_RUNS_PER_CHILD": 0}, "expected at least 1"),
         ({"EXECUTOR_RUNS": 0}, "expected at least 1"),
+        ({"CRON_TIME_ZONE": "Europe/Nowhere"}, "expected the name of a time zone"),
+        ({"CRON_TIME_ZONE": None}, "expected the name of a time zone"),
         ({"CELERY_APP": "app"}, "expected the path of a Celery app"),
         ({"REDISPATCH_SECONDS": 0}, "expected at least 1"),
         ([], "must be a dict, not list"),

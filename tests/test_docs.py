@@ -1,10 +1,12 @@
 import ast
 import importlib
+import importlib.util
 import inspect
 import io
 import re
 import shlex
 import sys
+import tomllib
 import unittest
 import uuid
 from argparse import ArgumentParser
@@ -430,7 +432,7 @@ def test_the_api_page_says_which_methods_have_an_async_twin():
     ("heading", "there"),
     [
         ("What get_job returns", job_info.JobInfo.__annotations__),
-        ("The last run", job_info.RunSnapshot.__annotations__),
+        ("The last run", job_info.RunInfo.__annotations__),
         ("Options", [field.name for field in fields(JobOptions)]),
         ("Signals", [name for name in vars(signals) if isinstance(getattr(signals, name), signals.Signal)]),
         ("Errors", exceptions.__all__),
@@ -502,7 +504,7 @@ def test_the_operations_page_explains_every_system_check():
     source = inspect.getsource(checks)
 
     assert names(DOCS / "operations.md", "System checks") == sorted(
-        set(re.findall(r"django_jobs\.[EW]\d+", source))
+        set(re.findall(r"django_jobs\.[EIW]\d+", source))
     )
 
 
@@ -511,6 +513,59 @@ def test_the_tasks_page_explains_every_check_and_option_of_the_backend():
 
     assert names(page, "Checks") == sorted(set(re.findall(r"django_jobs\.[EW]\d+", inspect.getsource(tasks))))
     assert names(page, "Retry, limit, hide") == list(tasks.OPTIONS)
+
+
+def test_the_map_has_every_room():
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    rooms = [
+        name.strip()
+        for layer in contract["layers"]
+        for name in layer.split(":")
+        if (Path(django_jobs.__file__).parent / name.strip()).is_dir()
+    ]
+
+    mapped = re.findall(r"`(\w+)`", " ".join(row[0] for row in rows(DOCS / "contributing.md", "The map")))
+
+    assert mapped == [name for name in rooms if name not in {"migrations", "templatetags"}]
+
+
+def test_the_places_that_the_contributing_page_names_are_there():
+    named = set(
+        re.findall(
+            r"`((?:registry|api|scheduler|execution|worker|storage|operations|admin|management|models|locale)/[\w/.]*)`",
+            (DOCS / "contributing.md").read_text(),
+        )
+    )
+
+    assert named
+    assert [place for place in named if not (Path(django_jobs.__file__).parent / place).exists()] == []
+
+
+def test_the_upgrading_page_says_where_each_module_is():
+    moved = rows(DOCS / "upgrading.md", "Every module")
+
+    assert moved
+    for was, places in moved:
+        for place in re.findall(r"`([\w.]+)`", places):
+            assert importlib.util.find_spec(f"django_jobs.{place}"), f"{was} is not {place}"
+
+
+def test_pages_import_from_the_public_surface_only():
+    addresses = {
+        "admin", "asgi", "codec", "exceptions", "health", "live", "live.routing", "live.urls", "logs", "models",
+        "routers", "signals", "statistics", "tasks", "testing",
+    }  # fmt: skip
+
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            for module, _ in re.findall(
+                r"^ *from django_jobs(?:\.([\w.]+))? import (.+)$", block.text, re.MULTILINE
+            ):
+                is_public = module in addresses or module.startswith("integrations.") or not module
+                assert is_public, f"{block}: django_jobs.{module}"
+            names = re.findall(r"^ *from django_jobs import (.+)$", block.text, re.MULTILINE)
+            for name in ", ".join(names).split(", ") if names else ():
+                assert name in {*django_jobs.__all__, *addresses}, f"{block}: {name}"
 
 
 def test_the_log_lines_of_the_operations_page_are_written_somewhere():

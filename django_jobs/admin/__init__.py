@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from django_jobs.admin.dashboard.page import DashboardAdmin
     from django_jobs.admin.jobs.page import JobAdmin
+    from django_jobs.admin.queues.page import QueueAdmin
     from django_jobs.admin.runs.page import RunAdmin
-    from django_jobs.admin.workers import QueueAdmin, WorkerAdmin
+    from django_jobs.admin.workers.page import WorkerAdmin
 
     _Lazy = SimpleLazyObject[Any]
 else:
@@ -36,9 +37,9 @@ __all__ = ["DashboardAdmin", "JobAdmin", "QueueAdmin", "RunAdmin", "WorkerAdmin"
 _HOMES = {
     "DashboardAdmin": "dashboard.page",
     "JobAdmin": "jobs.page",
-    "QueueAdmin": "workers",
+    "QueueAdmin": "queues.page",
     "RunAdmin": "runs.page",
-    "WorkerAdmin": "workers",
+    "WorkerAdmin": "workers.page",
 }
 _PAGES: dict[type[Model], str] = {
     Dashboard: "DashboardAdmin",

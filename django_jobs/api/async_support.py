@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import threading
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from asgiref.sync import sync_to_async
 
 from django_jobs.execution.engines.threads import ThreadEngine
+from django_jobs.storage import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -76,10 +76,8 @@ def _helper() -> ThreadEngine:
         return _helper_engine
 
 
-def _forget_parent() -> None:
+@forks.on_fork_reset
+def _drop_helper() -> None:
     # The helper's thread is not in a child that is forked.
     global _helper_lock, _helper_engine
     _helper_lock, _helper_engine = threading.Lock(), None
-
-
-os.register_at_fork(after_in_child=_forget_parent)

@@ -6,16 +6,17 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.db import transaction
 
-from django_jobs import codec, conf
+from django_jobs import conf
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.execution import instrumentation
-from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Run, Status
+from django_jobs.models import Job, Run, Status
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
-from django_jobs.scheduler.clock import firing
-from django_jobs.storage import conflicts, notifications, queue
+from django_jobs.scheduler.occurrences import occurrence_run
+from django_jobs.storage import conflicts, enqueue, notifications, transactions
 from django_jobs.storage.records import NewRun, claimed, immediate_key, renewed
 from django_jobs.worker import inline
 
@@ -41,20 +42,19 @@ def new_run(
         job_id: None for a random one.
     """
     path, function = functions.path_of(func)
+    if job_id is None and not apps.ready:
+        raise RuntimeError(
+            f"{path} was added without a job_id while Django starts, as in AppConfig.ready: each `manage.py` "
+            "command would add another one, and `migrate` would fail where the tables are still to come. Declare "
+            "schedules with @recurring or @cron. Once per start of a worker: add it in a receiver of "
+            "django_jobs.signals.worker_started. Once per deploy: `manage.py jobs add` in the deployment script"
+        )
     arguments.check_arguments(path, function, args, kwargs)
     options = options.over(decorators.options_of(function))
-    payload = arguments.stored_arguments(args, kwargs)
-    stored = renewed(arguments.stored_options(options, function, args))
-    run = NewRun(
-        job_id=uuid.uuid4().hex if job_id is None else checked_id(job_id),
-        name=options.name or path.rpartition(":")[2],
-        func=path,
-        payload=payload,
-        signature=codec.sign(path, payload),
-        queue_name=options.queue_name or DEFAULT_QUEUE_NAME,
-        priority=options.priority or 0,
-        options=stored,
-    )
+    job_id = uuid.uuid4().hex if job_id is None else checked_id(job_id)
+    run = NewRun.of_call(path, function, args, kwargs, options, job_id=job_id)
+    if run.options:
+        run.options = renewed(run.options)
     return run, options
 
 
@@ -106,17 +106,17 @@ def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], No
         and not is_inline
         and worker.using == using
         and run.run_after == "now"
-        and worker.would_begin(run.queue_name)
+        and worker.local_start.would_begin(run.queue_name)
     ):
         run.status, run.worker_id = Status.RUNNING.value, worker.id
         try:
-            (run_id,) = queue.enqueue([run], using=using)
+            (run_id,) = enqueue.insert([run], using=using)
         except BaseException:
-            worker.break_off()
+            worker.local_start.break_off()
             raise
-        return worker.promise(claimed(run, run_id))
+        return worker.local_start.promise(claimed(run, run_id))
     run.status, run.worker_id = Status.READY.value, ""
-    ids = queue.enqueue([run], using=using)
+    ids = enqueue.insert([run], using=using)
     if is_inline and run.run_after == "now":
         return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
     return lambda: notifications.notify(notifications.RUNS, using=using)
@@ -126,7 +126,7 @@ def insert_many(runs: list[NewRun], service: Service | None, *, using: str) -> N
     """Insert runs, all of them or none, and have them begin."""
     at_once = conf.queues_of("inline")
     with instrumentation.adding(runs), transaction.atomic(using=using):
-        queue.enqueue([run for run in runs if run.queue_name not in at_once], using=using)
+        enqueue.insert([run for run in runs if run.queue_name not in at_once], using=using)
         notifications.notify(notifications.RUNS, using=using)
         for run in runs:
             if run.queue_name in at_once:
@@ -154,9 +154,9 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
     Returns:
         The run's id.
     """
-    run = firing(row, None)
-    with instrumentation.adding([run]), queue.write_transaction(using):
-        ids = queue.enqueue([run], using=using)
+    run = occurrence_run(row, None)
+    with instrumentation.adding([run]), transactions.write_transaction(using):
+        ids = enqueue.insert([run], using=using)
         if ids:
             Job.objects.using(using).filter(pk=row.pk).update(last_run_id=ids[0])
         if begins and ids and inline.is_inline(row.queue_name):
@@ -168,13 +168,9 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
 
 def insert_again(last: Run, *, using: str) -> None:
     """Insert another run like one of a job that has no row, and have it begin."""
-    run = NewRun(
-        job_id=last.job_id, name=last.name, func=last.func, payload=last.payload, signature=last.signature,
-        queue_name=last.queue_name, priority=last.priority, kind=last.kind,
-        options=renewed(last.options),
-    )  # fmt: skip
+    run = NewRun.of(last, last.job_id, kind=last.kind)
     with instrumentation.adding([run]):
-        ids = queue.enqueue([run], using=using)
+        ids = enqueue.insert([run], using=using)
     if inline.is_inline(run.queue_name):
         inline.execute_on_commit(ids[0], run.queue_name, using=using)
     else:

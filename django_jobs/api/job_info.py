@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class RunSnapshot(TypedDict):
+class RunInfo(TypedDict):
     """One run. Times are ISO 8601 in UTC, or None where they have not come."""
 
     id: int
@@ -30,6 +30,7 @@ class RunSnapshot(TypedDict):
     error: str  # one line; empty without
     progress: dict[str, Any] | None  # done, total, message
     worker_id: str
+    tags: list[str]
 
 
 class JobInfo(TypedDict):
@@ -47,13 +48,14 @@ class JobInfo(TypedDict):
     queue_name: str
     priority: int
     max_instances: int
+    tags: list[str]
     args: list[Any]  # in JSON's types; secrets replaced by asterisks
     kwargs: dict[str, Any]
     attempt: int  # of the newest run; 0 before the first
     result: Any  # of the newest run
     error: str
     progress: dict[str, Any] | None
-    last_run: RunSnapshot | None
+    last_run: RunInfo | None
 
 
 _STATUS_WORDS = {Status.READY: "queued"}
@@ -77,18 +79,18 @@ def unfinished(*, using: str) -> list[JobInfo]:
     jobs = list(Job.objects.using(using).order_by("next_run_time", "id"))
     jobs.sort(key=lambda job: job.next_run_time is None)
     last = last_runs(jobs, using=using)
-    snapshots = [of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
+    infos = [of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
     scheduled = {job.id for job in jobs}
     # The newest unfinished run of each job that has no row, or none any more.
     newest: dict[str, Run] = {}
     for run in Run.objects.using(using).unfinished().order_by("id").defer("log", "errors"):
         if run.job_id not in scheduled:
             newest[run.job_id] = run
-    return snapshots + [of_lone_run(run) for run in newest.values()]
+    return infos + [of_lone_run(run) for run in newest.values()]
 
 
 def last_runs(jobs: Iterable[Job], *, using: str) -> dict[int, Run]:
-    """Return the newest runs of jobs by their ids, without what no snapshot shows; those pruned are not there."""
+    """Return the newest runs of jobs by their ids, without the columns that no dict has; those pruned are not there."""
     ids = [job.last_run_id for job in jobs if job.last_run_id is not None]
     runs: dict[int, Run] = {}
     for start in range(0, len(ids), 500):
@@ -101,12 +103,12 @@ def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def of_run(run: Run) -> RunSnapshot:
+def of_run(run: Run) -> RunInfo:
     """Return one run as a plain dict."""
     seconds = None
     if run.started_at and run.finished_at:
         seconds = (run.finished_at - run.started_at).total_seconds()
-    return RunSnapshot(
+    return RunInfo(
         id=run.pk,
         status=str(run.status),
         attempt=run.attempt,
@@ -119,6 +121,7 @@ def of_run(run: Run) -> RunSnapshot:
         error=run.error,
         progress=run.progress,
         worker_id=run.worker_id,
+        tags=run.tags,
     )
 
 
@@ -152,6 +155,7 @@ def of_job(job: Job, last: Run | None) -> JobInfo:
         queue_name=job.queue_name,
         priority=job.priority,
         max_instances=job.max_instances,
+        tags=job.tags,
         args=args,
         kwargs=kwargs,
         attempt=last.attempt if last else 0,
@@ -180,6 +184,7 @@ def of_lone_run(run: Run) -> JobInfo:
         queue_name=run.queue_name,
         priority=run.priority,
         max_instances=1,
+        tags=run.tags,
         args=args,
         kwargs=kwargs,
         attempt=run.attempt,

@@ -49,14 +49,14 @@ class Observer:
 installed: tuple[Observer, ...] = ()
 
 
-def install(observer: Observer) -> None:
-    """Have an observer told from now on, once however often it is installed."""
+def add_observer(observer: Observer) -> None:
+    """Have an observer told from now on, once however often it is added."""
     global installed
     if observer not in installed:
         installed = (*installed, observer)
 
 
-def remove(observer: Observer) -> None:
+def remove_observer(observer: Observer) -> None:
     """Tell an observer no more."""
     global installed
     installed = tuple(one for one in installed if one is not observer)

@@ -1,1 +1,1 @@
-"""What others' monitoring is told, one module for each kind; each needs its own library."""
+"""What other software needs to know of us, a module or package for each; each needs its own library."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
     from prometheus_client.core import Metric
 
-    from django_jobs.storage.statistics import Counted, Durations
+    from django_jobs.storage.statistics import Durations, MonthTotals
 
 #: What a label says of all queues or functions beyond as many as are named.
 OTHER = "other"
@@ -44,7 +44,7 @@ _LES = [*(str(end) for end in BIN_ENDS), "+Inf"]
 
 
 class JobsCollector(Collector):
-    """Collects everything with eight queries, whose cost grows with what is unfinished and with how many functions there are.
+    """Collects everything with eight queries, or nine, whose cost grows with what is unfinished and with how many functions there are.
 
     Counters begin anew with each month, in UTC.
 
@@ -123,7 +123,7 @@ class JobsCollector(Collector):
         _add_report(families, report, queues, self._most_queues)
         return list(families.values())
 
-    def _add_counted(self, families: dict[str, Any], counted: list[Counted], queues: set[str]) -> None:
+    def _add_counted(self, families: dict[str, Any], counted: list[MonthTotals], queues: set[str]) -> None:
         by_queue = _merged(counted, lambda one: one.queue_name, queues)
         for queue_name, (outcomes, ran, waited) in by_queue.items():
             for outcome, word in OUTCOMES.items():
@@ -187,7 +187,7 @@ def _named(names: Iterable[str], most: int) -> set[str]:
 
 
 def _merged(
-    counted: list[Counted], name_of: Callable[[Counted], str], named: set[str]
+    counted: list[MonthTotals], name_of: Callable[[MonthTotals], str], named: set[str]
 ) -> dict[str, tuple[dict[str, int], Durations, Durations]]:
     merged: dict[str, tuple[dict[str, int], Durations, Durations]] = {}
     for one in counted:

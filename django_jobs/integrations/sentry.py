@@ -49,7 +49,7 @@ class DjangoJobsIntegration(Integration):
     @staticmethod
     def setup_once() -> None:
         """Have runs observed; Sentry calls it once per process."""
-        instrumentation.install(_observer)
+        instrumentation.add_observer(_observer)
         # Each failure is an event of ours already, with its own exception.
         ignore_logger(signals.FAILED_LOGGER)
         for signal, receiver in (

@@ -48,10 +48,10 @@ class DjangoJobsInstrumentor(BaseInstrumentor):  # type: ignore[misc] # see its 
 
     def _instrument(self, **options: Any) -> None:
         self._observer = _Tracing(options.get("tracer_provider"), use_links=bool(options.get("use_links")))
-        instrumentation.install(self._observer)
+        instrumentation.add_observer(self._observer)
 
     def _uninstrument(self, **_: Any) -> None:
-        instrumentation.remove(self._observer)
+        instrumentation.remove_observer(self._observer)
 
 
 class _Tracing(instrumentation.Observer):

@@ -1,4 +1,4 @@
-"""What pages show, in a few cheap questions: whether anything changed, and how single jobs and runs stand."""
+"""What pages show, with a few cheap queries: whether anything changed, and the state of single jobs and runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from django.db import connections
 
 from django_jobs import codec
 from django_jobs.models import FINISHED, Job, Kind, Run, Status
-from django_jobs.storage import sql
+from django_jobs.operations.run_query import run_number
+from django_jobs.storage import tables
+from django_jobs.storage.backends.choose import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 CHANGES = "changes"
 RUN, JOB = "run:", "job:"
 
+# Topics that one page or socket can watch.
+MOST_TOPICS = 50
 # Rows that are counted of each kind; where there are more, something else tells that they change.
 COUNTED = 1000
 # Single jobs and runs of one statement.
 BATCH = 200
-# So many rows of the history have nineteen digits.
-_MOST_DIGITS = 18
 
 _COLUMNS = (
     "id", "job_id", "kind", "status", "attempt", "rescues", "cancel_requested", "run_after", "started_at",
@@ -41,23 +43,23 @@ def _count(table: str, where: str = "TRUE", what: str = "COUNT(id)") -> str:
 # Each is read from the end of an index, or from a bounded number of rows.
 _SIGNS = (
     # A run was added; waits, or was claimed; began, or ended; is asked to stop.
-    f"(SELECT MAX(id) FROM {sql.RUN_TABLE})",  # noqa: S608 - names of ours, as below
-    _count(sql.RUN_TABLE, "status = 'READY'"),
-    _count(sql.RUN_TABLE, "status = 'RUNNING'"),
-    _count(sql.RUN_TABLE, "status = 'RUNNING'", "SUM(id)"),
-    _count(sql.RUN_TABLE, "status = 'RUNNING' AND cancel_requested"),
+    f"(SELECT MAX(id) FROM {tables.RUN_TABLE})",  # noqa: S608 - names of ours, as below
+    _count(tables.RUN_TABLE, "status = 'READY'"),
+    _count(tables.RUN_TABLE, "status = 'RUNNING'"),
+    _count(tables.RUN_TABLE, "status = 'RUNNING'", "SUM(id)"),
+    _count(tables.RUN_TABLE, "status = 'RUNNING' AND cancel_requested"),
     # A run came and went between two looks.
-    f"(SELECT SUM(runs) FROM {sql.TALLY_TABLE} WHERE size_seconds = 60 AND begins_at >= %s)",  # noqa: S608
+    f"(SELECT SUM(runs) FROM {tables.ROLLUP_TABLE} WHERE size_seconds = 60 AND begins_at >= %s)",  # noqa: S608
     # A job was added, fired, paused or resumed.
-    _count(sql.TRIGGER_TABLE),
-    _count(sql.TRIGGER_TABLE, "next_run_time IS NULL"),
-    f"(SELECT MIN(next_run_time) FROM {sql.TRIGGER_TABLE})",  # noqa: S608
-    f"(SELECT MAX(next_run_time) FROM {sql.TRIGGER_TABLE})",  # noqa: S608
+    _count(tables.TRIGGER_TABLE),
+    _count(tables.TRIGGER_TABLE, "next_run_time IS NULL"),
+    f"(SELECT MIN(next_run_time) FROM {tables.TRIGGER_TABLE})",  # noqa: S608
+    f"(SELECT MAX(next_run_time) FROM {tables.TRIGGER_TABLE})",  # noqa: S608
     # A worker came or went; a queue was paused or resumed.
-    _count(sql.WORKER_TABLE, "stopped_at IS NULL"),
-    _count(sql.WORKER_TABLE, "stopped_at IS NULL", "MAX(id)"),
-    f"(SELECT COUNT(paused_at) FROM {sql.QUEUE_TABLE})",  # noqa: S608
-    f"(SELECT MAX(paused_at) FROM {sql.QUEUE_TABLE})",  # noqa: S608
+    _count(tables.WORKER_TABLE, "stopped_at IS NULL"),
+    _count(tables.WORKER_TABLE, "stopped_at IS NULL", "MAX(id)"),
+    f"(SELECT COUNT(paused_at) FROM {tables.QUEUE_TABLE})",  # noqa: S608
+    f"(SELECT MAX(paused_at) FROM {tables.QUEUE_TABLE})",  # noqa: S608
 )
 
 
@@ -104,8 +106,7 @@ def is_topic(topic: object) -> bool:
     if not isinstance(topic, str) or len(topic) > 300:
         return False
     if topic.startswith(RUN):
-        number = topic.removeprefix(RUN)
-        return number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
+        return run_number(topic.removeprefix(RUN)) is not None
     # No id has what a database cannot take, and all who watch are asked for together.
     return topic == CHANGES or (
         topic.startswith(JOB)
@@ -113,6 +114,11 @@ def is_topic(topic: object) -> bool:
         and "\0" not in topic
         and not any("\ud800" <= character <= "\udfff" for character in topic)
     )
+
+
+def are_topics(topics: object) -> bool:
+    """Return whether a page or socket can watch these: a list of one to MOST_TOPICS."""
+    return isinstance(topics, list) and 0 < len(topics) <= MOST_TOPICS and all(map(is_topic, topics))
 
 
 def read(topics: Iterable[str], *, using: str) -> dict[str, State]:
@@ -141,7 +147,7 @@ def _digest(value: object) -> str:
 
 def _signs(using: str) -> Sequence[Any]:
     connection = connections[using]
-    since = sql.dialect(connection).time(
+    since = backend_of(connection).time(
         datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=2)
     )
     with connection.cursor() as cursor:
@@ -154,12 +160,12 @@ def _singles(topics: Sequence[str], using: str, columns: Sequence[str] = _COLUMN
     job_ids = [topic.removeprefix(JOB) for topic in topics if topic.startswith(JOB)]
     run_ids = [int(topic.removeprefix(RUN)) for topic in topics if topic.startswith(RUN)]
     # From an index's end each; together they would be read from all runs of all those jobs.
-    newest = f"SELECT MAX(id) AS id FROM {sql.RUN_TABLE} WHERE job_id = %s"  # noqa: S608 - names of ours
+    newest = f"SELECT MAX(id) AS id FROM {tables.RUN_TABLE} WHERE job_id = %s"  # noqa: S608 - names of ours
     sources = [newest] * len(job_ids) + [f"SELECT {run_id} AS id" for run_id in run_ids]
     statement = (
         # Of the error, only whether there is one: it may be long.
         f"SELECT {', '.join(f'r.{column}' for column in columns)}, SUBSTR(r.error, 1, 1) AS error "  # noqa: S608 - names of ours, and numbers
-        f"FROM ({' UNION ALL '.join(sources)}) w JOIN {sql.RUN_TABLE} r ON r.id = w.id"
+        f"FROM ({' UNION ALL '.join(sources)}) w JOIN {tables.RUN_TABLE} r ON r.id = w.id"
     )
     found = list(Run.objects.using(using).raw(statement, job_ids))
     by_id = {run.pk: run for run in found}
@@ -192,7 +198,7 @@ def _state(run: Run | None, job: Job | None) -> State:
     return State(_digest(shown), run, job)
 
 
-def for_anybody(state: State, *, result: bool) -> dict[str, Any]:
+def public_state(state: State, *, result: bool) -> dict[str, Any]:
     """Return what whoever has a token of a job may know, as JSON's types.
 
     Args:

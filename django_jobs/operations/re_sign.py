@@ -10,8 +10,8 @@ from django.db.models import Q
 from django_jobs import codec
 from django_jobs.exceptions import BadPayload
 from django_jobs.models import Job, Run, jobs_database
-from django_jobs.scheduler.clock import mend_broken
-from django_jobs.storage import notifications, queue, transitions
+from django_jobs.scheduler.broken import mend_broken
+from django_jobs.storage import notifications, transactions, transitions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,8 +61,8 @@ def sign(jobs: Sequence[Job], runs: Sequence[Run], *, release: bool = True) -> N
             return
         # Those that nobody tried yet are not held, and those that are paused stay so.
         held = [run.pk for run in runs if run.state == "broken"]
-        for start in range(0, len(held), queue.BATCH):
-            transitions.unhold(Q(pk__in=held[start : start + queue.BATCH]), using=using)
+        for start in range(0, len(held), transactions.BATCH):
+            transitions.unhold(Q(pk__in=held[start : start + transactions.BATCH]), using=using)
         mend_broken(using)
         notifications.notify(notifications.JOBS, using=using)
         notifications.notify(notifications.RUNS, using=using)

@@ -11,8 +11,9 @@ from django_jobs import codec
 from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound, ObjectGone
 from django_jobs.models import Run, jobs_database
 from django_jobs.registry import arguments, functions
-from django_jobs.storage import notifications, queue
-from django_jobs.storage.records import NewRun, renewed
+from django_jobs.storage import notifications
+from django_jobs.storage.enqueue import insert
+from django_jobs.storage.records import NewRun
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -93,19 +94,16 @@ def enqueue(run: Run, payload: str) -> int:
     """
     codec.verify(run.func, run.payload, run.signature)
     using = jobs_database()
-    options = {key: value for key, value in (run.options or {}).items() if key != "expires_at"}
-    options = {**(renewed(options) or {}), CHANGED_FROM: run.pk}
+    new = NewRun.of(run, run.job_id, kind=run.kind)
+    new.payload, new.signature = payload, codec.sign(run.func, payload)
+    options = {**(new.options or {}), CHANGED_FROM: run.pk}
     names = [name for name in options.pop("sensitive", ()) if isinstance(name, str)]
     hidden = arguments.hidden_positions(functions.resolve(run.func), frozenset(names))
     count = len(_stored(payload)[0])
     if sensitive := [*names, *(position for position in hidden if position < count)]:
         options["sensitive"] = sensitive
-    new = NewRun(
-        job_id=run.job_id, name=run.name, func=run.func, payload=payload,
-        signature=codec.sign(run.func, payload), queue_name=run.queue_name, priority=run.priority,
-        kind=run.kind, options=options,
-    )  # fmt: skip
-    ids = queue.enqueue([new], using=using)
+    new.options = options
+    ids = insert([new], using=using)
     notifications.notify(notifications.RUNS, using=using)
     return ids[0]
 

@@ -54,12 +54,19 @@ def hidden_positions(func: Callable[..., Any], sensitive: frozenset[str]) -> tup
 
 
 def stored_options(
-    options: JobOptions, func: Callable[..., Any], args: tuple[Any, ...]
+    options: JobOptions, func: Callable[..., Any], args: tuple[Any, ...], *, bound: int = 0
 ) -> dict[str, Any] | None:
-    """Return what a run keeps of its options, with the positions of arguments that are not shown."""
+    """Return what a run keeps of its options, with the positions of arguments that are not shown.
+
+    Args:
+        options: All that hold for the call.
+        func: The function.
+        args: For the function, by position.
+        bound: How many parameters come before these arguments, and are filled by others.
+    """
     stored = options.stored()
     hidden = hidden_positions(func, frozenset(options.sensitive or ()))
-    positions = [position for position in hidden if position < len(args)]
+    positions = [position - bound for position in hidden if 0 <= position - bound < len(args)]
     if positions:
         stored = stored or {}
         stored["sensitive"] = [*stored.get("sensitive", ()), *positions]

@@ -9,7 +9,6 @@ from typing import (
     Generic,
     ParamSpec,
     Protocol,
-    TypedDict,
     TypeVar,
     Unpack,
     cast,
@@ -19,42 +18,24 @@ from typing import (
 from django_jobs.registry.arguments import check_arguments, signature_of
 from django_jobs.registry.functions import allow, registered
 from django_jobs.registry.managers import provided_manager
-from django_jobs.registry.options import NO_OPTIONS, JobOptions, checked_id, options_from
+from django_jobs.registry.options import (
+    NO_OPTIONS,
+    CallWords,
+    JobOptions,
+    JobWords,
+    checked_id,
+    options_from,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from datetime import datetime, timedelta
-
-    from django_jobs.registry.retry import Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 _ATTRIBUTE = "__django_jobs_options__"
-
-
-class JobWords(TypedDict, total=False):
-    """The options of `JobOptions` that `@job`, `@recurring` and `@cron` take, for type checkers."""
-
-    queue_name: str | None
-    priority: int | None
-    retry: Retry | None
-    timeout: float | timedelta | None
-    at_most_once: bool | None
-    expires: float | timedelta | None
-    max_instances: int | None
-    coalesce: bool | None
-    misfire_grace_time: int | None
-    sensitive: Collection[str] | None
-    name: str | None
-
-
-class CallWords(JobWords, total=False):
-    """What `using` of a decorated function takes, for type checkers."""
-
-    on_conflict: str | None
-    job_id: str | None
 
 
 class Enqueuer(Generic[P]):

@@ -17,9 +17,10 @@ from django_jobs.models import Job, Kind, jobs_database
 from django_jobs.registry.options import JobOptions
 from django_jobs.registry.retry import Retry
 from django_jobs.registry.retry import to_json as retry_to_json
-from django_jobs.scheduler.clock import read_trigger
-from django_jobs.scheduler.schedule_sync import POLICY, follow, retry_of, with_retry
-from django_jobs.storage import notifications, queue, transitions
+from django_jobs.scheduler.broken import read_trigger
+from django_jobs.scheduler.declarations import POLICY, retry_of, with_retry
+from django_jobs.scheduler.declared_jobs import follow
+from django_jobs.storage import notifications, transactions, transitions
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
@@ -75,7 +76,7 @@ def edit(
         next_run_time = triggers.at(next_run_time).run_date.astimezone(UTC)
     chosen = {"queue_name": queue_name, "priority": priority, "max_instances": max_instances}
     using = using or jobs_database()
-    with queue.write_transaction(using):
+    with transactions.write_transaction(using):
         row = _locked(job_id, using)
         if row is None:
             return False
@@ -99,11 +100,14 @@ def edit(
                 if row.declared is None:
                     once = triggers.is_once(trigger)
                     row.kind = Kind.SCHEDULED.value if once else Kind.RECURRING.value
-                follow(row, trigger, queue.database_now(using))
+                row.occurrences_since = transactions.database_now(using)
+                follow(row, trigger, row.occurrences_since)
                 _look_anew(row)
         if next_run_time is not None:
             row.next_run_time = next_run_time
-            _note(row, "next_run_time", next_run_time.isoformat())
+            row.occurrences_since = transactions.database_now(using)
+            # Of an added job, too: its next run is not held against its trigger then.
+            row.overrides["next_run_time"] = next_run_time.isoformat()
         _save(row, using)
     return True
 
@@ -117,7 +121,7 @@ def reset(job_id: str, *, using: str | None = None) -> bool:
         False when there is no such job, it is not declared, or nothing of it was changed.
     """
     using = using or jobs_database()
-    with queue.write_transaction(using):
+    with transactions.write_transaction(using):
         row = _locked(job_id, using)
         if row is None or row.declared is None or not row.overridden:
             return False
@@ -125,7 +129,7 @@ def reset(job_id: str, *, using: str | None = None) -> bool:
             setattr(row, name, row.declared[name])
         if "retry" in row.overrides:
             row.options = with_retry(row.options, row.declared["retry"])
-        now = queue.database_now(using)
+        now = transactions.database_now(using)
         trigger = triggers.by_rule(row.declared["trigger"], now)
         is_same = triggers.same(row.job_state, triggers.dumps(trigger))
         if is_same:

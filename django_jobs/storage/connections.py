@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
-import random
 import threading
 import time
 import weakref
@@ -23,6 +21,8 @@ from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, 
 from django.db.backends.signals import connection_created
 
 from django_jobs import signals
+from django_jobs.storage import forks
+from django_jobs.storage.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,16 +143,15 @@ def _note(*, connection: BaseDatabaseWrapper, **_: object) -> None:
 connection_created.connect(_note)
 
 
-def _forget_parent() -> None:
+forks.on_fork(before=lambda: _kept.extend(_open), in_parent=_kept.clear)
+
+
+@forks.on_fork_reset
+def _keep_the_parents() -> None:
     for raw in _kept:
         # Not even when the interpreter ends, which clears `_kept` like any other global.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(raw))
     _absences.clear()
-
-
-os.register_at_fork(
-    before=lambda: _kept.extend(_open), after_in_parent=_kept.clear, after_in_child=_forget_parent
-)
 
 
 class _Absence:
@@ -185,7 +184,7 @@ _absences: dict[str, _Absence] = {}
 
 
 class ConnectionBackoff:
-    """One thread's view of a database that may be away: backs off, and says so once.
+    """One thread's view of a database that may be away: backs off, and reports it once.
 
     Once per process: `database_lost` when the first of its threads failed on a fresh connection too,
     `database_back` when the last one of those that did has it back.
@@ -202,8 +201,7 @@ class ConnectionBackoff:
         self.who = who
         self._using = using
         self._absence = _absences.setdefault(using, _Absence())
-        # Before the next attempt; None while the database answers.
-        self._delay: float | None = None
+        self._backoff = Backoff(self.FIRST_DELAY, self.LONGEST_DELAY)
         self._is_announced = False
 
     @staticmethod
@@ -220,15 +218,11 @@ class ConnectionBackoff:
             Seconds to wait before the next attempt: growing, and never the same twice.
         """
         discard(connections[self._using])
-        if self._delay is None:
-            # Perhaps only this connection was cut, or is left from before an outage that is over.
-            self._delay = self.FIRST_DELAY
-        else:
-            self._delay = min(self.LONGEST_DELAY, self._delay * 2)
-            if not self._is_announced:
-                self._is_announced = True
-                self._absence.begin(self, error)
-        return self._delay * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+        # The first time, perhaps only this connection was cut, or is left from before an outage that is over.
+        if self._backoff.is_failing and not self._is_announced:
+            self._is_announced = True
+            self._absence.begin(self, error)
+        return self._backoff.failed()
 
     def worked(self) -> None:
         """Note a success."""
@@ -239,7 +233,7 @@ class ConnectionBackoff:
         self._end(is_back=False)
 
     def _end(self, *, is_back: bool) -> None:
-        self._delay = None
+        self._backoff.worked()
         if self._is_announced:
             self._is_announced = False
             self._absence.end(self, is_back=is_back)

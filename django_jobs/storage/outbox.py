@@ -1,8 +1,8 @@
-"""Which due runs the workers of another system are told of, and that they were: `Run.dispatched_at`.
+"""Which due runs are dispatched to the workers of another system, marked in `Run.dispatched_at`.
 
-The mark is written before the message is sent. A message that is lost in between, or later, is
-missed at `Run.redispatch_at`. Nobody can tell it from one that waits behind a long backlog: each
-message about the same attempt is waited for twice as long as the one before, or they would pile up.
+The mark is written before the message is sent. A message that is lost in between, or later, is sent
+again at `Run.redispatch_at`. A lost message cannot be told from one that waits behind a long backlog:
+so each message about the same attempt is given twice as long as the one before, or they would pile up.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db import connections
 from django.db.models import Case, Q, Value, When
 
 from django_jobs.models import Run
-from django_jobs.storage import queue
+from django_jobs.storage.transactions import database_now, skips_locked, write_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
 # priority counts and it can be paused and cancelled without a trace.
 MOST_UNDER_WAY = 2000
 BATCH = 300
-# For a message, before it is sent again.
+# Of a run without a message under way.
+NOT_DISPATCHED = {"dispatched_at": None, "redispatch_at": None}
+# Before a message is sent again, at most.
 LONGEST_WAIT = timedelta(days=1)
 
 
@@ -50,34 +51,33 @@ class Taken:
 
 
 def take(queue_name: str, *, lost_after: timedelta, using: str) -> Taken:
-    """Mark due runs of a queue as told of, up to a few hundred; others of these processes skip them.
+    """Mark due runs of a queue as dispatched, up to a few hundred; other processes then skip them.
 
     Args:
-        queue_name: That is not paused.
-        lost_after: Time after which the first message about an attempt is taken for lost. The next
-            ones are after twice as long as the one before, at most a day, or `lost_after` if that is more.
+        queue_name: Of a queue that is not paused.
+        lost_after: Time after which the first message about an attempt counts as lost. Each further
+            one is given twice as long as the one before, at most a day, or `lost_after` if that is more.
         using: Alias of the database.
 
     Returns:
-        Those that were marked, by priority (high first), then `run_after`, then id.
+        Messages about those that were marked, by priority (high first), then `run_after`, then id.
     """
-    now = queue.database_now(using)
-    due, untold = _due([queue_name], now, using), _untold(now, lost_after)
+    now = database_now(using)
+    due, undispatched = _due([queue_name], now, using), _not_dispatched(now, lost_after)
     # First without a lock: on SQLite there is but one.
-    if not due.filter(untold).exists():
+    if not due.filter(undispatched).exists():
         return Taken([], is_full=False)
-    room = MOST_UNDER_WAY - due.exclude(untold).filter(dispatched_at__isnull=False).count()
+    room = MOST_UNDER_WAY - due.exclude(undispatched).filter(dispatched_at__isnull=False).count()
     if room < 1:
         return Taken([], is_full=True)
-    skips_locked = bool(connections[using].features.has_select_for_update_skip_locked)
-    with queue.write_transaction(using):
-        found = due.filter(untold).order_by("-priority", "run_after", "id")
-        found = found.select_for_update(skip_locked=skips_locked)[: min(room, BATCH)]
+    with write_transaction(using):
+        found = due.filter(undispatched).order_by("-priority", "run_after", "id")
+        found = found.select_for_update(skip_locked=skips_locked(using))[: min(room, BATCH)]
         rows = list(found.values_list("pk", "attempt", "priority", "dispatched_at", "redispatch_at"))
         again: dict[timedelta, list[int]] = {}
-        for pk, _, _, told_at, missed_at in rows:
-            if told_at is not None:
-                again.setdefault(_next_wait(told_at, missed_at, lost_after), []).append(pk)
+        for pk, _, _, dispatched_at, redispatch_at in rows:
+            if dispatched_at is not None:
+                again.setdefault(_next_wait(dispatched_at, redispatch_at, lost_after), []).append(pk)
         Run.objects.using(using).filter(pk__in=[row[0] for row in rows]).update(
             dispatched_at=now,
             redispatch_at=Case(
@@ -89,21 +89,21 @@ def take(queue_name: str, *, lost_after: timedelta, using: str) -> Taken:
 
 
 def forget(run_ids: Collection[int], *, using: str) -> None:
-    """Take back the marks of runs that nobody was told of after all."""
-    Run.objects.using(using).ready().filter(pk__in=run_ids).update(**queue.NOT_DISPATCHED)
+    """Take back the marks of runs whose messages were not sent after all."""
+    Run.objects.using(using).ready().filter(pk__in=run_ids).update(**NOT_DISPATCHED)
 
 
 def is_any_due(queues: Sequence[str], *, lost_after: timedelta, using: str) -> bool:
-    """Return whether a run of these queues is due that nobody was told of."""
-    now = queue.database_now(using)
-    return _due(queues, now, using).filter(_untold(now, lost_after)).exists()
+    """Return whether a run of these queues is due that is not dispatched."""
+    now = database_now(using)
+    return _due(queues, now, using).filter(_not_dispatched(now, lost_after)).exists()
 
 
 def _due(queues: Sequence[str], now: datetime, using: str) -> RunQuerySet:
     return Run.objects.using(using).ready().filter(queue_name__in=queues, run_after__lte=now)
 
 
-def _untold(now: datetime, lost_after: timedelta) -> Q:
+def _not_dispatched(now: datetime, lost_after: timedelta) -> Q:
     # Both: the version before sets `dispatched_at` alone, beside what is there.
     is_lost = Q(dispatched_at__lt=now - lost_after) & (
         Q(redispatch_at__isnull=True) | Q(redispatch_at__lt=now)
@@ -111,7 +111,7 @@ def _untold(now: datetime, lost_after: timedelta) -> Q:
     return Q(dispatched_at__isnull=True) | is_lost
 
 
-def _next_wait(told_at: datetime, missed_at: datetime | None, lost_after: timedelta) -> timedelta:
+def _next_wait(dispatched_at: datetime, redispatch_at: datetime | None, lost_after: timedelta) -> timedelta:
     # By the version before: it waits for `lost_after` each time.
-    last = lost_after if missed_at is None else missed_at - told_at
+    last = lost_after if redispatch_at is None else redispatch_at - dispatched_at
     return max(lost_after, min(2 * last, LONGEST_WAIT))

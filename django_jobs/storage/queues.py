@@ -9,7 +9,8 @@ from django.utils import timezone
 from django_jobs.conf import queues_of
 from django_jobs.models import Queue, Run, Worker
 from django_jobs.storage import notifications
-from django_jobs.storage.queue import NOT_DISPATCHED, database_now
+from django_jobs.storage.outbox import NOT_DISPATCHED
+from django_jobs.storage.transactions import database_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import json
+from dataclasses import KW_ONLY, dataclass, fields
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
 from django_jobs.conf import jobs_settings
-from django_jobs.models import DEFAULT_QUEUE_NAME, Kind, Status
+from django_jobs.models import Kind, Status
+from django_jobs.registry.call_spec import CallSpec, columns_of, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from django_jobs.models import Job, Run
 
 # Attempts that a run remembers, and how many times MAX_ERROR_BYTES their tracebacks may have:
 # what a job that is tried for ever adds to its row has an end.
@@ -24,18 +29,15 @@ TOO_MANY = "MaxInstances"
 INTERRUPTED = "WorkerStopped: its worker stopped"
 
 
+_RUNNING = Status.RUNNING.value
+
+
 @dataclass(slots=True)
-class NewRun:
+class NewRun(CallSpec):
     """A run to insert. `run_after` is a time, or "now" by the database's clock, or "held"."""
 
+    _: KW_ONLY
     job_id: str
-    name: str
-    func: str
-    payload: str
-    signature: str
-    queue_name: str = DEFAULT_QUEUE_NAME
-    priority: int = 0
-    options: dict[str, Any] | None = None
     kind: str = Kind.IMMEDIATE.value
     run_after: datetime | str = "now"
     scheduled_at: datetime | None = None
@@ -44,51 +46,79 @@ class NewRun:
     error: str = ""
     worker_id: str = ""
 
+    @classmethod
+    def of(
+        cls, call: CallSpec | Job | Run, job_id: str, *, since: datetime | None = None, **more: Any
+    ) -> NewRun:
+        """Return a run of a call, whose time to expire counts from now on.
+
+        Args:
+            call: As it was asked for, or a row of a job or of another run.
+            job_id: Of the job.
+            since: From when the time to expire counts instead.
+            **more: Other fields than the call's.
+        """
+        run = cls(*values_of(call), job_id=job_id, **more)
+        run.options = renewed(run.options, since)
+        return run
+
+    def row(self, as_time: Callable[[datetime | None], Any]) -> list[Any]:
+        """Return the values of `INSERTED_COLUMNS`.
+
+        Args:
+            as_time: Returns a time as the database's driver takes it.
+        """
+        # One that is RUNNING has begun its first attempt.
+        row = [*_inserted_values(self), 1 if self.status == _RUNNING else 0]
+        row[_OPTIONS] = json.dumps(self.options) if self.options else None
+        row[_SCHEDULED_AT] = as_time(self.scheduled_at)
+        return row
+
+
+# What an INSERT has of a run, but for `run_after`, which it may have to ask the database for.
+_FIELDS = tuple(one.name for one in fields(NewRun) if one.name != "run_after")
+_inserted_values = attrgetter(*_FIELDS)
+INSERTED_COLUMNS = (*_FIELDS, "attempt")
+_OPTIONS, _SCHEDULED_AT = INSERTED_COLUMNS.index("options"), INSERTED_COLUMNS.index("scheduled_at")
+
 
 @dataclass(slots=True)
-class ClaimedRun:
+class ClaimedRun(CallSpec):
     """A run as the worker that claimed it sees it."""
 
+    options: dict[str, Any]
     id: int
     job_id: str
-    func: str
-    # Not shown: it may hold secrets, and receivers of signals write runs to logs.
-    payload: str = field(repr=False)
-    signature: str = field(repr=False)
-    queue_name: str
-    priority: int
-    options: dict[str, Any]
     kind: str
     attempt: int
     rescues: int
     unique_key: str | None
     errors: list[dict[str, Any]]
-    name: str
     worker_id: str
     # When it was due, as a raw cursor has it; None where that is not known.
     run_after: datetime | str | None = None
 
 
+# What a claim returns of a run.
+CLAIMED_COLUMNS = tuple(one.name for one in fields(ClaimedRun))
+
+
 def claimed(run: NewRun, run_id: int) -> ClaimedRun:
     """Return a run that was inserted as RUNNING, as if its worker had claimed it then."""
-    return ClaimedRun(
+    begun = ClaimedRun(
+        **columns_of(run),
         id=run_id,
         job_id=run.job_id,
-        func=run.func,
-        payload=run.payload,
-        signature=run.signature,
-        queue_name=run.queue_name,
-        priority=run.priority,
-        options=dict(run.options or {}),
         kind=run.kind,
         attempt=1,
         rescues=0,
         unique_key=run.unique_key,
         errors=[],
-        name=run.name,
         worker_id=run.worker_id,
         run_after=datetime.now(UTC),
     )
+    begun.options = dict(run.options or {})
+    return begun
 
 
 @dataclass(slots=True)
@@ -122,9 +152,20 @@ def immediate_key(job_id: str) -> str:
     return f"i:{_short(job_id)}"
 
 
-def firing_key(job_id: str, scheduled_at: datetime) -> str:
-    """Return the unique key of one firing: one scheduled time of one job makes one run, ever."""
-    return f"f:{_short(job_id)}@{int(scheduled_at.timestamp() * 1_000_000)}"
+def occurrence_key(job_id: str, scheduled_at: datetime, since: datetime | None = None) -> str:
+    """Return the unique key of one occurrence: one scheduled time of one job makes one run, ever.
+
+    Args:
+        job_id: Of the job.
+        scheduled_at: Its scheduled time.
+        since: Where an earlier job of this id has a run of this time: `Job.occurrences_since` of the new one.
+    """
+    of = "" if since is None else f"+{_microseconds(since)}"
+    return f"f:{_short(job_id)}{of}@{_microseconds(scheduled_at)}"
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
 
 
 def renewed(options: dict[str, Any] | None, since: datetime | None = None) -> dict[str, Any] | None:
@@ -132,6 +173,11 @@ def renewed(options: dict[str, Any] | None, since: datetime | None = None) -> di
     if not options or "expires" not in options:
         return options
     return {**options, "expires_at": (since or timezone.now()).timestamp() + options["expires"]}
+
+
+def lasting(options: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a run's options without when that run expires, as its job keeps them."""
+    return options and {name: value for name, value in options.items() if name != "expires_at"}
 
 
 def with_error(errors: Sequence[dict[str, Any]], entry: dict[str, Any]) -> list[dict[str, Any]]:

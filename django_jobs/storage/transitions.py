@@ -1,18 +1,22 @@
-"""The durable queue, for people: cancel, hold, release and retry runs; pause and resume queues.
-
-Only this module and `queue` write `Run.status`. As there, every change names the state it starts from.
-"""
+"""State changes that people ask for: cancel, hold, unhold and retry runs."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
 from django.db.models import Case, F, Q, TextField, Value, When
 from django.utils import timezone
 
+from django_jobs import signals
 from django_jobs.models import PAUSED, Kind, Run, Status
-from django_jobs.storage.queue import NOT_DISPATCHED, end_cancelled
+from django_jobs.storage import statistics
+from django_jobs.storage.outbox import NOT_DISPATCHED
 from django_jobs.storage.records import immediate_key, renewed
+from django_jobs.storage.transactions import BATCH, write_transaction
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 
 def cancel(where: Q, reason: str = "", *, using: str) -> tuple[int, int]:
@@ -29,6 +33,30 @@ def cancel(where: Q, reason: str = "", *, using: str) -> tuple[int, int]:
 def cancel_waiting(where: Q, reason: str = "", *, using: str) -> int:
     """Cancel waiting runs and leave running ones alone; return how many."""
     return end_cancelled(Run.objects.using(using).ready().filter(where), reason, using=using)
+
+
+def end_cancelled(runs: QuerySet[Run], reason: str, *, using: str) -> int:
+    """End runs that wait, or would wait again, as CANCELLED; return how many."""
+    with write_transaction(using):
+        columns = ("pk", "options", "func", "queue_name")
+        rows = list(runs.select_for_update().values_list(*columns))
+        for start in range(0, len(rows), BATCH):
+            runs.filter(pk__in=[row[0] for row in rows[start : start + BATCH]]).update(
+                status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
+            )
+        if rows:
+            cancelled = [(pk, options) for pk, options, _, _ in rows]
+            ended = [(func, queue_name, Status.CANCELLED.value) for _, _, func, queue_name in rows]
+            transaction.on_commit(lambda: statistics.note_ended(ended, using=using), using=using)
+            transaction.on_commit(
+                lambda: signals.emit(signals.runs_cancelled, runs=cancelled, reason=reason), using=using
+            )
+    return len(rows)
+
+
+def _freed_key() -> Any:
+    # A firing keeps its key for ever; an immediate job frees its id when it has ended.
+    return Case(When(scheduled_at__isnull=True, then=Value(None)), default=F("unique_key"))
 
 
 def free_key(job_id: str, *, using: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from django_jobs.triggers.builders import at, interval
+    from django_jobs.triggers.builders import at, interval, length_of
     from django_jobs.triggers.cron import crontab
     from django_jobs.triggers.description import describe
-    from django_jobs.triggers.firing import due, first, is_once, local
+    from django_jobs.triggers.firing import due, first, is_once, local, moved_to, strays
     from django_jobs.triggers.rules import by_rule, rule, same
     from django_jobs.triggers.storage import dumps, loads
     from django_jobs.triggers.validation import check
@@ -24,10 +24,13 @@ __all__ = [
     "first",
     "interval",
     "is_once",
+    "length_of",
     "loads",
     "local",
+    "moved_to",
     "rule",
     "same",
+    "strays",
 ]
 
 _HOMES = {
@@ -41,10 +44,13 @@ _HOMES = {
     "first": "firing",
     "interval": "builders",
     "is_once": "firing",
+    "length_of": "builders",
     "loads": "storage",
     "local": "firing",
+    "moved_to": "firing",
     "rule": "rules",
     "same": "rules",
+    "strays": "firing",
 }
 
 

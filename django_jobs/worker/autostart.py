@@ -1,4 +1,4 @@
-"""Decide whether this process starts the manager, and see to its end with the process."""
+"""Decide whether this process starts the manager, and stop it with the process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from django_jobs import conf
 from django_jobs.conf import jobs_settings
+from django_jobs.storage.forks import on_fork_reset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ ENTRIES = ("django.core.wsgi", "django.core.asgi", "celery.fixups.django")
 TEST_RUNNERS = ("_pytest", "unittest", "django.test")
 # Commands of manage.py that serve requests.
 SERVER_COMMANDS = {"runserver", "runserver_plus"}
-# That running work may take to finish where the process is started anew for each change of the code.
+# Running work may take so long to finish where the process is restarted for each change of the code.
 RELOAD_SECONDS = 1.0
 
 
@@ -59,7 +60,8 @@ def start_where_requests_are_served(get_manager: Callable[[], Manager]) -> None:
         case "children" if "uwsgi" in sys.modules:
             _call_after_fork_of_uwsgi(lambda: start(get_manager(), delay=0.5))
         case "children":
-            os.register_at_fork(after_in_child=lambda: _start_in_child(get_manager))
+            # After the resets of the modules that are imported by now.
+            on_fork_reset(lambda: _start_in_child(get_manager))
 
 
 def where_to_start() -> str:
@@ -130,14 +132,14 @@ def _under_manage(argv: list[str]) -> str:
 
 
 def _is_reloaded() -> bool:
-    """Whether this process is one that runserver ends and starts anew when a file changes."""
+    """Whether this process is one that runserver restarts when a file changes."""
     return os.environ.get("RUN_MAIN") == "true" or os.environ.get("WERKZEUG_RUN_MAIN") == "true"
 
 
 def _under_uwsgi(uwsgi: Any) -> str:
     has_threads = uwsgi.opt.get("enable-threads") or uwsgi.opt.get("threads")
     if not has_threads:
-        logger.warning("uWSGI runs without threads, so no jobs are executed here: add --enable-threads")
+        logger.warning("uWSGI runs without threads, so no jobs will run here: add --enable-threads")
         return "nowhere"
     is_master = uwsgi.worker_id() == 0
     return "children" if is_master else "here"
@@ -172,7 +174,7 @@ def _start_in_child(get_manager: Callable[[], Manager]) -> None:
 
 
 def start(manager: Manager, delay: float = 0.0) -> None:
-    """Start the process's manager, and see to its end with the process."""
+    """Start the process's manager, and stop it when the process ends."""
     manager.start_after(delay)
     stop = (lambda: _stop_soon(manager)) if _is_reloaded() else manager.shutdown
     atexit.register(stop)

@@ -1,17 +1,17 @@
-"""Write what runs came to: one thread per process, one statement for all that has gathered."""
+"""Write the outcomes of runs: one thread per process, one statement for all that has gathered."""
 
 from __future__ import annotations
 
 import queue
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError
 from django.db import connections as django_connections
 
-from django_jobs.storage import connections, statistics
-from django_jobs.storage import queue as durable_queue
-from django_jobs.storage.connections import Call, ConnectionBackoff
+from django_jobs.execution import recording
+from django_jobs.storage import connections, outcomes, statistics
+from django_jobs.storage.components import Component
+from django_jobs.storage.connections import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from django_jobs.storage.records import ClaimedRun, Outcome
 
-MOST_AT_ONCE = 1000
+BATCH = 1000
 
 T = TypeVar("T")
 
 
-class Completer:
-    """Takes outcomes from any thread, keeps them through an outage, and writes them.
+class Completer(Component):
+    """Takes outcomes from any thread, keeps them while the database is away, and writes them.
 
-    Alone, an outcome is written at once; while one statement is under way others gather for the next.
+    Alone, an outcome is written immediately; while one statement is under way others gather for the next.
 
     Args:
         using: Alias of the database.
@@ -35,20 +35,14 @@ class Completer:
     """
 
     def __init__(self, *, using: str, on_written: Callable[[list[tuple[ClaimedRun, Outcome]]], None]) -> None:
-        self._using = using
+        super().__init__("completer", using)
         self._on_written = on_written
         # None is the last.
         self._outcomes: queue.SimpleQueue[tuple[ClaimedRun, Outcome] | Call[Any] | None] = queue.SimpleQueue()
-        self._give_up = threading.Event()
-        self._outage = ConnectionBackoff("completer", using)
-        self._thread = threading.Thread(target=self._serve, name="django_jobs-completer", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        self._has_last = False
 
     def put(self, run: ClaimedRun, outcome: Outcome) -> None:
-        """Have an outcome written, in time."""
+        """Have an outcome written."""
         self._outcomes.put((run, outcome))
 
     def call(self, work: Callable[[], T]) -> Future[T]:
@@ -57,7 +51,7 @@ class Completer:
         self._outcomes.put(call)
         return call.future
 
-    def stop(self, timeout: float) -> bool:
+    def stop(self, timeout: float | None = None) -> bool:
         """Write what is left, then end.
 
         Args:
@@ -74,51 +68,49 @@ class Completer:
         self._thread.join(timeout)
         if not self._thread.is_alive():
             return True
-        self._give_up.set()
-        self._thread.join(1)
+        # Give up.
+        super().stop(1)
         return False
 
-    def _serve(self) -> None:
-        is_last = False
-        while not is_last:
-            batch: list[tuple[ClaimedRun, Outcome]] = []
-            call: Call[Any] | None = None
+    def run(self) -> None:
+        """Write until told that no more comes."""
+        while not self._has_last:
             try:
-                item = self._outcomes.get(timeout=statistics.seconds_until_due())
-            except queue.Empty:
-                statistics.flush_if_due(self._using)
-                continue
-            while True:
-                if item is None:
-                    is_last = True
-                    break
-                if isinstance(item, Call):
-                    call = item
-                    break
-                batch.append(item)
-                if len(batch) == MOST_AT_ONCE:
-                    break
-                try:
-                    item = self._outcomes.get_nowait()
-                except queue.Empty:
-                    break
-            if batch:
-                self._write(batch)
-                statistics.flush_if_due(self._using)
-            if call is not None and not call.do():
-                connections.discard(django_connections[self._using])
-        if not self._give_up.is_set():
-            statistics.flush(self._using)
-        self._outage.close()
-        connections.give_back()
+                self._write_next()
+                self.failure = None
+            except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the thread that writes all outcomes
+                self.note_mistake(error)
+        if not self.is_stopping:
+            statistics.flush(self.using)
+
+    def _write_next(self) -> None:
+        """Wait for outcomes, and write all that there are; or do a call that comes after them."""
+        try:
+            item = self._outcomes.get(timeout=statistics.seconds_until_due())
+        except queue.Empty:
+            statistics.flush_if_due(self.using)
+            return
+        batch: list[tuple[ClaimedRun, Outcome]] = []
+        while isinstance(item, tuple):
+            batch.append(item)
+            # Nobody else takes from it.
+            if len(batch) == BATCH or self._outcomes.empty():
+                break
+            item = self._outcomes.get_nowait()
+        self._has_last = item is None
+        if batch:
+            self._write(batch)
+            statistics.flush_if_due(self.using)
+        if isinstance(item, Call) and not item.do():
+            connections.discard(django_connections[self.using])
 
     def _write(self, batch: list[tuple[ClaimedRun, Outcome]]) -> None:
         is_cut_down = has_failed = False
         while True:
             try:
-                written = durable_queue.finish(batch, using=self._using)
+                written = recording.record(batch, using=self.using)
             except Exception as error:  # noqa: BLE001 - no outcome may end the thread that writes all others
-                is_about_data = self._outage.is_about_data(error)
+                is_about_data = self.backoff.is_about_data(error)
                 if is_about_data and len(batch) > 1:
                     # One row that the database will not take must not keep the others from being written.
                     for one in batch:
@@ -129,20 +121,15 @@ class Completer:
                     is_cut_down = True
                     continue
                 has_failed = True
-                if self._give_up.wait(self._outage.failed(error)):
+                if self.rest(self.backoff.failed(error)):
                     return
             else:
-                self._outage.worked()
+                self.backoff.worked()
                 break
         if has_failed:
             written |= self._written_before(batch, written)
-        is_all = len(written) == len(batch)
-        statistics.note_attempts(
-            batch if is_all else [one for one in batch if (one[0].id, one[0].attempt) in written]
-        )
         self._on_written(batch)
-        for run, outcome in batch:
-            durable_queue.tell_of_outcome(run, outcome, is_written=(run.id, run.attempt) in written)
+        recording.report(batch, written)
 
     def _written_before(
         self, batch: list[tuple[ClaimedRun, Outcome]], written: set[tuple[int, int]]
@@ -153,10 +140,10 @@ class Completer:
             return {
                 (run.id, run.attempt)
                 for run, outcome in rest
-                if durable_queue.is_written(run, outcome, using=self._using)
+                if outcomes.is_written(run, outcome, using=self.using)
             }
         except (DatabaseError, InterfaceError):
-            # Only what is said of it is at stake: "refused" instead of "finished".
+            # Only what is reported is at stake: "refused" instead of "finished".
             return set()
 
 

@@ -1,4 +1,4 @@
-"""Which runs one worker claims for which engine, and how many at once."""
+"""Which runs one worker claims for which engine, and how many at the same time."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from django_jobs.execution.engines.processes import ProcessPool
 from django_jobs.execution.engines.threads import ThreadEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from django_jobs.conf import JobsSettings
     from django_jobs.execution.engines.pool import Pool
+    from django_jobs.storage.records import ClaimedRun
 
 # Claimed runs that wait in this process for a thread: about this much work, so that short runs
 # need few claims and long ones never wait here while another process is idle.
 PREFETCH_SECONDS = 0.02
 MOST_PREFETCHED = 200
+# Deaths of their workers after which runs are executed in child processes.
+SUSPECT_AFTER = 2
 
 
 class Consumer:
-    """Some queues, and the threads that execute their runs or attend to what does.
+    """Some queues, and the threads that execute their runs, or wait for the pool that does.
 
     Args:
-        slots: Runs at once.
+        slots: Runs at the same time.
         queues: Names to claim from; empty means every queue.
         others: Names that other consumers claim from.
         pool: What executes the runs; None for the threads themselves.
@@ -45,7 +48,7 @@ class Consumer:
         self.engine = ThreadEngine(slots, name=f"django_jobs-{'run' if pool is None else pool.kind}")
         # Claimed runs that are executed, or wait for a thread.
         self.taken = 0
-        # The last claim found fewer than it asked for: more comes with a notice, or not at all.
+        # The last claim found fewer than it asked for: a notice comes when there are more.
         self.is_drained = False
         # A moving average.
         self.seconds_per_run = 1.0
@@ -57,13 +60,13 @@ class Consumer:
 
     @property
     def _prefetch(self) -> int:
-        # A run that waits here for a pool could be executed elsewhere meanwhile.
+        # A run that waits here for a pool could be executed in another process meanwhile.
         share = 0.0 if self.pool is not None else PREFETCH_SECONDS / self.seconds_per_run
         return min(MOST_PREFETCHED, int(self.slots * share))
 
     @property
     def is_hungry(self) -> bool:
-        """Whether a claim is worth making: without, a thread would rest before it is through."""
+        """Whether a claim is worth making: without one a thread would be idle before the claim is done."""
         return self.taken <= self.slots + self._prefetch // 2
 
     def serves(self, queue_name: str) -> bool:
@@ -81,16 +84,79 @@ class Consumer:
             self.pool.shutdown()
 
 
-def consumers(*, queues: Sequence[str], threads: int, settings: JobsSettings) -> tuple[Consumer, ...]:
-    """Return the consumers of a worker: what no engine of its own is named for comes first, on threads.
+class Consumers:
+    """A worker's consumers, and which of them a run takes a slot of.
 
-    Runs of "celery" queues are claimed by Celery's workers only. What waits in an "inline" queue was not
-    executed where it was added, because it was not due: threads have it.
+    Args:
+        consumers: What the worker claims for; the first has the queues that nobody named.
+        quarantine: Executes runs that may have killed their workers, whatever their queue: one that does
+            it again ends a child process, and neither the worker nor other runs.
+        max_rescues: MAX_RESCUES.
+    """
+
+    def __init__(self, consumers: Sequence[Consumer], quarantine: Consumer, max_rescues: int) -> None:
+        self._consumers = tuple(consumers)
+        self.quarantine = quarantine
+        self._suspect_after = min(SUSPECT_AFTER, max_rescues)
+
+    def __iter__(self) -> Iterator[Consumer]:
+        return iter(self._consumers)
+
+    def __getitem__(self, index: int) -> Consumer:
+        return self._consumers[index]
+
+    def serving(self, queue_name: str) -> Consumer | None:
+        """Return the consumer whose claims take runs of a queue."""
+        return next((consumer for consumer in self._consumers if consumer.serves(queue_name)), None)
+
+    def of(self, run: ClaimedRun) -> Consumer:
+        """Return the consumer that executes a claimed run."""
+        return self.quarantine if run.rescues >= self._suspect_after > 0 else self._claiming(run)
+
+    def _claiming(self, run: ClaimedRun) -> Consumer:
+        if len(self._consumers) == 1:
+            return self._consumers[0]
+        return next(
+            (consumer for consumer in self._consumers if run.queue_name in consumer.queues),
+            self._consumers[0],
+        )
+
+    def take_slot(self, run: ClaimedRun) -> Consumer:
+        """Count a run in; the worker's lock is held. Return the consumer that executes it."""
+        consumer = self.of(run)
+        consumer.taken += 1
+        if consumer is self.quarantine:
+            self._count_claimed(run, 1)
+        return consumer
+
+    def free_slot(self, run: ClaimedRun, consumer: Consumer) -> Consumer:
+        """Count a run out; the worker's lock is held. Return the consumer that claimed it."""
+        consumer.taken -= 1
+        return self._count_claimed(run, -1) if consumer is self.quarantine else consumer
+
+    def _count_claimed(self, run: ClaimedRun, change: int) -> Consumer:
+        """Have a run in quarantine take a slot where it was claimed too, or free it."""
+        claiming = self._claiming(run)
+        if claiming is not self.quarantine:
+            claiming.taken += change
+        return claiming
+
+    def shutdown(self) -> None:
+        """Execute nothing more."""
+        for consumer in {*self._consumers, self.quarantine}:
+            consumer.shutdown()
+
+
+def consumers(*, queues: Sequence[str], threads: int, settings: JobsSettings) -> Consumers:
+    """Return the consumers of a worker: the one for queues that have no engine of their own comes first.
+
+    Runs of "celery" queues are claimed by Celery's workers only. A run that waits in an "inline" queue was
+    not due when it was added, so it was not executed there: threads execute it.
 
     Args:
         queues: Names that the worker serves; empty means all.
-        threads: Runs at once on threads.
-        settings: Which engine a queue has, and how much of it there is.
+        threads: Runs on threads at the same time.
+        settings: Which engine a queue has, and how many runs at the same time.
     """
     engines = {
         name: engine for name, engine in settings.ENGINES.items() if engine not in {"threads", "inline"}
@@ -106,14 +172,20 @@ def consumers(*, queues: Sequence[str], threads: int, settings: JobsSettings) ->
         if not served or engine == "celery":
             continue
         if engine == "processes":
-            found.append(processes_consumer(settings, served))
+            found.append(_processes(settings, served))
         else:
             slots = settings.EXECUTOR_RUNS
             found.append(Consumer(slots=slots, queues=served, pool=ExecutorPool(engine, max_workers=slots)))
-    return tuple(found)
+    processes = (consumer for consumer in found if isinstance(consumer.pool, ProcessPool))
+    return Consumers(found, next(processes, None) or _processes(settings), settings.MAX_RESCUES)
 
 
-def processes_consumer(settings: JobsSettings, queues: Sequence[str] = ()) -> Consumer:
+def one_consumer(*, queues: Sequence[str], threads: int, settings: JobsSettings) -> Consumers:
+    """Return the consumers of a worker that executes some queues' runs on its threads, whatever their engine."""
+    return Consumers([Consumer(slots=threads, queues=queues)], _processes(settings), settings.MAX_RESCUES)
+
+
+def _processes(settings: JobsSettings, queues: Sequence[str] = ()) -> Consumer:
     """Return a consumer whose runs are executed in child processes, one in each at a time."""
     pool = ProcessPool(max_runs=settings.MAX_RUNS_PER_CHILD)
     return Consumer(slots=settings.PROCESSES, queues=queues, pool=pool)

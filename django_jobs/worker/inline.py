@@ -1,7 +1,7 @@
 """Execute runs in the caller's thread and in its transaction, one after the other: for tests and scripts.
 
-The queue, the runner and the clock are those of any worker: what is retried, recorded, told of and
-fired is the same.
+The queue, the steps of an attempt and the clock are those of any worker: what is retried, recorded,
+reported and fired is the same.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,27 +18,30 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, connections, transaction
 
-from django_jobs import __version__, codec, signals
+from django_jobs import __version__, codec
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import RunInterrupted
-from django_jobs.execution import context
-from django_jobs.execution.runner import Execution
+from django_jobs.execution import context, recording
+from django_jobs.execution.attempt import Attempt
+from django_jobs.execution.watchdog import AttemptWatch
 from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.scheduler.clock import Clock
-from django_jobs.storage import identity, notifications, queue, statistics
+from django_jobs.scheduler.occurrences import fire_all
+from django_jobs.storage import claims, identity, notifications, release, statistics, transactions
 from django_jobs.storage.queues import paused_queues
 from django_jobs.storage.records import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+    from django_jobs.execution.attempt import Awaitable
+
 # Between two looks at a run that a worker was quicker to take.
 LOOK_SECONDS = 0.05
-# Errors that the runner records as those of the function, though not of class Exception. All others
-# of that kind are somebody's who wants this thread to stop: Ctrl-C, or a test framework.
+# Errors that are recorded as those of the function, though not of class Exception. All others of that
+# kind come from somebody who wants this thread to stop: Ctrl-C, or a test framework.
 _RECORDED = (SystemExit, GeneratorExit, asyncio.CancelledError, RunInterrupted)
 
 
@@ -75,12 +77,12 @@ class InlineWorker:
 
     def fire(self) -> int:
         """Fire the jobs that are due; return how many were."""
-        return Clock(self._using).fire_here()
+        return fire_all(self._using)
 
     def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that any worker would claim first, of some queues or of all that are not paused."""
         paused = paused_queues(using=self._using)
-        runs = queue.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
+        runs = claims.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
         return runs[0] if runs else None
 
     def next_deferred(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
@@ -94,11 +96,11 @@ class InlineWorker:
 
     def take(self, run_id: int) -> ClaimedRun | None:
         """Claim one run, whatever it waits for; None when it does not wait."""
-        return queue.claim_one(run_id, self._id, using=self._using)
+        return claims.claim_one(run_id, self._id, using=self._using)
 
     def give_back(self, run: ClaimedRun) -> None:
         """Return a claimed run to the queue, as if it had never been claimed."""
-        queue.release_claims(self._id, [(run.id, run.attempt)], using=self._using)
+        release.release_claims(self._id, [(run.id, run.attempt)], using=self._using)
 
     def execute(self, run: ClaimedRun) -> Executed:
         """Execute a claimed run, and write what it came to.
@@ -107,16 +109,13 @@ class InlineWorker:
             BaseException: What the function did not raise for itself: KeyboardInterrupt, and what ends a
                 test. The run is written as failed by it.
         """
-        execution = _Execution(run)
-        execution.start_clock()
-        signals.emit(signals.run_started, run=run)
-        outcome = _outcome(execution)
-        is_written = (run.id, run.attempt) in queue.finish([(run, outcome)], using=self._using)
-        if is_written:
-            statistics.note_attempts([(run, outcome)])
-            statistics.flush(self._using)
-        queue.tell_of_outcome(run, outcome, is_written=is_written)
-        raised = execution.raised
+        attempt = Attempt(run, is_inline=True)
+        attempt.begin()
+        outcome = _execute(attempt)
+        written = recording.record([(run, outcome)], using=self._using)
+        recording.report([(run, outcome)], written)
+        statistics.flush(self._using)
+        raised = attempt.raised
         if raised is not None and not isinstance(raised, (Exception, *_RECORDED)):
             raise raised
         return Executed(
@@ -134,7 +133,7 @@ class InlineWorker:
 @contextmanager
 def inline_worker(using: str) -> Iterator[InlineWorker]:
     """Be a worker for a while, with a row in the caller's transaction that is gone afterwards."""
-    now = queue.database_now(using)
+    now = transactions.database_now(using)
     row = WorkerRow.objects.using(using).create(
         id=identity.new_worker_id(),
         host=identity.host(),
@@ -162,7 +161,7 @@ def is_inline(queue_name: str) -> bool:
 
 
 def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
-    """Execute a run that was just added, as soon as the transaction under way commits; at once without one.
+    """Execute a run that was just added, as soon as the transaction under way commits; now if there is none.
 
     It stays for a worker while its queue is paused. A worker that was quicker has it, and is waited for.
     """
@@ -186,58 +185,27 @@ def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
     transaction.on_commit(execute, using=using, robust=True)
 
 
-class _Execution(Execution):
-    """Remembers what was raised, and leaves connections to the caller, whose transaction they hold."""
-
-    raised: BaseException | None = None
-
-    def _failed(self, error: BaseException, *, is_final: bool = False) -> Outcome:
-        self.raised = error
-        return super()._failed(error, is_final=is_final)
-
-    def _leave_connections(self) -> None:
-        return
-
-
-def _outcome(execution: _Execution) -> Outcome:
-    # A run that has others executed is none of their business.
+def _execute(attempt: Attempt) -> Outcome:
+    # A run that has others executed is not their current run.
     outer = context.current_run()
-    is_over = threading.Event()
-    if execution.deadline is not None:
-        # It touches no database: it looks at the time, as a worker's maintenance does.
-        threading.Thread(
-            target=_watch, args=(execution, is_over), name="django_jobs-watch", daemon=True
-        ).start()
     try:
-        with _as_if_alone():
-            outcome = execution.begin()
-            if not isinstance(outcome, Outcome):
-                outcome = async_to_sync(_awaited)(outcome)
-            return outcome
+        # It touches no database: only the time is watched.
+        with AttemptWatch(attempt), _separate_transactions():
+            begun = attempt.execute()
+            return begun if isinstance(begun, Outcome) else async_to_sync(_awaited)(begun)
     finally:
-        is_over.set()
         if outer is None:
             context.leave()
         else:
             context.enter(outer)
 
 
-async def _awaited(begin: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
-    return await begin()
-
-
-def _watch(execution: Execution, is_over: threading.Event) -> None:
-    """Tell a function that its time is over, and interrupt it if it does not end."""
-    if execution.deadline is None or is_over.wait(max(0.0, execution.deadline - time.monotonic())):
-        return
-    execution.stop("timeout")
-    at = execution.interrupt_at
-    if at is not None and not is_over.wait(max(0.0, at - time.monotonic())):
-        execution.interrupt()
+async def _awaited(awaitable: Awaitable) -> Outcome:
+    return await awaitable()
 
 
 @contextmanager
-def _as_if_alone() -> Iterator[None]:
+def _separate_transactions() -> Iterator[None]:
     """Let what is executed see the caller's transaction as a run sees none.
 
     Where it leaves the transaction unable to go on, it is undone; and what it wants called on commit

@@ -13,13 +13,17 @@ from django_jobs.conf import jobs_settings
 from django_jobs.models import jobs_database, missing_tables
 from django_jobs.scheduler.clock import Clock
 from django_jobs.scheduler.schedule_sync import ScheduleSync
-from django_jobs.storage import connections, notifications, queue
+from django_jobs.storage import connections, transactions
+from django_jobs.storage.notifications.thread import ListenerThread
 from django_jobs.worker import components
-from django_jobs.worker.loop import Worker
-from django_jobs.worker.maintenance import Maintainer, rescue_at_start
+from django_jobs.worker.maintenance import Maintainer
+from django_jobs.worker.rescue import rescue_at_start
+from django_jobs.worker.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from django_jobs.storage.components import Component
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +35,11 @@ THREADS_SECONDS = 30.0
 
 
 class Service:
-    """What makes a process work. Starting returns at once; the database is touched in the background.
+    """What makes a process work. Starting returns immediately; the database is touched in the background.
 
     Args:
         queues: Names to serve; empty means all.
-        threads: Plain functions at once; None for the setting.
+        threads: Plain functions at the same time; None for the setting.
         clock: Whether to fire due jobs.
         worker: Whether to execute runs.
         delay: Seconds before the first touch of the database.
@@ -66,8 +70,8 @@ class Service:
         self._clock: Clock | None = None
         self._schedule_sync: ScheduleSync | None = None
         self._maintainer: Maintainer | None = None
-        self._components: list[components.Component] = []
-        self._listener_thread: notifications.ListenerThread | None = None
+        self.components: list[Component] = []
+        self._listener_thread: ListenerThread | None = None
         # Why it could not start, until it has: threads that the system refused.
         self.failure = ""
 
@@ -101,7 +105,7 @@ class Service:
             except RuntimeError as error:
                 if self._stopping.is_set() or _is_process_ending(error):
                     # `stop` ends what had begun.
-                    logger.info("not quite started, for the process is ending: %s", error)
+                    logger.info("Stopped while starting: the process is ending (%s)", error)
                     break
                 self._undo(error)
                 self._stopping.wait(THREADS_SECONDS)
@@ -123,14 +127,16 @@ class Service:
             self._stop_all(min(settings.SHUTDOWN_SECONDS, settings.LEASE_SECONDS / 2))
         connections.give_back()
         if not self.failure:
-            logger.error("nothing is executed here, for what does it could not be started: %s", error)
+            logger.error(
+                "Cannot start workers in this process (%s); no jobs will run here until it can", error
+            )
         self.failure = str(error)
 
     def _start_all(self, using: str) -> None:
         settings = jobs_settings()
         # Before anything is claimed: what this host's last process left goes first.
-        rescue_at_start(queue.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
-        listener_thread = notifications.ListenerThread(using)
+        rescue_at_start(transactions.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
+        listener_thread = ListenerThread(using)
         clock: Clock | None = None
         if self._wants_clock:
             # Before the clock: it must not fire what this version of the code declares no more.
@@ -155,7 +161,7 @@ class Service:
             clock.start()
             self._clock = clock
         for component in components.make(using, self._queues):
-            self._components.append(component)
+            self.components.append(component)
             component.start()
         self._listener_thread = listener_thread
         listener_thread.start()
@@ -187,7 +193,7 @@ class Service:
         has_finished = True
         worker, self.worker = self.worker, None
         clock, self._clock = self._clock, None
-        registered, self._components = self._components, []
+        registered, self.components = self.components, []
         listener_thread, self._listener_thread = self._listener_thread, None
         maintainer, self._maintainer = self._maintainer, None
         schedule_sync, self._schedule_sync = self._schedule_sync, None
@@ -228,7 +234,7 @@ class Service:
         return (
             (due is None or due > 0)
             and worker.has_nothing_due()
-            and all(component.has_nothing_due() for component in self._components)
+            and all(component.has_nothing_due() for component in self.components)
             and worker.is_idle
             # Nothing was claimed since the first question: it might have added what that one missed.
             and worker.claims == claims

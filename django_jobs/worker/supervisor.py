@@ -1,4 +1,4 @@
-"""Several worker processes under one that starts, replaces and stops them, and does nothing else.
+"""The supervisor of several worker processes: it starts, replaces and stops them, and does nothing else.
 
 It executes nothing and holds no database connection, so that nothing a job does can bring it down.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
+from django_jobs.storage.backoff import Backoff
 from django_jobs.worker.supervisor_link import WorkerProcess
 
 if TYPE_CHECKING:
@@ -27,35 +28,38 @@ LOOK_SECONDS = 1.0
 MEASURE_SECONDS = 5.0
 # A worker that lived for so long had no trouble starting.
 STEADY_SECONDS = 60.0
+# Before a worker is started again that lived for a short time, growing.
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
-# What stopping takes beside running work, before a worker is taken to hang.
+# Stopping may take so long, beside running work, before a worker is taken to hang.
 STOP_MARGIN_SECONDS = 10.0
 
 
 @dataclass
 class _Slot:
-    """One of the workers that there are to be: who is it now, and who is about to be."""
+    """One of the workers that there should be: which process it is now, and which it is about to be."""
 
     number: int
     current: WorkerProcess | None = None
     successor: WorkerProcess | None = None
-    # Processes of it that failed or had to go early, one after the other.
-    failures: int = 0
+    # Grows with each process of it in a row that failed or was replaced early.
+    backoff: Backoff = field(default_factory=lambda: Backoff(FIRST_DELAY, LONGEST_DELAY, jitter=0.0))
     # Monotonic: nothing is started for it before.
     not_before: float = 0.0
     is_done: bool = False
 
     def note_life(self, process: WorkerProcess) -> float:
         """Count a short life, and return the seconds until the next may begin."""
-        self.failures = 0 if process.age >= STEADY_SECONDS else self.failures + 1
-        delay = delay_after(self.failures)
+        if process.age < STEADY_SECONDS:
+            return self.note_failure()
+        self.backoff.worked()
+        self.not_before = time.monotonic()
+        return 0.0
+
+    def note_failure(self) -> float:
+        """Count a process that could not be started or did not live long; return the seconds to wait."""
+        delay = self.backoff.failed()
         self.not_before = time.monotonic() + delay
         return delay
-
-
-def delay_after(failures: int) -> float:
-    """Return the seconds to wait after so many short lives in a row: none, then 1, 2, 4 and so on."""
-    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 10)) if failures else 0.0
 
 
 @dataclass
@@ -110,7 +114,7 @@ class Supervisor:
         try:
             while self._ends_with is None and not self._is_over():
                 self._look()
-                # Not for ever: a signal in the instant before Python begins to wait is only
+                # Not without a limit: a signal in the instant before Python begins to wait is only
                 # handled when the wait ends.
                 try:
                     self._events.get(timeout=LOOK_SECONDS)()
@@ -163,14 +167,15 @@ class Supervisor:
         now = time.monotonic()
         for slot in self._slots:
             # What failed may have been mended by what is new.
-            slot.failures, slot.not_before = 0, min(slot.not_before, now)
+            slot.backoff.worked()
+            slot.not_before = min(slot.not_before, now)
             for process in (slot.current, slot.successor):
                 if process is not None:
                     process.stale = "SIGHUP"
 
     def _let_go(self, process: WorkerProcess) -> None:
         limit = jobs_settings().SHUTDOWN_SECONDS
-        # Results that cannot be written, for the database is away, are tried for as long again.
+        # Outcomes that cannot be written while the database is away are tried for as long again.
         process.stop(2 * limit + STOP_MARGIN_SECONDS)
         self._leaving.add(process)
 
@@ -223,8 +228,7 @@ class Supervisor:
             )
         except OSError as error:
             # No memory or too many processes: as good as one that died.
-            slot.failures += 1
-            slot.not_before = time.monotonic() + delay_after(slot.failures)
+            slot.note_failure()
             logger.error("worker %s could not be started: %s", slot.number, error)  # noqa: TRY400 - no traceback of ours
             return None
         logger.info("%s started", process)

@@ -1,6 +1,6 @@
-"""A worker process and its supervisor, tied by a socket: what each says to the other.
+"""The socket between a worker process and its supervisor, both sides of it.
 
-The worker process says one word, that it serves. The supervisor says nothing: its end of the socket
+The worker process sends one line when it serves. The supervisor sends nothing: its end of the socket
 closes when the worker is to stop, and also when the supervisor dies, however it does.
 """
 

@@ -111,7 +111,7 @@ def add_runs(cursor, numbers: Numbers, count: int, now: int, step: int = 250_000
 
 def add_tallies(cursor, numbers: Numbers, now: int, runs: int) -> None:
     """Insert the counts that such a history leaves: two per function in each minute, hour and day kept."""
-    from django_jobs.models import RAN_BINS, WAITED_BINS, Tally
+    from django_jobs.models import RAN_BINS, WAITED_BINS, Rollup
 
     names = ", ".join((*RAN_BINS, *WAITED_BINS))
     mod = "((n %% {0}))" if numbers.vendor == "sqlite" else "MOD(n, {0})"
@@ -127,7 +127,7 @@ def add_tallies(cursor, numbers: Numbers, now: int, runs: int) -> None:
             bins += [str(count) if index == 3 else "0" for index in range(len(WAITED_BINS))]
             begins = f"{now // size * size} - {size} * {numbers.whole(f'(n - 1) / {FUNCTIONS}')}"
             cursor.execute(
-                f"INSERT INTO {Tally._meta.db_table} (size_seconds, begins_at, func, queue_name, outcome, runs, "
+                f"INSERT INTO {Rollup._meta.db_table} (size_seconds, begins_at, func, queue_name, outcome, runs, "
                 f"ran_seconds, waited_seconds, {names}) SELECT {size}, {numbers.moment(begins)}, "
                 f"{numbers.text(chr(39) + 'shop.jobs:f' + chr(39), numbers.number_text(func))}, "
                 f"{numbers.text(chr(39) + 'queue-' + chr(39), numbers.number_text(mod.format(QUEUES)))}, "

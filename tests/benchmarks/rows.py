@@ -12,7 +12,7 @@ from django.db import connections
 from django_jobs import codec, triggers
 from django_jobs.models import Job, Run
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.storage import queue
+from django_jobs.storage import claims, enqueue, outcomes
 from django_jobs.storage.records import NewRun, Outcome
 
 if TYPE_CHECKING:
@@ -147,15 +147,15 @@ def analyze(alias: str) -> None:
 
 def claim_and_finish(worker_id: str, count: int, alias: str) -> tuple[float, float]:
     """Enqueue runs, claim them and finish them; return the seconds of the last two."""
-    new = [NewRun("j", "nothing", FUNC, PAYLOAD, SIGNATURE) for _ in range(count)]
-    queue.enqueue(new, using=alias)
+    new = [NewRun("nothing", FUNC, PAYLOAD, SIGNATURE, "default", 0, None, job_id="j") for _ in range(count)]
+    enqueue.insert(new, using=alias)
     began = time.perf_counter()
-    runs = queue.claim(worker_id, limit=count, using=alias)
+    runs = claims.claim(worker_id, limit=count, using=alias)
     claimed = time.perf_counter()
     now = datetime.now(UTC)
-    outcomes = [(run, Outcome("SUCCESSFUL", now, now)) for run in runs]
+    ended_runs = [(run, Outcome("SUCCESSFUL", now, now)) for run in runs]
     ready = time.perf_counter()
-    written = queue.finish(outcomes, using=alias)
+    written = outcomes.finish(ended_runs, using=alias)
     ended = time.perf_counter()
     assert len(written) == count
     return claimed - began, ended - ready

@@ -10,7 +10,7 @@ from datetime import timedelta
 from django.db.models import F
 from django.utils import timezone
 
-from django_jobs.models import BIN_ENDS, RAN_BINS, WAITED_BINS, Job, Run, Status, Tally, Worker
+from django_jobs.models import BIN_ENDS, RAN_BINS, WAITED_BINS, Job, Rollup, Run, Status, Worker
 
 MINUTES = 59
 
@@ -92,6 +92,8 @@ def _count(runs: list[Run]) -> None:
             "queue_name": queue_name,
             "outcome": outcome,
         }
-        row, is_new = Tally.objects.get_or_create(**key, defaults=dict(counted))
+        row, is_new = Rollup.objects.get_or_create(**key, defaults=dict(counted))
         if not is_new:
-            Tally.objects.filter(pk=row.pk).update(**{name: F(name) + more for name, more in counted.items()})
+            Rollup.objects.filter(pk=row.pk).update(
+                **{name: F(name) + more for name, more in counted.items()}
+            )

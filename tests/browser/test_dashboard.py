@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from django_jobs.models import Tally
+from django_jobs.models import Rollup
 from django_jobs.storage.queues import paused_queues
 from tests.browser.accessibility import assert_accessible
 from tests.browser.playwright_thread import expect
@@ -25,7 +25,7 @@ def busy(transactional_db, make_run, make_job, make_worker):
     for outcome, runs in (("SUCCESSFUL", 40), ("FAILED", 2)):
         for size in (60, 3600, 86400):
             begins_at = now - timedelta(seconds=now.timestamp() % size)
-            Tally.objects.create(
+            Rollup.objects.create(
                 size_seconds=size, begins_at=begins_at, func="shop.jobs:send", queue_name="mail", outcome=outcome,
                 runs=runs, ran_seconds=runs, ran_10=runs, waited_5=runs,
             )  # fmt: skip

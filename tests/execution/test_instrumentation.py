@@ -44,10 +44,10 @@ class Notes(instrumentation.Observer):
 @pytest.fixture
 def notes():
     observer = Notes()
-    instrumentation.install(observer)
-    instrumentation.install(observer)
+    instrumentation.add_observer(observer)
+    instrumentation.add_observer(observer)
     yield observer
-    instrumentation.remove(observer)
+    instrumentation.remove_observer(observer)
     assert observer not in instrumentation.installed
 
 
@@ -71,7 +71,7 @@ def test_an_attempt_is_observed_from_its_call_to_its_outcome(
     service = serve()
 
     assert until(lambda: manager.get_job("seen")["last_run"]["finished_at"])
-    assert service.worker.wait_idle(10)
+    assert service.worker.holdings.wait_empty(10)
     assert notes.notes[:2] == [("adding", ["seen"]), ("added", 1)]
     assert ended(notes)[-1] == ("seen", status, error)
     # A plain function that turned out to return a coroutine was begun twice, and dropped once.
@@ -116,7 +116,7 @@ def test_an_observer_that_raises_changes_nothing(manager, probes, caplog):
             raise RuntimeError("end")
 
     broken = Broken()
-    instrumentation.install(broken)
+    instrumentation.add_observer(broken)
     try:
         manager.add_immediate_job(probes.nothing)
         manager.add_immediate_job(probes.nothing)
@@ -126,7 +126,7 @@ def test_an_observer_that_raises_changes_nothing(manager, probes, caplog):
             executed = worker.execute(first)
             instrumentation.end(instrumentation.begin(second), Outcome("SUCCESSFUL", None, None), None)
     finally:
-        instrumentation.remove(broken)
+        instrumentation.remove_observer(broken)
 
     assert executed.status == "SUCCESSFUL"
     said = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
@@ -147,15 +147,15 @@ def test_a_flush_that_hangs_is_waited_for_only_once():
             assert go_on.wait(10)
 
     stuck = Stuck()
-    instrumentation.install(stuck)
+    instrumentation.add_observer(stuck)
     try:
         instrumentation.flush(0.01)
         instrumentation.flush(60)
-        assert began.acquire(timeout=5)
+        assert began.acquire(timeout=60)
         assert not began.acquire(blocking=False)
     finally:
         go_on.set()
-        instrumentation.remove(stuck)
+        instrumentation.remove_observer(stuck)
 
 
 @pytest.mark.django_db

@@ -14,26 +14,10 @@ from tests.faults import servers
 from tests.faults.processes import MANAGE, ROOT, Client, Ledger, answers, is_started
 
 
-def pytest_addoption(parser):
-    group = parser.getgroup("faults")
-    group.addoption(
-        "--soak", type=float, metavar="MINUTES",
-        help="Random faults under load for so long, and the clocks' long form.",
-    )  # fmt: skip
-    group.addoption("--seed", type=int, help="Repeat a soak's faults.")
-
-
-@pytest.fixture
-def soak_minutes(request):
-    """Minutes of soak that were asked for, or None in a normal run."""
-    # Without a default: this file may be read after the command line was.
-    return request.config.getoption("--soak", None)
-
-
 @pytest.fixture
 def chance(request):
     """A source of chance whose seed a failing test shows."""
-    seed = request.config.getoption("--seed", None)
+    seed = request.config.getoption("--seed")
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
     sys.stderr.write(f"repeat with --seed {seed}\n")
     source = random.Random(seed)

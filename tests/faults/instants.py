@@ -1,6 +1,6 @@
 """Stop or end this process at an exact instant, and write its events to the ledger.
 
-FAULTS_AT holds instants like "django_jobs.storage.queue:claim after kill", separated by ";": a function of
+FAULTS_AT holds instants like "django_jobs.storage.claims:claim after kill", separated by ";": a function of
 django_jobs, "before" or "after" its call, and what happens there:
 
     kill    the process is killed, as by SIGKILL

@@ -25,7 +25,7 @@ def killed_with_one_run(worker, manager, at):
 
 
 def test_a_worker_killed_between_claim_and_start(worker, manager, ledger, until):
-    run = killed_with_one_run(worker, manager, "django_jobs.storage.queue:claim after kill")
+    run = killed_with_one_run(worker, manager, "django_jobs.storage.claims:claim after kill")
     assert (run.status, run.attempt, ledger.count("began")) == ("RUNNING", 1, 0)
 
     worker()
@@ -58,7 +58,7 @@ def test_a_worker_killed_mid_run(worker, manager, ledger, gate, until):
 
 
 def test_a_worker_killed_between_the_functions_end_and_the_recorded_result(worker, manager, ledger, until):
-    run = killed_with_one_run(worker, manager, "django_jobs.storage.queue:finish before kill")
+    run = killed_with_one_run(worker, manager, "django_jobs.storage.outcomes:finish before kill")
     assert (run.status, ledger.count("ended"), ledger.count("recorded")) == ("RUNNING", 1, 0)
 
     worker()
@@ -70,7 +70,7 @@ def test_a_worker_killed_between_the_functions_end_and_the_recorded_result(worke
 
 
 def test_a_worker_killed_right_after_the_result_was_recorded(worker, manager, ledger, until):
-    run = killed_with_one_run(worker, manager, "django_jobs.storage.queue:finish after kill")
+    run = killed_with_one_run(worker, manager, "django_jobs.storage.outcomes:finish after kill")
     assert run.status == "SUCCESSFUL"
 
     assert worker("--drain", wait=False).wait(40) == 0
@@ -87,7 +87,7 @@ def due_once(manager):
 
 def test_a_clock_killed_between_firing_and_commit(worker, manager, ledger, until):
     due_once(manager)
-    victim = worker(at="django_jobs.scheduler.clock:Clock._write after kill", wait=False)
+    victim = worker(at="django_jobs.scheduler.occurrences:_move after kill", wait=False)
     assert victim.wait(40) == -signal.SIGKILL, victim.log.read_text()
     assert (Job.objects.count(), Run.objects.count()) == (1, 0)
 
@@ -100,7 +100,7 @@ def test_a_clock_killed_between_firing_and_commit(worker, manager, ledger, until
 
 def test_a_clock_killed_right_after_the_commit_of_a_firing(worker, manager, ledger, until):
     due_once(manager)
-    victim = worker("--queue", "nobody", at="django_jobs.scheduler.clock:Clock._tell before kill", wait=False)
+    victim = worker("--queue", "nobody", at="django_jobs.scheduler.occurrences:_tell before kill", wait=False)
     assert victim.wait(40) == -signal.SIGKILL, victim.log.read_text()
     assert (Job.objects.count(), Run.objects.count(), ledger.count("fired")) == (0, 1, 0)
 
@@ -131,7 +131,7 @@ def test_a_worker_killed_before_it_could_hand_back_what_had_not_ended(worker, ma
     victim = worker(
         "--threads",
         "1",
-        at="django_jobs.storage.queue:release_interrupted before kill",
+        at="django_jobs.storage.release:release_interrupted before kill",
         jobs={"SHUTDOWN_SECONDS": 0},
     )
     manager.add_immediate_job(probes.hold, gate.path)
@@ -241,7 +241,7 @@ def test_a_claim_whose_answer_was_lost_does_not_stay_with_a_worker_that_knows_no
 ):
     manager.add_immediate_job(probes.note)
 
-    worker(at="django_jobs.storage.queue:claim after lose", jobs=SHORT_LEASE)
+    worker(at="django_jobs.storage.claims:claim after lose", jobs=SHORT_LEASE)
 
     run = Run.objects.get()
     until(lambda: succeeded(run), timeout=20)
@@ -252,7 +252,7 @@ def test_a_claim_whose_answer_was_lost_does_not_stay_with_a_worker_that_knows_no
 def test_a_result_whose_answer_was_lost_is_recorded_once(worker, manager, ledger, until):
     manager.add_immediate_job(probes.note)
 
-    process = worker(at="django_jobs.storage.queue:finish after lose")
+    process = worker(at="django_jobs.storage.outcomes:finish after lose")
 
     run = Run.objects.get()
     until(lambda: succeeded(run) and ledger.count("recorded") == 1)
@@ -263,13 +263,13 @@ def test_a_result_whose_answer_was_lost_is_recorded_once(worker, manager, ledger
 def test_a_firing_whose_answer_was_lost_happens_once(worker, manager, ledger, until):
     due_once(manager)
 
-    worker(at="django_jobs.scheduler.clock:Clock.fire_due after lose")
+    worker(at="django_jobs.scheduler.occurrences:fire_due after lose")
 
     until(lambda: Run.objects.filter(status="SUCCESSFUL").exists())
     assert (Job.objects.count(), Run.objects.count(), ledger.count("began")) == (0, 1, 1)
 
 
-@pytest.mark.parametrize("name", ["worker", "completer", "keeper", "ears"])
+@pytest.mark.parametrize("name", ["worker", "completer", "maintenance", "listener"])
 def test_a_process_that_cannot_start_all_its_threads_ends_and_leaves_its_runs_to_others(
     name, worker, manager, ledger, until
 ):

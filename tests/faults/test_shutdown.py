@@ -129,7 +129,7 @@ def test_a_second_signal_exits_at_once_and_the_run_is_rescued_at_the_next_start(
     process.send_signal(signal.SIGTERM)
     until(lambda: "stopping" in process.log.read_text())
 
-    assert end(process, timeout=5) == 128 + signal.SIGTERM
+    assert end(process, timeout=20) == 128 + signal.SIGTERM
 
     gate.open()
     worker()

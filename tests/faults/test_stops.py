@@ -54,7 +54,7 @@ def test_the_result_of_a_function_that_did_not_notice_the_loss_is_refused(
 
 def test_a_worker_stopped_between_claim_and_start_past_its_lease(worker, manager, ledger, gate, until):
     manager.add_immediate_job(probes.note)
-    sleeper = worker(at="django_jobs.storage.queue:claim after hold", jobs=SHORT_LEASE)
+    sleeper = worker(at="django_jobs.storage.claims:claim after hold", jobs=SHORT_LEASE)
     until(gate.reached.exists)
     freeze(sleeper)
     other = worker(jobs=SHORT_LEASE)
@@ -75,7 +75,7 @@ def test_a_worker_stopped_between_the_functions_end_and_the_recorded_result_past
     worker, manager, ledger, gate, until
 ):
     manager.add_immediate_job(probes.note)
-    sleeper = worker(at="django_jobs.storage.queue:finish before hold", jobs=SHORT_LEASE)
+    sleeper = worker(at="django_jobs.storage.outcomes:finish before hold", jobs=SHORT_LEASE)
     until(gate.reached.exists)
     freeze(sleeper)
     other = worker(jobs=SHORT_LEASE)
@@ -92,7 +92,7 @@ def test_a_worker_stopped_between_the_functions_end_and_the_recorded_result_past
 def test_a_clock_stopped_inside_its_transaction_holds_up_only_what_it_has_locked(
     worker, manager, ledger, until
 ):
-    sleeper = worker("--queue", "nobody", at="django_jobs.scheduler.clock:Clock._write after stop")
+    sleeper = worker("--queue", "nobody", at="django_jobs.scheduler.occurrences:_move after stop")
     manager.add_recurring_job(probes.note, 1, job_id="tick")
     until(lambda: state(sleeper.pid) == "T")
 

@@ -106,7 +106,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_run_rescued(supervise, mana
 
 
 def test_a_worker_that_dies_at_once_is_not_started_in_a_hot_loop(supervise, until, transactional_db):
-    process = supervise(1, wait=False, at="django_jobs.worker.loop:Worker.start before kill")
+    process = supervise(1, wait=False, at="django_jobs.worker.worker:Worker.start before kill")
 
     began = time.monotonic()
     until(lambda: said(process, "starting it again in") >= 3, timeout=60)
@@ -205,7 +205,7 @@ def test_a_second_signal_ends_all_at_once_and_the_run_is_rescued_later(
     process.send_signal(signal.SIGTERM)
     until(lambda: said(process, "SIGTERM: stopping"))
 
-    assert end(process, timeout=10) == 128 + signal.SIGTERM
+    assert end(process, timeout=20) == 128 + signal.SIGTERM
 
     until(lambda: not alive(process))
     gate.open()
@@ -236,7 +236,7 @@ def test_a_supervisor_that_is_killed_leaves_workers_that_finish_what_they_run_an
 
 
 def test_a_worker_whose_supervisor_dies_while_it_starts_ends_too(supervise, gate, until, transactional_db):
-    process = supervise(1, wait=False, at="django_jobs.worker.loop:Worker.start before hold")
+    process = supervise(1, wait=False, at="django_jobs.worker.worker:Worker.start before hold")
     until(gate.reached.exists, timeout=60)
 
     process.kill()

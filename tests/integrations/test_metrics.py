@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from django_jobs.integrations.metrics import JobsCollector, MetricsView, exposition
 from django_jobs.models import BIN_ENDS, jobs_database
 from django_jobs.operations import health
-from django_jobs.storage import queue, statistics
+from django_jobs.storage import statistics, transactions
 from django_jobs.storage.records import ClaimedRun, Outcome
 
 pytestmark = pytest.mark.django_db
@@ -124,6 +124,7 @@ def test_every_problem_that_a_report_can_have_is_a_label(make_run, make_job):
     make_run(run_after=long_ago)
     make_run(run_after=None, error="BadPayload: no")
     make_run(status="RUNNING", worker_id="gone")
+    make_job(next_run_time=timezone.now() + timedelta(days=800))
 
     found = samples()
 
@@ -193,7 +194,7 @@ def test_what_waits_in_more_queues_than_are_named_is_summed_up(make_run):
 
 def test_counters_begin_anew_with_the_month_and_what_was_counted_lately_is_there_with_zero(monkeypatch):
     def scrape_at(*moment):
-        monkeypatch.setattr(queue, "database_now", lambda using: datetime(*moment, tzinfo=UTC))
+        monkeypatch.setattr(transactions, "database_now", lambda using: datetime(*moment, tzinfo=UTC))
         return samples()
 
     count(queue_name="long ago", at=datetime(2025, 11, 30, 12, tzinfo=UTC))

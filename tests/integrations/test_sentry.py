@@ -17,7 +17,7 @@ from django_jobs.execution import instrumentation
 from django_jobs.integrations import sentry, sentry_monitors
 from django_jobs.integrations.sentry import DjangoJobsIntegration
 from django_jobs.models import Job, Run, jobs_database
-from django_jobs.storage import queue
+from django_jobs.storage import leases
 from django_jobs.worker.inline import inline_worker
 from tests.executed import execute_all
 
@@ -56,7 +56,7 @@ def sent():
     sentry_sdk.get_client().close()
     # A client that is off, as before the first `init`.
     sentry_sdk.get_global_scope().set_client(None)
-    instrumentation.remove(sentry._observer)
+    instrumentation.remove_observer(sentry._observer)
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +120,7 @@ def test_runs_on_threads_and_on_the_loop_have_scopes_of_their_own(sent, serve, m
     for name in ("fail", "fail_async", "nothing"):
         manager.add_immediate_job(getattr(probes, name), job_id=name)
     until(lambda: len(kept.of("transaction")) == 3)
-    assert service.worker.wait_idle(10)
+    assert service.worker.holdings.wait_empty(10)
 
     assert {event["tags"]["django_jobs.job_id"] for event in kept.of("event")} == {"fail", "fail_async"}
     statuses = {one["transaction"].partition(":")[2]: one["contexts"]["trace"]["status"] for one in kept.of("transaction")}  # fmt: skip
@@ -151,8 +151,8 @@ def test_a_run_whose_worker_died_for_the_last_time_is_an_event(sent, make_run, m
     make_run(job_id="killer", status="RUNNING", worker_id=gone.pk, rescues=0)
     make_run(job_id="victim", status="RUNNING", worker_id=gone.pk, rescues=3)
 
-    rescued = queue.rescue(max_rescues=3, using=jobs_database())
-    queue.tell_of_rescues(rescued, using=jobs_database())
+    rescued = leases.rescue(max_rescues=3, using=jobs_database())
+    leases.report_rescues(rescued, using=jobs_database())
 
     (event,) = kept.of("event")
     assert event["message"] == "A run of job victim failed: its worker died 4 times"
@@ -269,6 +269,7 @@ PARIS = ZoneInfo("Europe/Paris")
         (CronTrigger(day_of_week="1-5/2,sun", hour=9), "0 9 * * tue,thu,sat,sun"),
         (CronTrigger(day_of_week="fri-sun", hour=9), "0 9 * * fri,sat,sun"),
         (CronTrigger(day="last", hour=9, minute=0), None),
+        (triggers.crontab("0 9 15W * *"), None),
         (CronTrigger(second=30), None),
         (IntervalTrigger(seconds=30), None),
         (IntervalTrigger(seconds=90), ("interval", 2, "minute")),

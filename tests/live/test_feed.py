@@ -24,33 +24,33 @@ def news(feed):
     return watch
 
 
-def test_who_watches_is_told_at_first_and_when_something_changes(news, make_run):
+def test_a_watch_gets_the_states_at_first_and_when_something_changes(news, make_run):
     run = make_run(status="RUNNING")
     told = news(f"run:{run.pk}")
 
-    assert told.get(timeout=10)[f"run:{run.pk}"].status == "running"
+    assert told.get(timeout=60)[f"run:{run.pk}"].status == "running"
     Run.objects.filter(pk=run.pk).update(status="SUCCESSFUL")
-    assert told.get(timeout=10)[f"run:{run.pk}"].status == "successful"
+    assert told.get(timeout=60)[f"run:{run.pk}"].status == "successful"
 
 
-def test_who_watches_something_else_is_not_told(news, make_run):
+def test_a_watch_of_something_else_gets_nothing(news, make_run):
     run, other = make_run(status="RUNNING"), make_run(status="RUNNING")
     told, others = news(f"run:{run.pk}"), news(f"run:{other.pk}")
-    told.get(timeout=10), others.get(timeout=10)
+    told.get(timeout=60), others.get(timeout=60)
 
     Run.objects.filter(pk=run.pk).update(status="FAILED")
 
-    assert told.get(timeout=10)
+    assert told.get(timeout=60)
     assert others.empty()
 
 
 def test_another_process_that_ends_a_run_is_heard(news, runjobs, manager, probes):
     told = news(states.CHANGES)
-    told.get(timeout=10)
+    told.get(timeout=60)
 
     job_id = manager.add_immediate_job("tests.probes.jobs:give", 7)
     mine = news(f"job:{job_id}")
-    assert mine.get(timeout=10)[f"job:{job_id}"].status == "queued"
+    assert mine.get(timeout=60)[f"job:{job_id}"].status == "queued"
     runjobs("--drain")
 
     while not (state := mine.get(timeout=60)[f"job:{job_id}"]).is_finished:
@@ -70,12 +70,12 @@ def test_all_who_watch_share_one_look(feed, news, make_run, monkeypatch):
     monkeypatch.setattr(states, "read", counted)
     told = [news(f"run:{run.pk}", states.CHANGES) for run in runs]
     for each in told:
-        each.get(timeout=10)
+        each.get(timeout=60)
 
     before = len(looks)
     Run.objects.update(status="RUNNING")
     for each in told:
-        each.get(timeout=10)
+        each.get(timeout=60)
 
     assert len(looks) - before <= 3
     assert len(looks[-1]) == 21
@@ -85,34 +85,32 @@ def test_nobody_who_watches_means_no_work_and_no_thread(feed, news, until, monke
     monkeypatch.setattr(feed_module, "LINGER_SECONDS", 0.05)
     told = news(states.CHANGES)
     told.get(timeout=10)
-    thread = feed._thread
 
     feed.close(told.watch)
-    thread.join(10)
 
-    assert not feed.is_following
+    until(lambda: not feed.is_following)
     looks = feed.looks
     notifications.notify_local(notifications.FINISHED)
     assert feed.looks == looks
     again = news(states.CHANGES)
-    assert again.get(timeout=10)
+    assert again.get(timeout=60)
 
 
 def test_a_notice_has_it_look_at_once(feed, news, make_run, monkeypatch):
     monkeypatch.setattr(feed_module, "LOOK_SECONDS", 60)
     told = news(states.CHANGES)
-    told.get(timeout=10)
+    told.get(timeout=60)
 
     make_run()
     notifications.notify_local(notifications.FINISHED)
 
-    assert told.get(timeout=10)
+    assert told.get(timeout=60)
 
 
 def test_a_storm_of_notices_is_not_a_storm_of_queries(feed, news, until, monkeypatch):
     monkeypatch.setattr(feed_module, "SHORTEST_SECONDS", 30)
     told = news(states.CHANGES)
-    told.get(timeout=10)
+    told.get(timeout=60)
     until(lambda: feed.looks >= 1)
 
     for _ in range(10_000):
@@ -121,19 +119,19 @@ def test_a_storm_of_notices_is_not_a_storm_of_queries(feed, news, until, monkeyp
     assert feed.looks == 1
 
 
-def test_a_watcher_that_is_gone_does_not_keep_others_from_being_told(feed, news):
+def test_a_watch_that_fails_does_not_keep_states_from_others(feed, news):
     def gone(_news):
         raise RuntimeError("Event loop is closed")
 
     feed.watch([states.CHANGES], gone)
     told = news(states.CHANGES)
 
-    assert told.get(timeout=10)
+    assert told.get(timeout=60)
 
 
 def test_it_outlives_a_database_that_is_away(feed, news, make_run, monkeypatch):
     told = news(states.CHANGES)
-    told.get(timeout=10)
+    told.get(timeout=60)
     read, failed = states.read, threading.Event()
 
     def away(topics, *, using):
@@ -145,7 +143,7 @@ def test_it_outlives_a_database_that_is_away(feed, news, make_run, monkeypatch):
     assert failed.wait(10)
     make_run()
 
-    assert told.get(timeout=15)
+    assert told.get(timeout=60)
 
 
 def test_there_is_an_end_to_what_one_process_follows(feed, news, monkeypatch):
@@ -171,23 +169,21 @@ def test_a_look_that_fails_for_any_reason_ends_nothing_and_is_logged_once(
     monkeypatch.setattr(feed_module, "FAILED_SECONDS", 0.01)
 
     assert news(f"run:{run.pk}").get(timeout=10)[f"run:{run.pk}"].status == "running"
-    assert caplog.text.count("live pages cannot be followed") == 1
+    assert caplog.text.count("the feed thread failed") == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_died_is_followed_by_another(feed, news, make_run, monkeypatch):
+def test_a_thread_that_died_is_followed_by_another(feed, news, make_run, monkeypatch, until):
     run = make_run(status="RUNNING")
-    look = feed._look
+    read = states.read
 
-    def die(*args):
-        monkeypatch.setattr(feed, "_look", look)
+    def die(topics, *, using):
+        monkeypatch.setattr(states, "read", read)
         raise SystemExit
 
-    monkeypatch.setattr(feed, "_look", die)
+    monkeypatch.setattr(states, "read", die)
     first = news(f"run:{run.pk}")
-    if thread := feed._thread:
-        thread.join(10)
 
-    assert not feed.is_following
+    until(lambda: not feed.is_following)
     assert news(f"run:{run.pk}").get(timeout=10)
     assert first.get(timeout=10)

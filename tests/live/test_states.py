@@ -4,8 +4,8 @@ import pytest
 from django.utils import timezone
 
 from django_jobs.live import states
-from django_jobs.models import Chore, Job, Queue, Run, Tally, Worker
-from django_jobs.storage import queue
+from django_jobs.models import Job, MaintenanceTask, Queue, Rollup, Run, Worker
+from django_jobs.storage import claims
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def test_each_thing_that_pages_show_changes_the_sign_of_everything(moves, make_r
     assert moves(lambda: Queue.objects.create(name="mail", paused_at=now))
     assert moves(lambda: Queue.objects.update(paused_at=None))
     assert moves(
-        lambda: Tally.objects.create(size_seconds=60, begins_at=now, func="f", queue_name="", runs=1)
+        lambda: Rollup.objects.create(size_seconds=60, begins_at=now, func="f", queue_name="", runs=1)
     )
 
 
@@ -55,7 +55,7 @@ def test_a_heartbeat_or_a_chore_is_no_news(moves, make_worker):
     make_worker()
 
     assert not moves(lambda: Worker.objects.update(heartbeat_at=timezone.now() + timedelta(seconds=5)))
-    assert not moves(lambda: Chore.objects.create(name="prune", due_at=timezone.now()))
+    assert not moves(lambda: MaintenanceTask.objects.create(name="prune", due_at=timezone.now()))
 
 
 def test_a_run_is_news_for_those_who_watch_it_or_its_job_only(moves, make_run):
@@ -207,7 +207,7 @@ def test_what_anybody_is_shown_has_no_arguments_errors_or_log(make_run):
         payload="secret payload",
     )  # fmt: skip
 
-    shown = states.for_anybody(states.of_job(run.job_id, using="default"), result=False)
+    shown = states.public_state(states.of_job(run.job_id, using="default"), result=False)
 
     assert "secret" not in str(shown)
     assert (shown["status"], shown["finished"], shown["succeeded"]) == ("failed", True, False)
@@ -217,7 +217,7 @@ def test_progress_has_a_percentage_and_what_is_left(make_run):
     began = timezone.now() - timedelta(seconds=30)
     run = make_run(status="RUNNING", started_at=began, progress={"done": 3, "total": 4, "message": "page 3"})
 
-    shown = states.for_anybody(states.of_job(run.job_id, using="default"), result=False)
+    shown = states.public_state(states.of_job(run.job_id, using="default"), result=False)
 
     assert (shown["done"], shown["total"], shown["percent"], shown["message"]) == (3, 4, 75.0, "page 3")
     assert 9 < shown["eta_seconds"] < 60
@@ -239,7 +239,7 @@ def test_progress_has_a_percentage_and_what_is_left(make_run):
 def test_odd_progress_does_not_break_a_page(make_run, progress, percent):
     run = make_run(status="RUNNING", progress=progress)
 
-    assert states.for_anybody(states.of_job(run.job_id, using="default"), result=False)["percent"] == percent
+    assert states.public_state(states.of_job(run.job_id, using="default"), result=False)["percent"] == percent
 
 
 def test_the_result_is_shown_to_who_may_see_it(make_run):
@@ -247,8 +247,8 @@ def test_the_result_is_shown_to_who_may_see_it(make_run):
 
     state = states.of_job(run.job_id, result=True, using="default")
 
-    assert states.for_anybody(state, result=True)["result"] == {"chunks": 7}
-    assert "result" not in states.for_anybody(state, result=False)
+    assert states.public_state(state, result=True)["result"] == {"chunks": 7}
+    assert "result" not in states.public_state(state, result=False)
 
 
 def test_what_the_queue_really_does_is_seen(moves, manager, make_worker):
@@ -257,7 +257,7 @@ def test_what_the_queue_really_does_is_seen(moves, manager, make_worker):
     claimed = []
 
     def claim():
-        claimed.extend(queue.claim(worker.pk, limit=1, using="default"))
+        claimed.extend(claims.claim(worker.pk, limit=1, using="default"))
 
     assert moves(claim, f"job:{job_id}")
     assert len(claimed) == 1

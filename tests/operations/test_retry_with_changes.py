@@ -165,6 +165,14 @@ def test_positions_of_secrets_are_found_anew(make_call):
     assert new.options["sensitive"] == [1]
 
 
+def test_a_new_run_has_the_tags_of_the_old_one(make_call):
+    run = make_call(1, options={"tags": ["import"]})
+
+    new = Run.objects.get(pk=retry_with_changes.enqueue(run, retry_with_changes.changed(run, "[2]", "{}")[0]))
+
+    assert new.tags == ["import"]
+
+
 def test_models_are_kept(make_call):
     mark = Mark.objects.create(text="x")
     run = make_call(mark)

@@ -213,6 +213,11 @@ def decorated(x=1):
     return x
 
 
+@job(tags=["far"])
+def tagged():
+    pass
+
+
 @job(timeout=60, expires=60)
 def limited():
     return "in time"

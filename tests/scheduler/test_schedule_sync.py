@@ -8,12 +8,12 @@ from django.utils import timezone
 
 from django_jobs import codec, triggers
 from django_jobs.exceptions import BadPayload
-from django_jobs.models import Declarer, Job, Release, Run
+from django_jobs.models import Job, Run, ScheduleRevision, SchedulerProcess
 from django_jobs.registry import decorators, schedules
 from django_jobs.registry.decorators import job
 from django_jobs.registry.retry import Retry
 from django_jobs.registry.schedules import cron, recurring
-from django_jobs.scheduler import schedule_edits, schedule_sync
+from django_jobs.scheduler import declarations, schedule_edits, schedule_sync
 from django_jobs.scheduler.schedule_sync import ScheduleSync
 from tests.probes import jobs as probes
 
@@ -54,7 +54,7 @@ def look(process):
 
 def wait_out(process, seconds=31):
     """Let the time pass that a release counts after its last process, as the database sees it."""
-    Release.objects.exclude(gone_at=None).update(gone_at=timezone.now() - timedelta(seconds=seconds))
+    ScheduleRevision.objects.exclude(gone_at=None).update(gone_at=timezone.now() - timedelta(seconds=seconds))
     return look(process)
 
 
@@ -106,6 +106,15 @@ def test_options_of_the_function_complete_those_of_its_schedule(version):
     assert (row.priority, row.queue_name, row.options) == (3, "mail", {"timeout": 60})
 
 
+def test_tags_follow_the_declaration(version):
+    version(every(30, tags={"b", "a"})).start().leave()
+    assert Job.objects.get().tags == ["a", "b"]
+
+    version(every(30, tags=["c"])).start()
+
+    assert Job.objects.get().tags == ["c"]
+
+
 def test_a_declared_schedule_fires_and_is_executed(version, serve, until, monkeypatch):
     monkeypatch.setattr(
         schedules, "_declared", version(recurring(seconds=0.2, args=["x"], job_id="t")).declared
@@ -123,8 +132,8 @@ def test_many_processes_of_one_version_declare_once(version):
     look(first)
 
     assert ids() == ["nightly", "tick"]
-    assert Declarer.objects.count() == 2
-    assert Release.objects.exclude(pk="").count() == 1
+    assert SchedulerProcess.objects.count() == 2
+    assert ScheduleRevision.objects.exclude(pk="").count() == 1
     assert first.id != second.id
 
 
@@ -254,19 +263,19 @@ def test_a_newer_version_after_a_rollback_decides_at_once(version):
 def test_a_process_that_was_killed_does_not_count(version):
     old, new = version(every(30), every(20, "other")).start(), version(every(30)).start()
     assert ids() == ["other", "tick"]
-    Declarer.objects.filter(pk=old.id).update(expires_at=timezone.now() - timedelta(seconds=1))
+    SchedulerProcess.objects.filter(pk=old.id).update(expires_at=timezone.now() - timedelta(seconds=1))
 
     look(new)
 
     assert ids() == ["tick"]
-    assert list(Declarer.objects.values_list("pk", flat=True)) == [new.id]
+    assert list(SchedulerProcess.objects.values_list("pk", flat=True)) == [new.id]
 
 
 def test_a_process_of_this_host_that_is_gone_is_known_at_once(version, monkeypatch):
     version(every(30), every(20, "other")).start()
     new = version(every(30)).start()
-    mine = Declarer.objects.get(pk=new.id).process_key
-    Declarer.objects.exclude(pk=new.id).update(process_key="of a process that ended")
+    mine = SchedulerProcess.objects.get(pk=new.id).process_key
+    SchedulerProcess.objects.exclude(pk=new.id).update(process_key="of a process that ended")
     monkeypatch.setattr("django_jobs.storage.identity.is_gone", lambda key: key != mine)
 
     look(new)
@@ -276,14 +285,14 @@ def test_a_process_of_this_host_that_is_gone_is_known_at_once(version, monkeypat
 
 def test_a_process_that_was_taken_for_dead_comes_back(version):
     old, new = version(every(30), every(20, "other")).start(), version(every(30)).start()
-    Declarer.objects.filter(pk=old.id).delete()
+    SchedulerProcess.objects.filter(pk=old.id).delete()
     look(new)
     assert ids() == ["tick"]
 
     look(old)
 
     assert ids() == ["other", "tick"]
-    assert Declarer.objects.filter(pk=old.id).exists()
+    assert SchedulerProcess.objects.filter(pk=old.id).exists()
 
 
 def test_a_look_at_nothing_new_is_one_query(version, django_assert_num_queries):
@@ -295,12 +304,12 @@ def test_a_look_at_nothing_new_is_one_query(version, django_assert_num_queries):
 
 def test_a_process_renews_its_word_in_time(version, django_assert_num_queries):
     process = version(every(30)).start()
-    Declarer.objects.update(expires_at=timezone.now() + timedelta(seconds=80))
+    SchedulerProcess.objects.update(expires_at=timezone.now() + timedelta(seconds=80))
 
     with django_assert_num_queries(2):
         look(process)
 
-    assert Declarer.objects.get().expires_at > timezone.now() + timedelta(seconds=170)
+    assert SchedulerProcess.objects.get().expires_at > timezone.now() + timedelta(seconds=170)
 
 
 def test_a_process_does_not_wake_itself_by_renewing_its_word(version):
@@ -312,7 +321,7 @@ def test_a_process_does_not_wake_itself_by_renewing_its_word(version):
 
     process = version(every(30)).start()
     process.listener_thread = ListenerThread()
-    Declarer.objects.update(expires_at=timezone.now() + timedelta(seconds=80))
+    SchedulerProcess.objects.update(expires_at=timezone.now() + timedelta(seconds=80))
 
     look(process)
 
@@ -417,7 +426,7 @@ def test_a_new_secret_key_signs_declared_jobs_anew(version, settings):
 
 def test_a_definition_that_another_release_wrote_is_not_signed(version):
     old = version(every(30), every(20, "other")).start()
-    release = Release.objects.exclude(pk="").get()
+    release = ScheduleRevision.objects.exclude(pk="").get()
     release.definitions["other"]["func"] = "tests.probes.jobs:kill_process"
     release.save()
     Job.objects.filter(pk="other").delete()
@@ -432,7 +441,7 @@ def test_a_definition_that_another_release_wrote_is_not_signed(version):
 
 def test_a_definition_that_cannot_be_read_leaves_the_others_alone(version, caplog):
     version(every(30), every(20, "other")).start()
-    release = Release.objects.exclude(pk="").get()
+    release = ScheduleRevision.objects.exclude(pk="").get()
     release.definitions["other"]["trigger"] = {"type": "moon"}
     release.save()
 
@@ -454,7 +463,7 @@ def test_arguments_without_an_order_make_no_new_release(version, monkeypatch):
     monkeypatch.setattr(codec, "dump_arguments", in_another_order)
     code.start()
 
-    assert Release.objects.exclude(pk="").count() == 1
+    assert ScheduleRevision.objects.exclude(pk="").count() == 1
 
 
 def test_releases_are_forgotten_after_a_month(version):
@@ -465,7 +474,7 @@ def test_releases_are_forgotten_after_a_month(version):
     process = version(every(20)).start()
     look(process)
 
-    assert Release.objects.exclude(pk="").count() == 2
+    assert ScheduleRevision.objects.exclude(pk="").count() == 2
 
 
 def test_a_process_that_never_looked_has_nothing_to_leave(django_assert_num_queries):
@@ -476,12 +485,12 @@ def test_a_process_that_never_looked_has_nothing_to_leave(django_assert_num_quer
 def test_a_service_leaves_when_it_stops(version, serve, manager, monkeypatch):
     monkeypatch.setattr(schedules, "_declared", version(every(30)).declared)
     serve()
-    assert Declarer.objects.count() == 1
+    assert SchedulerProcess.objects.count() == 1
 
     manager.shutdown()
 
-    assert Declarer.objects.count() == 0
-    assert Release.objects.exclude(pk="").get().gone_at is not None
+    assert SchedulerProcess.objects.count() == 0
+    assert ScheduleRevision.objects.exclude(pk="").get().gone_at is not None
     assert ids() == ["tick"]
 
 
@@ -491,7 +500,7 @@ def test_a_process_without_a_clock_declares_nothing(version, serve, monkeypatch)
     serve(clock=False)
 
     assert not Job.objects.exists()
-    assert not Declarer.objects.exists()
+    assert not SchedulerProcess.objects.exists()
 
 
 # What a person changed
@@ -559,14 +568,14 @@ def test_what_a_person_changed_is_remembered_while_a_job_is_not_declared(version
     assert row.overridden == ["max_instances", "trigger", "paused"]
     assert (row.priority, row.max_instances, trigger_of("added")) == (2, 3, "at 04:00 every day")
     assert (row.paused_at, row.next_run_time) == (paused_at, None)
-    assert Release.objects.get(pk="").definitions == {}
+    assert ScheduleRevision.objects.get(pk="").definitions == {}
 
 
 def test_what_a_person_changed_is_forgotten_after_a_month(version, manager):
     version(every(30)).start().leave()
     manager.pause_job("tick")
     version().start().leave()
-    lock = Release.objects.get(pk="")
+    lock = ScheduleRevision.objects.get(pk="")
     lock.definitions["tick"]["at"] = (timezone.now() - timedelta(days=31)).isoformat()
     lock.save()
 
@@ -646,7 +655,7 @@ def test_processes_that_start_at_the_same_moment_wait_for_each_other(transaction
     told = []
     for code in codes:
         with code:
-            told.append(schedule_sync.own())
+            told.append(declarations.own())
     starting = threading.Barrier(6)
 
     def start(number):
@@ -660,8 +669,8 @@ def test_processes_that_start_at_the_same_moment_wait_for_each_other(transaction
         list(pool.map(start, range(6)))
 
     assert ids() == ["only-0", "only-1", "only-2", "tick"]
-    assert sorted(Release.objects.values_list("number", flat=True)) == [0, 1, 2, 3]
-    assert Declarer.objects.count() == 6
+    assert sorted(ScheduleRevision.objects.values_list("number", flat=True)) == [0, 1, 2, 3]
+    assert SchedulerProcess.objects.count() == 6
 
 
 def test_a_retry_policy_that_a_person_chose_survives_deploys_and_goes_back(version):

@@ -199,7 +199,7 @@ def test_uwsgi_without_threads_says_that_it_executes_nothing(deploy, port, until
     until(lambda: answers(port), timeout=60)
 
     assert (
-        "uWSGI runs without threads, so no jobs are executed here: add --enable-threads"
+        "uWSGI runs without threads, so no jobs will run here: add --enable-threads"
         in process.log.read_text()
     )
     post_ingest(port)

@@ -6,7 +6,7 @@ import pytest
 from django.conf import settings
 
 from django_jobs import get_job_manager
-from django_jobs.models import Declarer, Job, Release, Run
+from django_jobs.models import Job, Run, ScheduleRevision, SchedulerProcess
 
 # Three seconds each. What could go wrong is the same everywhere but for locks, which PostgreSQL has most of.
 ROUNDS = 20 if "postgresql" in settings.DATABASES["default"]["ENGINE"] else 8
@@ -75,7 +75,7 @@ def deploy(runjobs, tmp_path, child_env):
 
 def is_declaring(process):
     assert process.poll() is None, process.log.read_text()
-    return Declarer.objects.filter(process_key__contains=f"/{process.pid}/").exists()
+    return SchedulerProcess.objects.filter(process_key__contains=f"/{process.pid}/").exists()
 
 
 def declared():
@@ -128,7 +128,7 @@ def test_two_versions_started_and_stopped_around_each_other_end_as_the_last_one_
     fired = list(Run.objects.filter(job_id="steady").values_list("scheduled_at", flat=True))
     assert len(fired) == len(set(fired)) > ROUNDS
     assert {round((at - fired[0]).total_seconds() / 0.5, 3) % 1 for at in fired} == {0}
-    assert sorted(Release.objects.exclude(pk="").values_list("number", flat=True)) == [1, 2]
+    assert sorted(ScheduleRevision.objects.exclude(pk="").values_list("number", flat=True)) == [1, 2]
 
 
 def test_a_mistake_in_a_jobs_module_ends_the_start_with_what_is_wrong(spawn, tmp_path, child_env, deploy):

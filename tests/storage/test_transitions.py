@@ -6,7 +6,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from django_jobs.models import Queue, Run, Status
-from django_jobs.storage import queue, transitions
+from django_jobs.storage import claims, transitions
 from django_jobs.storage.queues import paused_queues, set_paused
 from tests.conftest import ROOT
 
@@ -22,7 +22,7 @@ def test_cancel_ends_waiting_runs_and_asks_running_ones(make_run):
 
     statuses = {run.pk: run.status for run in Run.objects.all()}
     assert statuses == {waiting.pk: "CANCELLED", running.pk: "RUNNING", done.pk: "SUCCESSFUL"}
-    assert queue.cancel_requests("w", using="default") == [running.pk]
+    assert claims.cancel_requests("w", using="default") == [running.pk]
 
 
 def test_held_runs_wait_until_they_are_released(make_run, make_worker):
@@ -30,9 +30,9 @@ def test_held_runs_wait_until_they_are_released(make_run, make_worker):
     make_run(job_id="x")
 
     assert transitions.hold(Q(job_id="x"), using="default") == 1
-    assert queue.claim("w", limit=1, using="default") == []
+    assert claims.claim("w", limit=1, using="default") == []
     assert transitions.unhold(Q(job_id="x"), using="default") == 1
-    assert len(queue.claim("w", limit=1, using="default")) == 1
+    assert len(claims.claim("w", limit=1, using="default")) == 1
 
 
 def test_what_is_paused_has_its_own_time_again_when_it_is_released(make_run):
@@ -103,7 +103,7 @@ def test_paused_queues_are_those_with_a_time():
     assert paused_queues(using="default") == ["stopped"]
 
 
-def test_only_the_queue_and_people_write_the_status_of_a_run():
+def test_only_the_storage_room_writes_the_status_of_a_run():
     package = ROOT / "django_jobs"
 
     writers = {
@@ -115,4 +115,4 @@ def test_only_the_queue_and_people_write_the_status_of_a_run():
         and any(keyword.arg == "status" for keyword in node.keywords)
     }
 
-    assert writers == {"storage/queue.py", "storage/transitions.py"}
+    assert writers == {"storage/claims.py", "storage/release.py", "storage/transitions.py"}

@@ -17,8 +17,6 @@ from django_jobs.storage.queues import obstacle
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
 
-PAYLOAD = "django_jobs.view_payload"
-
 
 def facts(site: AdminSite, run: Run, *, with_payload: bool) -> dict[str, Any]:
     """Return what the templates of a run's page show, with a handful of queries.

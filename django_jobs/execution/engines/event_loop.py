@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class LoopEngine:
-    """Await coroutines on one event loop, as many at once as are submitted."""
+    """Await coroutines on one event loop, as many at the same time as are submitted."""
 
     def __init__(self, *, name: str = "django_jobs-loop") -> None:
         self._name = name
@@ -46,12 +46,6 @@ class LoopEngine:
                     raise
                 self._loop, self._thread = loop, thread
             return asyncio.run_coroutine_threadsafe(_with_own_thread(begin), self._loop)
-
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        """Call something on the loop's thread, if the loop runs."""
-        with self._lock:
-            if self._loop is not None and not self._is_shut_down:
-                self._loop.call_soon_threadsafe(callback)
 
     def shutdown(self, wait: bool = True) -> None:
         """Cancel what is still awaited, and end the loop."""

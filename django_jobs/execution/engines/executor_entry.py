@@ -1,4 +1,4 @@
-"""The call that an executor makes for a run: in this process, or in one that knows nothing of Django yet."""
+"""Both sides of executors: the call for a run, in the worker's process or in one that knows nothing of Django yet."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from django_jobs.execution.runner import Begun, Execution
+    from django_jobs.execution.attempt import Attempt, Begun
 
-# The executions that wait for their call, by a key that begins with this process's id.
-here: dict[str, Execution] = {}
+# The attempts that wait for their call, by a key that begins with this process's id.
+here: dict[str, Attempt] = {}
 
 # The process whose connections these are: a fork inherits its parent's, and must not speak on them.
 _connected_pid = os.getpid()
-# Freed, some drivers would end the parent's session.
+# Not freed: some drivers would end the parent's session then.
 _inherited: list[Any] = []
 
 
@@ -28,26 +28,26 @@ def execute(key: str, run: str, names: Mapping[str, str]) -> Begun | str:
         names: Of the databases, by alias.
 
     Returns:
-        What `Execution.begin` does in the process that claimed it; in another one the outcome as JSON.
+        What `Attempt.execute` does in the process that claimed it; in another one the outcome as JSON.
     """
     if key.startswith(f"{os.getpid()}/"):
         return _execute_here(here[key])
     _set_up(names)
     # Only now may models be imported.
-    from django_jobs.execution.engines.executor_child import execute_alone
+    from django_jobs.execution.engines.executor_child import execute_in_child
 
-    return execute_alone(run)
+    return execute_in_child(run)
 
 
-def _execute_here(execution: Execution) -> Begun:
+def _execute_here(attempt: Attempt) -> Begun:
     from django_jobs.storage import connections
 
     connections.tidy()
     try:
-        return execution.begin()
+        return attempt.execute()
     finally:
         connections.end_transactions()
-        # Nobody says when a thread of somebody else's rests.
+        # Nobody says when a thread of the executor's is idle.
         connections.give_back()
 
 

@@ -1,4 +1,4 @@
-"""The engine of a project's own: any `concurrent.futures.Executor`, made by a callable that a path names.
+"""Worker's side of executors, a project's own engines: any `concurrent.futures.Executor`, made by a callable that a path names.
 
 What is submitted is a function of this package and JSON, so an executor may pickle both and call it in
 a process of its own.
@@ -24,7 +24,7 @@ from django_jobs.storage.records import Outcome
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
-    from django_jobs.execution.runner import Begun, Execution
+    from django_jobs.execution.attempt import Attempt, Begun
 
 
 class ExecutorPool:
@@ -45,15 +45,15 @@ class ExecutorPool:
         self._futures: set[Future[Begun | str]] = set()
         self._is_shut_down = False
 
-    def execute(self, execution: Execution) -> Begun:
+    def execute(self, attempt: Attempt) -> Begun:
         """Have a run executed, in this process if the executor's calls are made in it.
 
         Raises:
             ProcessDied: The executor broke, or there is none.
         """
-        run = execution.run
-        key = f"{os.getpid()}/{id(execution)}"
-        executor_entry.here[key] = execution
+        run = attempt.run
+        key = f"{os.getpid()}/{id(attempt)}"
+        executor_entry.here[key] = attempt
         try:
             executor, future = self._submit(key, json.dumps(asdict(run), default=str))
             try:
@@ -74,7 +74,7 @@ class ExecutorPool:
         if not isinstance(answer, str):
             return answer
         value = json.loads(answer)
-        execution.is_interrupted = value.pop("is_interrupted")
+        attempt.is_interrupted = value.pop("is_interrupted")
         for name in ("started_at", "finished_at"):
             value[name] = datetime.fromisoformat(value[name])
         return Outcome(**value)

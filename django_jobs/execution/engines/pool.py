@@ -1,11 +1,11 @@
-"""What a consumer's threads hand runs to, where they do not execute them themselves."""
+"""What a consumer's threads give attempts to that they do not execute themselves."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from django_jobs.execution.runner import Begun, Execution
+    from django_jobs.execution.attempt import Attempt, Begun
 
 
 class ProcessDied(Exception):
@@ -13,7 +13,7 @@ class ProcessDied(Exception):
 
 
 class CannotStart(Exception):
-    """A process that could not be started; the run was given to nobody."""
+    """A process that could not be started; the run has not begun."""
 
 
 class Pool(Protocol):
@@ -22,12 +22,12 @@ class Pool(Protocol):
     # What its threads are named after.
     kind: str
 
-    def execute(self, execution: Execution) -> Begun:
-        """Execute a run, as `Execution.begin` does.
+    def execute(self, attempt: Attempt) -> Begun:
+        """Execute a run, as `Attempt.execute` does.
 
         Raises:
             ProcessDied: What executed it ended before the run did.
-            CannotStart: There is nothing to execute it, and the system refuses more.
+            CannotStart: Nothing can execute it now: the system refuses another process or thread.
         """
 
     def shutdown(self) -> None:

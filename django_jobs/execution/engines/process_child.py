@@ -1,44 +1,39 @@
-"""What a child process does with its parent's words, once Django is set up."""
+"""Child side of `processes`, once Django is set up: execute what the parent sends, and answer."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import queue
 import threading
 from dataclasses import asdict
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from django_jobs.execution import instrumentation
-from django_jobs.execution.runner import Execution
+from django_jobs.execution.attempt import Attempt
 from django_jobs.storage import connections
-from django_jobs.storage.records import ClaimedRun, Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from django_jobs.storage.records import ClaimedRun
 
 # Rest after which database connections are given back.
 IDLE_SECONDS = 10.0
-# That an outcome is held up at most by traces that nobody takes.
+# At most, that an outcome waits for traces to be sent.
 FLUSH_SECONDS = 2.0
 
 
-class Conversation:
-    """Hears runs and words to stop them, and says how they go and what they came to.
+class ChildServer:
+    """Receives runs and requests to stop them; sends their progress and outcomes.
 
     Args:
-        words: What the parent says, a JSON object a line.
-        out: What it hears, a JSON array of a word and a value a line.
+        messages: From the parent: a JSON object a line, with a run or the reason to stop it.
+        out: To the parent: a JSON array a line, of a word ("progress" or "outcome") and a value.
     """
 
-    def __init__(self, words: IO[str], out: IO[str]) -> None:
-        self._words = words
+    def __init__(self, messages: IO[str], out: IO[str]) -> None:
+        self._messages = messages
         self._out = out
         self._lock = threading.Lock()
         self._runs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._execution: Execution | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._attempt: Attempt | None = None
 
     def serve(self) -> None:
         """Execute runs until the parent closes its side, which ends the process."""
@@ -54,45 +49,35 @@ class Conversation:
             connections.end_transactions()
 
     def _execute(self, run: dict[str, Any]) -> None:
-        execution = Execution(ClaimedRun(**run), report_progress=self._progressed)
-        self._execution = execution
-        execution.start_clock()
-        outcome = execution.begin()
-        if not isinstance(outcome, Outcome):
-            with asyncio.Runner() as runner:
-                self._loop = runner.get_loop()
-                try:
-                    outcome = runner.run(outcome())
-                finally:
-                    self._loop = None
-        self._execution = None
+        attempt = self._attempt = Attempt(ClaimedRun(**run), report_progress=self._progressed)
+        attempt.start_clock()
+        outcome = attempt.execute_to_end()
+        self._attempt = None
         # Before, not after: the parent may end this process when it has the outcome.
         instrumentation.flush(FLUSH_SECONDS)
-        self._say("outcome", {**asdict(outcome), "is_interrupted": execution.is_interrupted})
+        self._send("outcome", {**asdict(outcome), "is_interrupted": attempt.is_interrupted})
 
-    def _progressed(self, execution: Execution) -> None:
-        self._say("progress", execution.context.progress)
+    def _progressed(self, attempt: Attempt) -> None:
+        self._send("progress", attempt.context.progress)
 
-    def _say(self, word: str, value: Any) -> None:
+    def _send(self, word: str, value: Any) -> None:
         with self._lock:
             self._out.write(json.dumps([word, value], default=str) + "\n")
 
     def _listen(self) -> None:
-        for line in self._words:
+        for line in self._messages:
             message = json.loads(line)
+            attempt = self._attempt
             if "run" in message:
                 self._runs.put(message["run"])
-            elif self._execution is not None:
-                self._stop(self._execution, message["stop"])
-        # The parent is gone, or wants us to be: its run belongs to somebody else by now.
+            elif attempt is not None:
+                _stop(attempt, message["stop"])
+        # The parent has ended, or wants this process to end: its run belongs to another worker by now.
         os._exit(0)
 
-    def _call_soon(self, callback: Callable[[], object]) -> None:
-        loop = self._loop
-        if loop is not None:
-            loop.call_soon_threadsafe(callback)
 
-    def _stop(self, execution: Execution, reason: str) -> None:
-        execution.stop(reason, self._call_soon)
-        if reason in {"cancelled", "timeout"} and not execution.context.is_listening:
-            execution.interrupt()
+def _stop(attempt: Attempt, reason: str) -> None:
+    attempt.stop(reason)
+    # One that listens has its time: the parent ends this process after that.
+    if reason in {"cancelled", "timeout"} and not attempt.context.is_listening:
+        attempt.interrupt()

@@ -1,4 +1,4 @@
-"""The engine for work that computes, leaks or crashes: each run in a process of its own kind.
+"""Worker's side of `processes`, the engine for work that computes, leaks or crashes.
 
 A process is started when it is needed, executes one run after the other, and can be killed.
 """
@@ -21,7 +21,7 @@ from django_jobs.execution.engines.pool import CannotStart, ProcessDied
 from django_jobs.storage.records import Outcome
 
 if TYPE_CHECKING:
-    from django_jobs.execution.runner import Execution
+    from django_jobs.execution.attempt import Attempt
 
 # Between two lines of a dying process and our notice of its end.
 EXIT_SECONDS = 5.0
@@ -31,7 +31,7 @@ class ProcessPool:
     """Executes runs in child processes, one run in each at a time; call it from several threads.
 
     Children speak JSON over their standard input and output: nothing is pickled, and they do not
-    import the main module again. They set Django up anew, with the settings module, the import path and
+    import the main module again. They set Django up again, with the settings module, the import path and
     the databases of this process.
 
     Args:
@@ -47,7 +47,7 @@ class ProcessPool:
         self._all: set[_Child] = set()
         self._is_shut_down = False
 
-    def execute(self, execution: Execution) -> Outcome:
+    def execute(self, attempt: Attempt) -> Outcome:
         """Execute a run in a process that has nothing to do, or in a new one.
 
         Raises:
@@ -56,7 +56,7 @@ class ProcessPool:
         """
         child = self._take()
         try:
-            outcome = child.execute(execution)
+            outcome = child.execute(attempt)
         except ProcessDied:
             with self._lock:
                 self._all.discard(child)
@@ -118,7 +118,7 @@ class _Child:
             encoding="utf-8",
         )
         self._lock = threading.Lock()
-        # That it was sent.
+        # Sent to it so far.
         self.runs = 0
         # A test's database has another name than the settings say.
         names = {alias: str(connections[alias].settings_dict["NAME"]) for alias in connections}
@@ -128,25 +128,25 @@ class _Child:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def execute(self, execution: Execution) -> Outcome:
-        execution.remote = self
+    def execute(self, attempt: Attempt) -> Outcome:
+        attempt.remote = self
         self.runs += 1
         try:
-            self._send({"run": asdict(execution.run)})
+            self._send({"run": asdict(attempt.run)})
             # It may have been told before it could hear.
-            if execution.context.must_stop:
-                self.stop(execution.context.stop_reason)
+            if attempt.context.must_stop:
+                self.stop(attempt.context.stop_reason)
             assert self._process.stdout is not None  # noqa: S101 - a pipe, see above
             # A line that was cut off, or a pipe that `shutdown` closed, is the end, too.
             with contextlib.suppress(OSError, ValueError):
                 for line in self._process.stdout:
                     word, value = json.loads(line)
                     if word == "outcome":
-                        return _outcome(execution, value)
-                    execution.take_progress(value)
+                        return _outcome(attempt, value)
+                    attempt.take_progress(value)
             raise ProcessDied(self._how_it_ended())
         finally:
-            execution.remote = None
+            attempt.remote = None
 
     def _how_it_ended(self) -> str:
         try:
@@ -198,8 +198,8 @@ class _Child:
                 return
 
 
-def _outcome(execution: Execution, value: dict[str, Any]) -> Outcome:
-    execution.is_interrupted = value.pop("is_interrupted")
+def _outcome(attempt: Attempt, value: dict[str, Any]) -> Outcome:
+    attempt.is_interrupted = value.pop("is_interrupted")
     for name in ("started_at", "finished_at"):
         value[name] = datetime.fromisoformat(value[name])
     return Outcome(**value)

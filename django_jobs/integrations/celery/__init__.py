@@ -15,7 +15,7 @@ from django_jobs.worker import components
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django_jobs.worker.components import Component
+    from django_jobs.storage.components import Component
 
 
 def dispatcher(using: str, queues: Sequence[str]) -> Component | None:

@@ -1,19 +1,16 @@
-"""The thread of one process that tells Celery's workers what is due in their queues."""
+"""The thread of one process that sends Celery's workers a message for each run that is due in their queues."""
 
 from __future__ import annotations
 
 import logging
-import random
-import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, InterfaceError
-
 from django_jobs.conf import jobs_settings
 from django_jobs.integrations.celery import app, messages
-from django_jobs.storage import connections, notifications, outbox, queue
-from django_jobs.storage.connections import ConnectionBackoff
+from django_jobs.storage import claims, notifications, outbox
+from django_jobs.storage.backoff import Backoff
+from django_jobs.storage.components import Component
 from django_jobs.storage.queues import paused_queues
 
 if TYPE_CHECKING:
@@ -31,11 +28,11 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 15.0
 STOP_SECONDS = 2.0
 
 
-class Dispatcher:
-    """Marks due runs as told of, and after that is committed sends their messages.
+class Dispatcher(Component):
+    """Marks due runs as dispatched, and sends their messages after that is committed.
 
-    Any number may share a database. It looks when somebody says that there is work, when the next
-    deferred run is due, and each POLL_SECONDS.
+    Any number may share a database. It looks after a notice, when the next deferred run is due, and each
+    POLL_SECONDS.
 
     Args:
         using: Alias of the database.
@@ -44,79 +41,53 @@ class Dispatcher:
 
     def __init__(self, using: str, queues: Sequence[str]) -> None:
         settings = jobs_settings()
-        self._using = using
-        self._queues = tuple(queues)
         self._poll_seconds = settings.POLL_SECONDS
+        super().__init__("dispatcher", using, mistake_seconds=self._poll_seconds)
+        self._queues = tuple(queues)
         self._lost_after = timedelta(seconds=settings.REDISPATCH_SECONDS)
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        # Before the broker is tried again; None while it takes messages.
-        self._delay: float | None = None
-        self._thread = threading.Thread(target=self._serve, name="django_jobs-dispatcher", daemon=True)
+        self._broker = Backoff(FIRST_DELAY, LONGEST_DELAY)
 
     def start(self) -> None:
         """Start the thread."""
         notifications.subscribe(self._heard)
-        self._thread.start()
+        super().start()
 
-    def stop(self) -> None:
-        """End the thread; what it has not sent, others send.
+    def stop(self, timeout: float | None = STOP_SECONDS) -> bool:
+        """End the thread; other processes dispatch what it has not.
 
         A broker that does not answer keeps it for longer than anybody should wait: it ends with the process.
         """
         notifications.unsubscribe(self._heard)
-        self._stopping.set()
-        self._wake.set()
-        if self._thread.ident is None:
-            return
-        self._thread.join(STOP_SECONDS)
-        if self._thread.is_alive():
-            logger.warning("Celery's broker does not answer: what it was not told of is sent again later")
+        has_ended = super().stop(timeout)
+        if not has_ended:
+            logger.warning("Celery's broker does not answer: what was not sent is sent again later")
+        return has_ended
+
+    @property
+    def is_broker_away(self) -> bool:
+        """Whether the broker did not take the last message."""
+        return self._broker.is_failing
 
     def has_nothing_due(self) -> bool:
         """Ask whether no run is due that Celery was not told of."""
         queues = self._unpaused()
-        return not outbox.is_any_due(queues, lost_after=self._lost_after, using=self._using)
+        return not outbox.is_any_due(queues, lost_after=self._lost_after, using=self.using)
 
     def _heard(self, topic: str) -> None:
         if topic in {notifications.RUNS, notifications.QUEUES, notifications.ANYTHING}:
-            self._wake.set()
-
-    def _serve(self) -> None:
-        backoff = ConnectionBackoff("dispatcher", self._using)
-        wait = 0.0
-        while not self._stopping.is_set():
-            self._wake.wait(wait)
-            self._wake.clear()
-            if self._stopping.is_set():
-                break
-            try:
-                wait = self._look()
-                backoff.worked()
-            except (DatabaseError, InterfaceError) as error:
-                self._stopping.wait(backoff.failed(error))
-                wait = 0.0
-            except Exception:  # a mistake of ours must not end the thread that tells Celery of its work
-                logger.exception("dispatching failed")
-                wait = self._poll_seconds
-            if self._delay is not None:
-                # Not sooner, whatever is heard.
-                self._stopping.wait(self._delay * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
-                wait = 0.0
-        backoff.close()
-        connections.give_back()
+            self.wake()
 
     def _unpaused(self) -> list[str]:
-        paused = paused_queues(using=self._using)
+        paused = paused_queues(using=self.using)
         return [name for name in self._queues if name not in paused]
 
-    def _look(self) -> float:
+    def look(self) -> float:
         """Dispatch what is due; return the seconds until there may be more."""
         queues = self._unpaused()
         is_any_full = False
         for name in queues:
-            while not self._stopping.is_set():
-                taken = outbox.take(name, lost_after=self._lost_after, using=self._using)
+            while not self.is_stopping:
+                taken = outbox.take(name, lost_after=self._lost_after, using=self.using)
                 is_any_full = is_any_full or taken.is_full
                 if not taken.dispatches:
                     break
@@ -126,7 +97,7 @@ class Dispatcher:
             return FULL_SECONDS
         if not queues:
             return self._poll_seconds
-        due = queue.seconds_until_ready(queues=queues, within=self._poll_seconds, using=self._using)
+        due = claims.seconds_until_ready(queues=queues, within=self._poll_seconds, using=self.using)
         return self._poll_seconds if due is None else due + 0.001
 
     def _send(self, queue_name: str, batch: Sequence[Dispatch]) -> bool:
@@ -136,14 +107,16 @@ class Dispatcher:
             for dispatch in messages.send(app.celery_app(), queue_name, batch):
                 unsent.discard(dispatch.run_id)
         except Exception as error:  # noqa: BLE001 - whatever a broker's client or a project's configuration raises
-            if self._delay is None:
+            if not self._broker.is_failing:
                 logger.error(  # noqa: TRY400 - one line: the broker is away, or Celery's configuration is wrong
                     "Celery takes no messages, runs of its queues wait: %s: %s", type(error).__name__, error
                 )
-            self._delay = min(LONGEST_DELAY, (self._delay or FIRST_DELAY / 2) * 2)
-            outbox.forget(unsent, using=self._using)
+            wait = self._broker.failed()
+            outbox.forget(unsent, using=self.using)
+            # Not sooner, whatever is heard.
+            self.rest(wait)
             return False
-        if self._delay is not None:
-            self._delay = None
+        if self._broker.is_failing:
+            self._broker.worked()
             logger.info("Celery takes messages again")
         return True

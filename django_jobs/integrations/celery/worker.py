@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,13 +11,17 @@ from django.db import DatabaseError, InterfaceError
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.models import jobs_database
-from django_jobs.storage import queue
+from django_jobs.storage import claims
 from django_jobs.storage.connections import ConnectionBackoff
-from django_jobs.worker.consumers import Consumer
-from django_jobs.worker.loop import Worker
+from django_jobs.storage.forks import on_fork_reset
+from django_jobs.worker.consumers import one_consumer
 from django_jobs.worker.maintenance import Maintainer
+from django_jobs.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_jobs.execution.attempt import Key
     from django_jobs.storage.records import ClaimedRun, Outcome
 
 
@@ -30,18 +33,17 @@ class CeleryWorker(Worker):
 
     Args:
         using: Alias of the database.
-        slots: Messages that the process handles at once.
+        slots: Messages that the process handles at the same time.
     """
 
     def __init__(self, *, using: str, slots: int) -> None:
-        super().__init__(using=using, queues=queues_of("celery"), threads=slots)
-        self.consumers = (Consumer(slots=slots, queues=self.queues),)
+        queues = queues_of("celery")
+        consumers = one_consumer(queues=queues, threads=slots, settings=jobs_settings())
+        # It claims nothing by itself: messages say what.
+        super().__init__(using=using, queues=queues, threads=slots, consumers=consumers, claims=False)
         self._losing = threading.Lock()
         # Set when the outcome of an attempt is written, or the run is somebody else's.
-        self._over: dict[tuple[int, int], threading.Event] = {}
-
-    def _claim_for(self, consumer: Consumer) -> None:
-        """Claim nothing: messages say what."""
+        self._over: dict[Key, threading.Event] = {}
 
     def execute_one(self, run_id: int, attempt: int) -> bool:
         """Execute a run, and return when its outcome is written.
@@ -55,7 +57,7 @@ class CeleryWorker(Worker):
         """
         key = (run_id, attempt)
         over = threading.Event()
-        with self._lock:
+        with self.lock:
             if key in self._over:
                 return False
             self._over[key] = over
@@ -63,7 +65,7 @@ class CeleryWorker(Worker):
             run = self._take(run_id, attempt)
             if run is None:
                 return False
-            self.execute(run)
+            self.runner.accept(run)
             over.wait()
         except BaseException as error:
             # Celery's own time limit is over, which it says by an exception in this thread.
@@ -72,7 +74,7 @@ class CeleryWorker(Worker):
             self.stop_run(run_id, "timeout")
             over.wait()
         finally:
-            with self._lock:
+            with self.lock:
                 del self._over[key]
         return True
 
@@ -80,15 +82,15 @@ class CeleryWorker(Worker):
         backoff = ConnectionBackoff("celery", self.using)
         while True:
             worker_id = self.id
-            claim = partial(queue.claim_dispatched, run_id, attempt, worker_id, using=self.using)
+            claim = partial(claims.claim_dispatched, run_id, attempt, worker_id, using=self.using)
             try:
                 # On the completer's connection: this thread needs none.
-                run: ClaimedRun | None = self._completer.call(claim).result()
+                run: ClaimedRun | None = self.completer.call(claim).result()
                 if run is None and self._was_lost(worker_id):
                     continue
             except (DatabaseError, InterfaceError) as error:
                 # The message is gone from the broker: who claims, if not this process?
-                if self._stopping.wait(backoff.failed(error)):
+                if self.claim_loop.rest(backoff.failed(error)):
                     return None
                 continue
             backoff.worked()
@@ -96,7 +98,7 @@ class CeleryWorker(Worker):
 
     def _was_lost(self, worker_id: str) -> bool:
         """Return whether this worker was taken for dead; it goes on under another id then."""
-        self._completer.call(self.lose).result()
+        self.completer.call(self.lose).result()
         return self.id != worker_id
 
     def lose(self) -> None:
@@ -106,15 +108,17 @@ class CeleryWorker(Worker):
             if not row.exists():
                 super().lose()
 
-    def _written(self, batch: list[tuple[ClaimedRun, Outcome]]) -> None:
-        super()._written(batch)
+    def note_written(self, batch: Sequence[tuple[ClaimedRun, Outcome]]) -> None:
+        """Note that outcomes are written, and end the tasks that wait for them."""
+        super().note_written(batch)
         self._note_over([run for run, _ in batch])
 
-    def _forget(self, runs: list[ClaimedRun]) -> None:
-        super()._forget(runs)
+    def forget(self, runs: Sequence[ClaimedRun]) -> None:
+        """Note that runs are no longer this worker's, and end the tasks that wait for them."""
+        super().forget(runs)
         self._note_over(runs)
 
-    def _note_over(self, runs: list[ClaimedRun]) -> None:
+    def _note_over(self, runs: Sequence[ClaimedRun]) -> None:
         for run in runs:
             if over := self._over.get((run.id, run.attempt)):
                 over.set()
@@ -166,11 +170,9 @@ class _Here:
 here = _Here()
 
 
-def _forget_parent() -> None:
+@on_fork_reset
+def _leave_worker() -> None:
     global here
     slots = here.slots
     here = _Here()
     here.slots = slots
-
-
-os.register_at_fork(after_in_child=_forget_parent)

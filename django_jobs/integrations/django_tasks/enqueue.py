@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import codec
 from django_jobs.api import enqueue as api_enqueue
 from django_jobs.api.async_support import sync_safe
 from django_jobs.api.manager import get_job_manager
@@ -87,28 +86,19 @@ def _new_run(
     before = (None,) if task.takes_context else ()
     arguments.check_arguments(path, task.func, (*before, *args), kwargs)
     policy = decorators.options_of(task.func).over(defaults)
-    options = renewed(policy.stored(), max(now, task.run_after or now)) or {}
-    hidden = arguments.hidden_positions(task.func, frozenset(policy.sensitive or ()))
-    positions = [at - len(before) for at in hidden if 0 <= at - len(before) < len(args)]
-    if positions:
-        options["sensitive"] = [*options.get("sensitive", ()), *positions]
-    options[TASK] = results.Mark(
+    run = NewRun.of_call(
+        path, task.func, args, kwargs, policy, bound=len(before),
+        job_id=uuid.uuid4().hex, run_after=task.run_after or "now",
+    )  # fmt: skip
+    run.name = policy.name or task.name
+    run.queue_name, run.priority = task.queue_name, int(task.priority)
+    mark = results.Mark(
         backend=alias,
         enqueued_at=now.isoformat(),
         run_after=None if task.run_after is None else task.run_after.isoformat(),
     )
-    payload = arguments.stored_arguments(args, kwargs)
-    return NewRun(
-        job_id=uuid.uuid4().hex,
-        name=policy.name or task.name,
-        func=path,
-        payload=payload,
-        signature=codec.sign(path, payload),
-        queue_name=task.queue_name,
-        priority=int(task.priority),
-        options=options,
-        run_after=task.run_after or "now",
-    )
+    run.options = {**(renewed(run.options, max(now, task.run_after or now)) or {}), TASK: mark}
+    return run
 
 
 def _path(task: Any) -> str:

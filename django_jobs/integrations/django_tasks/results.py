@@ -24,7 +24,7 @@ from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import FINISHED, Run, Status, jobs_database
 from django_jobs.printable import printable
 from django_jobs.registry import functions
-from django_jobs.storage import queue
+from django_jobs.storage import transactions
 from django_jobs.storage.records import error_entry
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def tell_rescued(*, run_id: int, status: str, **_: Any) -> None:
 def tell_cancelled(*, runs: Sequence[tuple[int, dict[str, Any] | None]], **_: Any) -> None:
     """Send it for tasks that were cancelled while they waited; a receiver of `runs_cancelled`."""
     ids = [run_id for run_id, options in runs if TASK in (options or ())]
-    for start in range(0, len(ids), queue.BATCH):
-        batch = Run.objects.using(jobs_database()).filter(pk__in=ids[start : start + queue.BATCH])
+    for start in range(0, len(ids), transactions.BATCH):
+        batch = Run.objects.using(jobs_database()).filter(pk__in=ids[start : start + transactions.BATCH])
         for run in batch.order_by("pk").defer("log", "progress"):
             # One that was retried by hand meanwhile has not ended.
             if run.status == Status.CANCELLED:

@@ -1,8 +1,8 @@
-"""Take over the jobs of django-apscheduler: each becomes one of ours, under its id and in its row."""
+"""Import the jobs of django-apscheduler: each becomes one of ours, under its id and in its row."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,15 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django.db import transaction
 from django_apscheduler.models import DjangoJob
 
-from django_jobs import codec, signals, triggers
+from django_jobs import signals, triggers
 from django_jobs.exceptions import BadPayload, ConflictingIdError, FunctionNotAllowed, UnknownTrigger
-from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Run, jobs_database
+from django_jobs.models import Job, Kind, Run, jobs_database
 from django_jobs.operations.apscheduler import unpickling
 from django_jobs.operations.apscheduler.unpickling import Record
 from django_jobs.registry import arguments, decorators, functions
-from django_jobs.storage import notifications, queue
+from django_jobs.registry.call_spec import CallSpec, columns_of
+from django_jobs.registry.options import MAX_NAME_LENGTH
+from django_jobs.storage import notifications, transactions
 from django_jobs.storage.records import immediate_key
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from apscheduler.triggers.base import BaseTrigger
 
-# A firing that is later than this is skipped, where nobody chose another limit: APScheduler's default.
+# Seconds after which a late firing is skipped, where nobody chose another limit: APScheduler's default.
 _HASTY = 1
 
 
@@ -45,14 +47,14 @@ class Found:
     trigger: str
     #: None while it is paused.
     next_run_time: datetime | None
-    #: Why it cannot be taken over; empty where it can.
+    #: Why it cannot be imported; empty where it can.
     problem: str
     #: What is not as it was.
     notes: list[str]
     row: Job | None = None
 
 
-def look(
+def find_jobs(
     ids: Collection[str] = (), *, late: bool = False, using: str | None = None, lock: bool = False
 ) -> list[Found]:
     """Return the jobs of django-apscheduler that are not ours yet, by id; all, or some.
@@ -69,24 +71,24 @@ def look(
         rows = rows.filter(pk__in=list(ids))
     if lock:
         rows = rows.select_for_update()
-    now = queue.database_now(using)
+    now = transactions.database_now(using)
     return [_found(row, late=late, now=now, using=using) for row in rows.order_by("pk")]
 
 
-def take_over(ids: Collection[str] = (), *, late: bool = False, using: str | None = None) -> list[Found]:
+def import_jobs(ids: Collection[str] = (), *, late: bool = False, using: str | None = None) -> list[Found]:
     """Make jobs of django-apscheduler ours, all that can be, in one transaction; others stay as they are.
 
     Args:
-        ids: As for `look`.
-        late: As for `look`.
-        using: As for `look`.
+        ids: As for `find_jobs`.
+        late: As for `find_jobs`.
+        using: As for `find_jobs`.
 
     Returns:
-        Those that were taken over, and those that could not be, by their `problem`.
+        Those that were imported, and those that could not be, by their `problem`.
     """
     using = using or jobs_database()
-    with queue.write_transaction(using):
-        found = look(ids, late=late, using=using, lock=True)
+    with transactions.write_transaction(using):
+        found = find_jobs(ids, late=late, using=using, lock=True)
         taken = [one.row for one in found if one.row is not None]
         for row in taken:
             row.save(using=using, force_insert=True)
@@ -142,21 +144,14 @@ def _row(old: DjangoJob, state: dict[str, Any], trigger: BaseTrigger, now: datet
     path, function = functions.path_of(str(state["func"]))
     args, kwargs = tuple(state["args"]), dict(state["kwargs"])
     arguments.check_arguments(path, function, args, kwargs)
-    payload = arguments.stored_arguments(args, kwargs)
-    options = decorators.options_of(function)
+    options = replace(decorators.options_of(function), name=str(state["name"])[:MAX_NAME_LENGTH] or None)
     policy = {key: state[key] for key in ("max_instances", "misfire_grace_time")}
     for key, value in policy.items():
         if value is not None and (not isinstance(value, int) or not 0 < value < 2**31):
             raise ValueError(f"its {key} is {value!r:.50}")
     return Job(
+        **columns_of(CallSpec.of_call(path, function, args, kwargs, options)),
         id=old.pk,
-        name=str(state["name"])[:255],
-        func=path,
-        payload=payload,
-        signature=codec.sign(path, payload),
-        queue_name=options.queue_name or DEFAULT_QUEUE_NAME,
-        priority=options.priority or 0,
-        options=arguments.stored_options(options, function, args),
         kind=(Kind.SCHEDULED if triggers.is_once(trigger) else Kind.RECURRING).value,
         job_state=triggers.dumps(trigger),
         next_run_time=old.next_run_time,

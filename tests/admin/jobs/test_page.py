@@ -51,7 +51,7 @@ def test_a_job_whose_trigger_cannot_be_read_is_listed_and_shown(root, list_url, 
     assert "Broken" in text_of(root.get(list_url("job")))
     text = text_of(root.get(page_url(job)))
     assert "cannot read the trigger" in text
-    assert "manage.py jobs resign" in text
+    assert "manage.py jobs re-sign" in text
 
 
 @pytest.mark.parametrize("state", ["scheduled", "paused", "broken"])
@@ -471,3 +471,13 @@ def test_a_declared_job_is_not_deleted(root, confirm, page_url, said, make_job):
     assert "would come back" in said(confirm(root, job))
     assert "would come back" in said(root.post(page_url(job, "delete"), {"post": "yes"}))
     assert Job.objects.filter(pk="tick").exists()
+
+
+def test_the_page_shows_tags(root, page_url, make_job):
+    tagged, plain = make_job(options={"tags": ["import", HOSTILE]}), make_job()
+
+    page = root.get(page_url(tagged)).content.decode()
+
+    assert '<span class="jobs-label">import</span>' in page
+    assert HOSTILE not in page
+    assert "field-tags" not in root.get(page_url(plain)).content.decode()

@@ -7,7 +7,7 @@ from collections import Counter
 
 from django.db import connection
 
-from django_jobs.storage import retention
+from django_jobs.worker import pruner
 from tests.benchmarks import rows
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import WorkerProcess, precise_cpu_seconds
@@ -23,7 +23,7 @@ def measure(*, quick: bool) -> list[Figure]:
     with WorkerProcess(clock=True, count=True) as process:
         process.start()
         # Its first heartbeat, and what starting left to do: its first look at the history comes late.
-        time.sleep(7 if quick else retention.FIRST_LOOK[1] + 5)
+        time.sleep(7 if quick else pruner.FIRST_LOOK[1] + 5)
         for _ in range(rounds):
             before, used = process.statements(), precise_cpu_seconds(process.pid)
             transactions = _transactions()

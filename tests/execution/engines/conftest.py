@@ -7,14 +7,16 @@ import subprocess
 import sys
 import time
 import uuid
-from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 
+from django_jobs.execution.engines import processes
+from tests.children import ROOT, environment
 from tests.execution.engines import celery_apps
+from tests.zygote import start_process
 
-ROOT = Path(__file__).parents[3]
 # As quick as a test may be: what waits for a poll, a heartbeat or the loss of a message.
 QUICK = {"HEARTBEAT_SECONDS": 0.5, "POLL_SECONDS": 0.5, "LEASE_SECONDS": 20, "REDISPATCH_SECONDS": 30}
 
@@ -38,9 +40,8 @@ def require_broker(name):
 class Fleet:
     """A Celery worker on the tests' database, and the queue that it serves."""
 
-    def __init__(self, broker, folder, *options, **jobs):
-        from django.db import connection
-
+    def __init__(self, zygote, broker, folder, *options, **jobs):
+        self._zygote = zygote
         self.broker = broker
         self.app = getattr(celery_apps, broker)
         self.queue_name = f"tests-{uuid.uuid4().hex[:12]}"
@@ -51,14 +52,7 @@ class Fleet:
             **jobs,
         }
         self.options = options or ("-P", "prefork", "-c", "2")
-        self.env = {
-            **os.environ,
-            "TESTPROJECT_DATABASE_NAME": str(connection.settings_dict["NAME"]),
-            "DJANGO_SETTINGS_MODULE": "tests.settings",
-            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "testproject")]),
-            "PYTHONWARNINGS": "default",
-            "TESTS_DJANGO_JOBS": json.dumps(self.settings),
-        }
+        self.env = {**environment(), "TESTS_DJANGO_JOBS": json.dumps(self.settings)}
         self.log = folder / f"{self.queue_name}.log"
         self.process = None
 
@@ -69,16 +63,14 @@ class Fleet:
         self.log.touch()
         begun = self.log.read_text().count(" ready.")
         with self.log.open("a") as out:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "celery", "-A", f"tests.execution.engines.celery_apps:{self.broker}", "worker",
-                    "-Q", self.queue_name, "-l", "INFO", "--without-gossip", "--without-mingle",
-                    "--without-heartbeat",
-                    # A name of its own each time: RabbitMQ holds a killed one's for a while.
-                    "-n", f"{uuid.uuid4().hex}@%h", *self.options,
-                ],
-                env=self.env, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
-            )  # fmt: skip
+            command = [
+                sys.executable, "-m", "celery", "-A", f"tests.execution.engines.celery_apps:{self.broker}", "worker",
+                "-Q", self.queue_name, "-l", "INFO", "--without-gossip", "--without-mingle",
+                "--without-heartbeat",
+                # A name of its own each time: RabbitMQ holds a killed one's for a while.
+                "-n", f"{uuid.uuid4().hex}@%h", *self.options,
+            ]  # fmt: skip
+            self.process = start_process(self._zygote, command, self.env, out)
         end = time.monotonic() + 90
         while self.log.read_text().count(" ready.") == begun:
             assert self.process.poll() is None, self.log.read_text()
@@ -119,8 +111,21 @@ class Fleet:
             connection.default_channel.queue_delete(self.queue_name)
 
 
+@pytest.fixture
+def forked_children(zygote, monkeypatch):
+    """Have the engine `processes` fork its children; those of `runjobs` that tests start are its own."""
+
+    def start(command, *, env, **more):
+        if command[0] != interpreter:
+            return subprocess.Popen(command, env=env, **more)
+        return zygote.converse(command, env, ROOT)
+
+    interpreter = sys.executable
+    monkeypatch.setattr(processes, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": start}))
+
+
 @pytest.fixture(scope="module")
-def _fleets(django_db_setup, django_db_blocker):
+def _fleets(django_db_setup, django_db_blocker, zygote):
     from django_jobs.models import Worker
 
     fleets = {}
@@ -133,13 +138,13 @@ def _fleets(django_db_setup, django_db_blocker):
 
 
 @pytest.fixture
-def fleet_on(_fleets, transactional_db, tmp_path_factory, settings):
+def fleet_on(_fleets, transactional_db, tmp_path_factory, settings, zygote):
     """Return a function that gives the Celery worker that tests share, by its broker; it runs."""
 
     def get(broker):
         require_broker(broker)
         if broker not in _fleets:
-            _fleets[broker] = Fleet(broker, tmp_path_factory.mktemp("celery"))
+            _fleets[broker] = Fleet(zygote, broker, tmp_path_factory.mktemp("celery"))
         fleet = _fleets[broker]
         fleet.start()
         settings.DJANGO_JOBS = fleet.settings
@@ -149,13 +154,13 @@ def fleet_on(_fleets, transactional_db, tmp_path_factory, settings):
 
 
 @pytest.fixture
-def new_fleet(transactional_db, tmp_path, settings):
+def new_fleet(transactional_db, tmp_path, settings, zygote):
     """Return a function that makes a queue on a broker and its Celery worker, not started, for one test."""
     made = []
 
     def make(broker, *options, **jobs):
         require_broker(broker)
-        fleet = Fleet(broker, tmp_path, *options, **jobs)
+        fleet = Fleet(zygote, broker, tmp_path, *options, **jobs)
         made.append(fleet)
         settings.DJANGO_JOBS = fleet.settings
         return fleet

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django_jobs.integrations.celery import messages
 from django_jobs.integrations.celery.dispatcher import Dispatcher
 from django_jobs.models import Run, Worker
-from django_jobs.storage import identity, outbox, queue, transitions
+from django_jobs.storage import claims, identity, leases, outbox, outcomes, release, transitions
 from django_jobs.storage.records import Outcome
 from tests.execution.engines import celery_apps
 from tests.execution.engines.conftest import QUICK
@@ -126,7 +126,7 @@ def test_a_message_says_which_run_and_nothing_of_what_it_calls(new_fleet, serve,
     until(lambda: fleet.waiting() == 1, timeout=60)
 
     with fleet.app.connection_for_read() as conn:
-        message = conn.SimpleQueue(fleet.queue_name).get(timeout=10)
+        message = conn.SimpleQueue(fleet.queue_name).get(timeout=60)
         message.ack()
 
     assert message.payload[:2] == [[stored(job_id).pk, 1], {}]
@@ -310,7 +310,7 @@ def not_sent(run, worker):
 
 def refused(run, worker):
     Run.objects.filter(pk=run.pk).update(run_after=None)
-    queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
+    claims.claim_dispatched(run.pk, 1, worker.pk, using="default")
     Run.objects.filter(pk=run.pk).update(run_after=timezone.now())
 
 
@@ -325,29 +325,29 @@ def cancelled_and_retried(run, worker):
 
 
 def claimed_and_handed_back(run, worker):
-    queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
-    queue.release_claims(worker.pk, [(run.pk, 1)], using="default")
+    claims.claim_dispatched(run.pk, 1, worker.pk, using="default")
+    release.release_claims(worker.pk, [(run.pk, 1)], using="default")
 
 
 def claimed_by_a_thread_and_handed_back(run, worker):
-    queue.claim(worker.pk, limit=10, using="default")
-    queue.release_claims(worker.pk, [(run.pk, 1)], using="default")
+    claims.claim(worker.pk, limit=10, using="default")
+    release.release_claims(worker.pk, [(run.pk, 1)], using="default")
 
 
 def claimed_by_the_caller_and_handed_back(run, worker):
-    queue.claim_one(run.pk, worker.pk, using="default")
-    queue.release_claims(worker.pk, [(run.pk, 1)], using="default")
+    claims.claim_one(run.pk, worker.pk, using="default")
+    release.release_claims(worker.pk, [(run.pk, 1)], using="default")
 
 
 def failed_and_tried_again(run, worker):
-    claimed = queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
+    claimed = claims.claim_dispatched(run.pk, 1, worker.pk, using="default")
     now = timezone.now()
-    queue.finish([(claimed, Outcome("READY", now, now, error="E: x", retry_in=0))], using="default")
+    outcomes.finish([(claimed, Outcome("READY", now, now, error="E: x", retry_in=0))], using="default")
 
 
 def rescued(run, worker):
-    queue.claim_dispatched(run.pk, 1, worker.pk, using="default")
-    queue.rescue(max_rescues=3, gone=[worker.pk], using="default")
+    claims.claim_dispatched(run.pk, 1, worker.pk, using="default")
+    leases.rescue(max_rescues=3, gone=[worker.pk], using="default")
 
 
 @pytest.mark.parametrize(
@@ -445,15 +445,15 @@ def test_a_look_that_finds_nothing_asks_and_does_not_lock(db, django_assert_num_
 def test_a_claim_is_for_the_attempt_that_the_message_says(make_due, make_worker, django_assert_num_queries):
     worker, run = make_worker(), make_due(dispatched_at=timezone.now(), attempt=1)
 
-    assert queue.claim_dispatched(run.pk, 1, worker.pk, using="default") is None
-    assert queue.claim_dispatched(run.pk, 3, worker.pk, using="default") is None
+    assert claims.claim_dispatched(run.pk, 1, worker.pk, using="default") is None
+    assert claims.claim_dispatched(run.pk, 3, worker.pk, using="default") is None
     run.refresh_from_db()
     assert run.dispatched_at is not None
     with django_assert_num_queries(2):
-        claimed = queue.claim_dispatched(run.pk, 2, worker.pk, using="default")
+        claimed = claims.claim_dispatched(run.pk, 2, worker.pk, using="default")
 
     assert (claimed.id, claimed.attempt, claimed.worker_id) == (run.pk, 2, worker.pk)
-    assert queue.claim_dispatched(run.pk, 2, worker.pk, using="default") is None
+    assert claims.claim_dispatched(run.pk, 2, worker.pk, using="default") is None
     run.refresh_from_db()
     assert (run.status, run.dispatched_at, run.redispatch_at) == ("RUNNING", None, None)
 
@@ -462,12 +462,12 @@ def test_a_claim_that_comes_to_nothing_lets_the_run_be_told_of_again(make_due, m
     worker, run = make_worker(), make_due(dispatched_at=timezone.now())
     manager.pause_queue("fleet")
 
-    assert queue.claim_dispatched(run.pk, 1, worker.pk, using="default") is None
+    assert claims.claim_dispatched(run.pk, 1, worker.pk, using="default") is None
 
     manager.resume_queue("fleet")
     assert taken() == [(run.pk, 1)]
     dead = make_worker(stopped_at=timezone.now())
-    assert queue.claim_dispatched(run.pk, 1, dead.pk, using="default") is None
+    assert claims.claim_dispatched(run.pk, 1, dead.pk, using="default") is None
     assert taken() == [(run.pk, 1)]
 
 
@@ -572,12 +572,13 @@ def test_runs_of_celery_are_claimed_by_nobody_else(settings, serve, manager, unt
     job_id = manager.using(queue_name="fleet").add_immediate_job(f"{FUNCTIONS}:add", 1)
 
     manager.wait(manager.add_immediate_job(f"{FUNCTIONS}:add", 1), 60)
-    until(lambda: service._dispatcher._delay, timeout=60)
+    (dispatcher,) = service.components
+    until(lambda: dispatcher.is_broker_away, timeout=60)
 
     assert stored(job_id).status == "READY"
     assert service.worker.has_nothing_due()
     # It notes that the broker is away before it takes the mark back.
-    until(lambda: not service._dispatcher.has_nothing_due(), timeout=60)
+    until(lambda: not dispatcher.has_nothing_due(), timeout=60)
 
 
 def test_a_process_of_celerys_that_is_killed_is_rescued_while_others_go_on(fleet_on, serve, manager, until):

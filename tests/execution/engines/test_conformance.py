@@ -15,7 +15,10 @@ from django_jobs.testing import drain_jobs
 from tests.execution.engines.conftest import QUICK
 from tests.probes.models import Mark
 
-APART = ["processes", "loky", "celery-rabbitmq", "celery-redis"]
+APART = [
+    pytest.param(name, marks=pytest.mark.process)
+    for name in ("processes", "loky", "celery-rabbitmq", "celery-redis")
+]
 BACKGROUND = ["threads", "loop", "pool", *APART]
 ENGINES = ["inline", *BACKGROUND]
 PATHS = {
@@ -46,6 +49,8 @@ def engine(request, transactional_db, settings, manager, serve, until):
     else:
         kind = PATHS.get(name, "threads" if name == "loop" else name)
         settings.DJANGO_JOBS = {**QUICK, "ENGINES": {queue_name: kind}, "PROCESSES": 1, "EXECUTOR_RUNS": 2}
+    if name == "processes":
+        request.getfixturevalue("forked_children")
     service = None if name == "inline" else serve()
     prefix = "async_" if name == "loop" else ""
 

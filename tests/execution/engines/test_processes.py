@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from django_jobs.exceptions import JobCancelled, JobFailed
-from django_jobs.execution import instrumentation, runner
+from django_jobs.execution import instrumentation, stopping
 from django_jobs.execution.engines import processes as engine
 from django_jobs.models import Run, Worker
 from django_jobs.storage import identity
-from django_jobs.worker import loop as worker_module
+from django_jobs.worker import attempt_runner
 from tests.probes.models import Mark
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def serve_apart(serve, settings):
+def serve_apart(serve, settings, forked_children):
     """Return a function that starts a worker that executes the queue "apart" in child processes."""
 
     def start(processes=1, **more):
@@ -38,8 +38,10 @@ def children(service):
     return [child._process for child in service.worker.consumers[1].pool._all]
 
 
-def test_a_run_is_executed_in_another_process_and_its_result_kept(serve_apart, manager, apart, probes):
-    serve_apart()
+def test_a_run_is_executed_in_another_process_and_its_result_kept(serve, settings, manager, apart, probes):
+    # Started in full, as users' are.
+    settings.DJANGO_JOBS = {"ENGINES": {"apart": "processes"}, "PROCESSES": 1}
+    serve()
 
     elsewhere = manager.wait(apart.add_immediate_job(probes.process_id), 30)
     here = manager.wait(manager.add_immediate_job(probes.process_id), 30)
@@ -62,7 +64,7 @@ def test_a_process_that_ends_in_the_middle_of_its_outcome_has_died(
         manager.wait(apart.using(at_most_once=True).add_immediate_job(probes.nothing), 15)
 
     assert children(service) == []
-    until(lambda: not service.worker.executions())
+    until(lambda: not service.worker.attempts())
 
 
 def test_it_works_on_the_same_database_and_async_functions_are_jobs_too(serve_apart, manager, apart, probes):
@@ -128,7 +130,7 @@ def test_a_crash_of_an_at_most_once_run_fails_it(serve_apart, manager, apart, pr
 def test_the_process_of_a_run_that_cannot_be_interrupted_is_killed_when_its_time_is_over(
     serve_apart, manager, apart, probes, monkeypatch
 ):
-    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.5)
     serve_apart()
     before = manager.wait(apart.add_immediate_job(probes.process_id), 30)
 
@@ -141,7 +143,7 @@ def test_the_process_of_a_run_that_cannot_be_interrupted_is_killed_when_its_time
 
 
 def test_a_run_whose_process_is_killed_is_observed_here(serve_apart, manager, apart, probes, monkeypatch):
-    monkeypatch.setattr(runner, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.5)
     seen = []
 
     class Notes(instrumentation.Observer):
@@ -152,7 +154,7 @@ def test_a_run_whose_process_is_killed_is_observed_here(serve_apart, manager, ap
             return lambda outcome, error: seen.append((run.job_id, outcome.status, repr(error)))
 
     observer = Notes()
-    instrumentation.install(observer)
+    instrumentation.add_observer(observer)
     try:
         serve_apart()
         manager.wait(apart.add_immediate_job(probes.nothing), 30)
@@ -160,7 +162,7 @@ def test_a_run_whose_process_is_killed_is_observed_here(serve_apart, manager, ap
         with pytest.raises(JobFailed, match="RunTimeout"):
             manager.wait(killed, 30)
     finally:
-        instrumentation.remove(observer)
+        instrumentation.remove_observer(observer)
 
     assert seen == [(killed, "FAILED", "TimeoutError('RunTimeout: longer than its limit of 0.2 s')")]
 
@@ -254,7 +256,7 @@ def test_children_end_when_their_parent_is_killed(spawn, manager, apart, probes,
 
     parent.kill()
 
-    until(lambda: identity.is_gone(key), timeout=10)
+    until(lambda: identity.is_gone(key), timeout=60)
 
 
 def test_threads_that_attend_to_processes_end_with_the_worker(serve_apart, manager, apart, probes):
@@ -284,7 +286,7 @@ def test_a_process_is_replaced_after_as_many_runs_as_it_may_have(serve_apart, ma
 def test_a_run_whose_process_cannot_be_started_goes_back_and_is_executed_later(
     serve_apart, manager, apart, probes, monkeypatch
 ):
-    monkeypatch.setattr(worker_module, "REFUSED_SECONDS", 0.05)
+    monkeypatch.setattr(attempt_runner, "REFUSED_SECONDS", 0.05)
     real, refused = engine.subprocess.Popen, []
 
     def refuse_once(*args, **kwargs):

@@ -46,7 +46,7 @@ def test_threads_start_as_work_comes_and_no_more_than_allowed(engine):
 
     futures = [made.submit(work) for _ in range(9)]
     for _ in range(3):
-        assert running.acquire(timeout=5)
+        assert running.acquire(timeout=60)
 
     assert len(made._threads) == 3
     assert not running.acquire(blocking=False)

@@ -241,7 +241,7 @@ def test_policy_comes_from_job_and_from_options(tasks, db, settings):
     settings.TASKS = {
         "default": {
             "BACKEND": "django_jobs.tasks.JobsBackend",
-            "OPTIONS": {"timeout": 60, "at_most_once": True},
+            "OPTIONS": {"timeout": 60, "at_most_once": True, "tags": ["tasks"]},
         }
     }
 
@@ -256,6 +256,7 @@ def test_policy_comes_from_job_and_from_options(tasks, db, settings):
         "a secret"
     ]
     assert plain.options["timeout"] == 60
+    assert plain.tags == ["tasks"]
     assert "sensitive" not in plain.options
 
 

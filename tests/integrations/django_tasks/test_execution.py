@@ -11,7 +11,7 @@ from django.utils import timezone
 from django_jobs import JobCancelled, JobFailed
 from django_jobs.integrations.django_tasks import results
 from django_jobs.models import Run, Worker
-from django_jobs.storage import queue, transitions
+from django_jobs.storage import claims, leases, transitions
 from django_jobs.tasks import JobsBackend
 from tests.probes.models import Mark
 
@@ -380,10 +380,10 @@ def test_a_task_that_has_expired_failed_and_never_started(serve, settings, tasks
 def test_a_task_whose_worker_died_for_good_is_finished(tasks, transactional_db, make_worker, heard):
     make_worker(id="dead")
     result = tasks.give.enqueue()
-    (run,) = queue.claim("dead", limit=1, using="default")
+    (run,) = claims.claim("dead", limit=1, using="default")
 
-    rescued = queue.rescue(max_rescues=0, gone=["dead"], using="default")
-    queue.tell_of_rescues(rescued, using="default")
+    rescued = leases.rescue(max_rescues=0, gone=["dead"], using="default")
+    leases.report_rescues(rescued, using="default")
 
     assert names(heard) == ["enqueued", "finished"]
     finished = heard[-1][2]
@@ -398,9 +398,9 @@ def test_a_task_whose_worker_died_and_that_is_run_again_is_not_finished(
 ):
     make_worker(id="dead")
     result = tasks.give.enqueue()
-    queue.claim("dead", limit=1, using="default")
+    claims.claim("dead", limit=1, using="default")
 
-    queue.tell_of_rescues(queue.rescue(max_rescues=3, gone=["dead"], using="default"), using="default")
+    leases.report_rescues(leases.rescue(max_rescues=3, gone=["dead"], using="default"), using="default")
 
     assert names(heard) == ["enqueued"]
     result.refresh()

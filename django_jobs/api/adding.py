@@ -1,0 +1,218 @@
+"""The manager's methods that add jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django_jobs import triggers
+from django_jobs.api import enqueue
+from django_jobs.api.async_support import async_version, sync_safe
+from django_jobs.models import Kind, jobs_database
+from django_jobs.registry.options import UNSET
+from django_jobs.scheduler import jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime, timedelta, tzinfo
+
+    from apscheduler.triggers.base import BaseTrigger
+
+    from django_jobs.api.enqueue import Func
+    from django_jobs.registry.options import JobOptions
+    from django_jobs.worker.service import Service
+
+
+class Adding:
+    """Adds jobs, with the options of the view that it is called on."""
+
+    _options: JobOptions
+
+    if TYPE_CHECKING:
+
+        @property
+        def service(self) -> Service | None:
+            """What works in this process."""
+
+    @sync_safe
+    def add_immediate_job(self, func: Func, /, *args: Any, job_id: str | None = None, **kwargs: Any) -> str:
+        """Have a function called as soon as a worker is free.
+
+        Args:
+            func: A module-level function, or its "module:qualname".
+            *args: For the function; what `django_jobs.codec` can store.
+            job_id: At most 255 characters; a random one by default.
+            **kwargs: For the function.
+
+        Returns:
+            The job's id. Outside a transaction the job is committed by now.
+
+        Raises:
+            ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
+            FunctionNotAllowed: The function is of a module that may not be called.
+            TypeError: The arguments do not fit the function, or one cannot be stored.
+            ValueError: The function cannot be found by name, or the id is too long.
+        """
+        using = jobs_database()
+        run, options = enqueue.new_run(self._options, func, args, kwargs, job_id)
+        if job_id is None:
+            enqueue.insert(run, self.service, using=using)()
+        else:
+            enqueue.insert_under_its_id(run, options, self.service, using=using)
+        return run.job_id
+
+    @sync_safe
+    def add_scheduled_job(
+        self,
+        func: Func,
+        run_at: datetime | timedelta,
+        /,
+        *args: Any,
+        job_id: str | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Have a function called once, at a time; a time in the past means now.
+
+        Args:
+            func: As for `add_immediate_job`.
+            run_at: An aware datetime, or a timedelta from now.
+            *args: For the function.
+            job_id: As for `add_immediate_job`.
+            **kwargs: For the function.
+
+        Raises:
+            ValueError: `run_at` is naive; otherwise as `add_immediate_job`.
+        """
+        return self._add_job(func, triggers.at(run_at), args, kwargs, job_id, UNSET, Kind.SCHEDULED)
+
+    @sync_safe
+    def add_recurring_job(
+        self,
+        func: Func,
+        interval_seconds: float | timedelta,
+        /,
+        *args: Any,
+        job_id: str | None = None,
+        max_instances: int = UNSET,
+        **kwargs: Any,
+    ) -> str:
+        """Have a function called again and again; the first time after one interval.
+
+        A recurring job is declared, not added: the same id updates it, and keeps its next run while
+        the interval is the same, and its pause. With `on_conflict` "skip" the one that is there stays
+        as it is, and "raise" refuses.
+
+        Args:
+            func: As for `add_immediate_job`.
+            interval_seconds: More than 0.
+            *args: For the function.
+            job_id: As for `add_immediate_job`.
+            max_instances: Unfinished runs at the same time, over all processes; firings beyond are
+                recorded as SKIPPED. It goes before `using` and `@job`.
+            **kwargs: For the function.
+
+        Raises:
+            ValueError: The interval is not positive; otherwise as `add_immediate_job`.
+        """
+        trigger = triggers.interval(interval_seconds)
+        return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
+
+    @sync_safe
+    def add_cron_job(
+        self,
+        func: Func,
+        expression: str,
+        /,
+        *args: Any,
+        job_id: str | None = None,
+        max_instances: int = UNSET,
+        timezone: str | tzinfo | None = None,
+        **kwargs: Any,
+    ) -> str:
+        """Have a function called by a crontab expression; declared as in `add_recurring_job`.
+
+        Args:
+            func: As for `add_immediate_job`.
+            expression: Five fields as in crontab(5), where weekdays 0 and 7 are Sunday; or @daily
+                and its like.
+            *args: For the function.
+            job_id: As for `add_immediate_job`.
+            max_instances: As for `add_recurring_job`.
+            timezone: Whose wall clock the expression speaks of; CRON_TIME_ZONE, which is UTC by default.
+            **kwargs: For the function.
+
+        Raises:
+            ValueError: The expression or the time zone is wrong, with the field and its range.
+        """
+        trigger = triggers.crontab(expression, timezone)
+        return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
+
+    @sync_safe
+    def add_job(
+        self,
+        func: Func,
+        trigger: BaseTrigger,
+        /,
+        *args: Any,
+        job_id: str | None = None,
+        max_instances: int = UNSET,
+        **kwargs: Any,
+    ) -> str:
+        """Have a function called by an APScheduler trigger.
+
+        Args:
+            func: As for `add_immediate_job`.
+            trigger: Of APScheduler's date, interval, cron, calendar interval, and their And and Or.
+            *args: For the function.
+            job_id: As for `add_immediate_job`.
+            max_instances: As for `add_recurring_job`.
+            **kwargs: For the function.
+
+        Raises:
+            ValueError: The trigger is of another class, or never fires.
+        """
+        trigger = triggers.check(trigger)
+        kind = Kind.SCHEDULED if triggers.is_once(trigger) else Kind.RECURRING
+        return self._add_job(func, trigger, args, kwargs, job_id, max_instances, kind)
+
+    @sync_safe
+    def add_many(self, jobs: Iterable[tuple[Any, ...]]) -> list[str]:
+        """Add many immediate jobs, a few hundred to a statement; all of them or none.
+
+        Args:
+            jobs: Tuples of a function, its positional arguments (a list or tuple) and, if any, its
+                keyword arguments (a dict).
+
+        Returns:
+            Their ids, in order.
+
+        Raises:
+            TypeError: As `add_immediate_job`, naming the position of the job in the list; so do all others.
+        """
+        runs = enqueue.new_runs(self._options, jobs)
+        if runs:
+            enqueue.insert_many(runs, self.service, using=jobs_database())
+        return [run.job_id for run in runs]
+
+    def _add_job(
+        self,
+        func: Func,
+        trigger: BaseTrigger,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        job_id: str | None,
+        max_instances: int,
+        kind: Kind,
+    ) -> str:
+        run, options = enqueue.new_run(self._options, func, args, kwargs, job_id)
+        jobs.add(
+            run, options, trigger, kind, max_instances=max_instances, is_named=job_id is not None,
+            using=jobs_database(),
+        )  # fmt: skip
+        return run.job_id
+
+    aadd_immediate_job = async_version(add_immediate_job)
+    aadd_scheduled_job = async_version(add_scheduled_job)
+    aadd_recurring_job = async_version(add_recurring_job)
+    aadd_cron_job = async_version(add_cron_job)
+    aadd_job = async_version(add_job)
+    aadd_many = async_version(add_many)

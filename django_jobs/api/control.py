@@ -1,0 +1,287 @@
+"""The manager's methods that change what is there: jobs, runs, queues and history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from django_jobs import signals
+from django_jobs.api import enqueue, wait
+from django_jobs.api.async_support import async_version, sync_safe
+from django_jobs.exceptions import JobLookupError
+from django_jobs.models import Job, Run, jobs_database
+from django_jobs.scheduler import jobs, schedule_edits
+from django_jobs.scheduler.schedule_edits import UNCHANGED
+from django_jobs.storage import notifications, retention, transactions, transitions
+from django_jobs.storage.conflicts import exact_id
+from django_jobs.storage.queues import set_paused
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from apscheduler.triggers.base import BaseTrigger
+
+    from django_jobs.registry.retry import Retry
+    from django_jobs.scheduler.schedule_edits import Unchanged
+    from django_jobs.storage.retention import Pruned
+
+
+class JobControl:
+    """Removes, pauses, resumes, runs, cancels, retries and edits jobs."""
+
+    @sync_safe
+    def remove_job(self, job_id: str) -> bool:
+        """Remove a job: its schedule ends and waiting runs are cancelled; a running one finishes.
+
+        Its history stays.
+
+        Returns:
+            False when nothing of this id was still to run.
+        """
+        using, job_id = jobs_database(), exact_id(job_id)
+        with transactions.write_transaction(using):
+            deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
+            cancelled = transitions.cancel_waiting(Q(job_id=job_id), "removed", using=using)
+            if deleted:
+                notifications.notify(notifications.JOBS, using=using)
+                transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
+        notifications.notify_local(notifications.FINISHED)
+        return bool(deleted or cancelled)
+
+    @sync_safe
+    def pause_job(self, job_id: str, *, by: str = "") -> bool:
+        """Keep a job from firing, and its waiting runs from starting, until `resume_job`.
+
+        What runs goes on; if it is to be tried again, that waits as well.
+
+        Args:
+            job_id: Of the job.
+            by: Who pauses it, for pages to show; at most 255 characters are kept.
+
+        Returns:
+            False when there is no such job, or nothing of it waits.
+        """
+        using, job_id = jobs_database(), exact_id(job_id)
+        with transactions.write_transaction(using):
+            is_there = jobs.pause(job_id, by, using=using)
+            held = transitions.hold(Q(job_id=job_id), using=using)
+            jobs.tell_of_change(job_id, using=using)
+        return is_there or bool(held) or Run.objects.using(using).held().filter(job_id=job_id).exists()
+
+    @sync_safe
+    def resume_job(self, job_id: str) -> bool:
+        """Undo `pause_job`: a recurring job goes on with its next time from now, waiting runs with theirs.
+
+        What was due meanwhile runs now. A broken job or run is looked at anew.
+
+        Returns:
+            False when there is no such job, or nothing of it waits.
+        """
+        using, job_id = jobs_database(), exact_id(job_id)
+        with transactions.write_transaction(using):
+            row = Job.objects.using(using).filter(pk=job_id).first()
+            if row is not None:
+                jobs.resume(row, using=using)
+                notifications.notify(notifications.JOBS, using=using)
+            released = transitions.unhold(Q(job_id=job_id), using=using)
+            if released:
+                notifications.notify(notifications.RUNS, using=using)
+            jobs.tell_of_change(job_id, using=using)
+        return row is not None or bool(released)
+
+    @sync_safe
+    def run_job(self, job_id: str) -> str:
+        """Run a job now, besides its schedule; a finished job runs once more.
+
+        Returns:
+            The job's id, to `wait` for.
+
+        Raises:
+            JobLookupError: There is no such job.
+        """
+        using, job_id = jobs_database(), exact_id(job_id)
+        row = Job.objects.using(using).filter(pk=job_id).first()
+        if row is not None:
+            enqueue.insert_firing(row, using=using)
+            return job_id
+        last = wait.last_run(job_id, using=using)
+        if last is None:
+            raise JobLookupError(job_id)
+        enqueue.insert_again(last, using=using)
+        return job_id
+
+    @sync_safe
+    def cancel_job(self, job_id: str) -> bool:
+        """Cancel a job's unfinished runs; one that runs is asked to end, and decides when.
+
+        A scheduled job that has not fired is cancelled with a run that says so. A recurring job
+        goes on with its next firing.
+
+        Returns:
+            False when nothing of this id was unfinished.
+        """
+        using, job_id = jobs_database(), exact_id(job_id)
+        with transactions.write_transaction(using):
+            cancelled, asked = transitions.cancel(Q(job_id=job_id), using=using)
+            cancelled += jobs.cancel_scheduled(job_id, using=using)
+            if asked:
+                notifications.notify(notifications.CANCELS, using=using)
+        notifications.notify_local(notifications.FINISHED)
+        return bool(cancelled or asked)
+
+    @sync_safe
+    def retry_job(self, job_id: str) -> bool:
+        """Make a job's newest run, if it ended without success, READY again; its history goes on.
+
+        Returns:
+            False when there is no such run.
+        """
+        last = wait.last_run(exact_id(job_id), using=jobs_database())
+        return last is not None and _retry(last.pk)
+
+    @sync_safe
+    def edit_job(
+        self,
+        job_id: str,
+        *,
+        trigger: BaseTrigger | None = None,
+        next_run_time: datetime | None = None,
+        queue_name: str | None = None,
+        priority: int | None = None,
+        max_instances: int | None = None,
+        retry: Retry | Unchanged | None = UNCHANGED,
+    ) -> bool:
+        """Change a scheduled or recurring job as a person does: of a declared one, for all deploys to come.
+
+        What is not given stays. A value that the declaration has as well is not an override any more.
+
+        Args:
+            job_id: Of the job.
+            trigger: As for `add_job`; the next run follows from it, and a broken job is checked again.
+            next_run_time: When it fires next, aware; its trigger decides again after that.
+            queue_name: 1 to 100 characters.
+            priority: -100 to 100.
+            max_instances: At least 1.
+            retry: Of the runs to come; None never retries.
+
+        Returns:
+            False when there is no such job.
+
+        Raises:
+            ValueError: A value is out of range, `next_run_time` is naive, or it is given for a paused
+                job, which has none.
+        """
+        return schedule_edits.edit(
+            exact_id(job_id),
+            trigger=trigger,
+            next_run_time=next_run_time,
+            queue_name=queue_name,
+            priority=priority,
+            max_instances=max_instances,
+            retry=retry,
+        )
+
+    @sync_safe
+    def reset_job(self, job_id: str) -> bool:
+        """Make a declared job what its code declares: undo what a person changed, and a pause.
+
+        Runs that were held with it may start.
+
+        Returns:
+            False when there is no such job, it is not declared, or nothing of it was changed.
+        """
+        return schedule_edits.reset(exact_id(job_id))
+
+    aremove_job = async_version(remove_job)
+    apause_job = async_version(pause_job)
+    aresume_job = async_version(resume_job)
+    arun_job = async_version(run_job)
+    acancel_job = async_version(cancel_job)
+    aretry_job = async_version(retry_job)
+    aedit_job = async_version(edit_job)
+    areset_job = async_version(reset_job)
+
+
+class RunControl:
+    """Retries and cancels single runs, pauses queues, and deletes history."""
+
+    @sync_safe
+    def retry_run(self, run_id: int) -> bool:
+        """Make one run that ended without success READY again.
+
+        Returns:
+            False when there is no such run, or its job was added anew meanwhile and is unfinished.
+        """
+        return _retry(run_id)
+
+    @sync_safe
+    def cancel_run(self, run_id: int) -> bool:
+        """Cancel one run, as `cancel_job` does; its job goes on.
+
+        Returns:
+            False when there is no such run, or it has ended.
+        """
+        using = jobs_database()
+        cancelled, asked = transitions.cancel(Q(pk=run_id), using=using)
+        if asked:
+            notifications.notify(notifications.CANCELS, using=using)
+        notifications.notify_local(notifications.FINISHED)
+        return bool(cancelled or asked)
+
+    @sync_safe
+    def pause_queue(self, name: str) -> bool:
+        """Have workers claim nothing more from a queue, until `resume_queue`; what runs goes on.
+
+        Returns:
+            False when the queue was paused already.
+        """
+        return set_paused(name, is_paused=True, using=jobs_database())
+
+    @sync_safe
+    def resume_queue(self, name: str) -> bool:
+        """Undo `pause_queue`; what waits in a queue of Celery's is told to it again.
+
+        Returns:
+            False when the queue was not paused.
+        """
+        return set_paused(name, is_paused=False, using=jobs_database())
+
+    @sync_safe
+    def prune(
+        self, *, keep_days: float | None, keep_runs_per_job: int | None, dry_run: bool = False
+    ) -> Pruned:
+        """Delete all history beyond some limits, in small batches.
+
+        Only finished runs, and rows of workers that have ended. The newest run of a scheduled or recurring
+        job is kept whatever its age, so that the job can show it. Safe to run beside anything else, also
+        beside itself.
+
+        Args:
+            keep_days: Days since a run finished, or a worker ended; None for no limit.
+            keep_runs_per_job: Runs of each job, the newest; None for no limit.
+            dry_run: Only count.
+
+        Raises:
+            ValueError: A limit is negative, or no run of a job would be kept.
+        """
+        return retention.prune(keep_days=keep_days, keep_runs_per_job=keep_runs_per_job, dry_run=dry_run)
+
+    aretry_run = async_version(retry_run)
+    acancel_run = async_version(cancel_run)
+    apause_queue = async_version(pause_queue)
+    aresume_queue = async_version(resume_queue)
+    aprune = async_version(prune)
+
+
+def _retry(run_id: int) -> bool:
+    using = jobs_database()
+    try:
+        with transaction.atomic(using=using):
+            is_retried = transitions.retry(run_id, using=using)
+    except IntegrityError:
+        return False
+    if is_retried:
+        notifications.notify(notifications.RUNS, using=using)
+    return is_retried

@@ -1,0 +1,184 @@
+"""What an attempt came to: results and errors as outcomes, and whether another attempt follows."""
+
+from __future__ import annotations
+
+import random
+import time
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from django_jobs import codec
+from django_jobs.conf import jobs_settings
+from django_jobs.exceptions import JobCancelled
+from django_jobs.execution import instrumentation, tracebacks
+from django_jobs.models import Status
+from django_jobs.registry import retry
+from django_jobs.storage.records import Outcome
+
+if TYPE_CHECKING:
+    from django_jobs.execution.attempt import Attempt
+
+CUT_MARK = "\n... cut at {} bytes ...\n"
+
+
+def of_expiry(attempt: Attempt) -> Outcome | None:
+    """Return SKIPPED for a run that begins too late; None for any other."""
+    options, started_at = attempt.run.options, attempt.started_at
+    expires_at = options.get("expires_at") if options else None
+    if expires_at is None or started_at is None or started_at.timestamp() < expires_at:
+        return None
+    if _was_begun(attempt, expires_at - options.get("expires", 0)):
+        return None
+    late = timedelta(seconds=round(started_at.timestamp() - expires_at))
+    return _outcome(attempt, Status.SKIPPED, error=f"Expired: not begun in time, {late} too late")
+
+
+def _was_begun(attempt: Attempt, since: float) -> bool:
+    """Return whether an attempt of the run began since a time, as seconds since the epoch."""
+    # Not whether there was one: a run that is retried by hand has its time counted from then.
+    times = (entry.get("started_at") for entry in attempt.run.errors)
+    return any(datetime.fromisoformat(at).timestamp() >= since for at in times if at)
+
+
+def of_result(attempt: Attempt, result: object) -> Outcome:
+    """Return the outcome of a function that returned."""
+    try:
+        text = None if result is None else _stored(result)
+    except Exception as error:  # noqa: BLE001 - what a function returns may raise anything when it is looked at
+        # The function has done its work: to call it again would do that twice, and mend nothing.
+        return of_error(attempt, error, is_final=True)
+    if attempt.context.was_told:
+        # It heard that it should end, and ended: its work is not what was asked for.
+        return _of_stop(attempt, f"stopped when told ({attempt.context.stop_reason})", result=text)
+    return _outcome(attempt, Status.SUCCESSFUL, result=text)
+
+
+def of_error(attempt: Attempt, error: BaseException, *, is_final: bool = False) -> Outcome:
+    """Return the outcome of an attempt that raised; READY if the run is to be tried again.
+
+    Args:
+        attempt: The attempt.
+        error: What the function raised, or what went wrong with executing it.
+        is_final: The function has done its work: no other attempt follows.
+    """
+    if attempt.keeps_raised or instrumentation.installed:
+        attempt.raised = error
+    text = _one_line(error)
+    trace = _cut(tracebacks.formatted(error), jobs_settings().MAX_ERROR_BYTES)
+    if attempt.context.was_told if is_final else attempt.context.must_stop:
+        return _of_stop(attempt, text, trace)
+    if is_final:
+        return _outcome(attempt, Status.FAILED, error=text, traceback=trace, exception=_class_of(error))
+    return _of_policy(attempt, error, text, trace)
+
+
+def of_bad_payload(attempt: Attempt, error: Exception) -> Outcome:
+    """Return the outcome of a run that cannot be verified or read: it waits, unchanged, until that is mended."""
+    return _outcome(attempt, Status.READY, error=_one_line(error), exception=_class_of(error))
+
+
+def of_killed(attempt: Attempt, error: str) -> Outcome | None:
+    """Return the outcome of an attempt whose process has ended; None when nobody wanted it to."""
+    if not attempt.context.must_stop:
+        return None
+    outcome = _of_stop(attempt, f"ProcessDied: {error}")
+    if instrumentation.installed and not attempt.is_interrupted:
+        # What observed it there ended with the process.
+        if attempt.context.stop_reason == "timeout":
+            attempt.raised = TimeoutError(outcome.error)
+        attempt.observed(outcome)
+    return outcome
+
+
+def cut_off(attempt: Attempt, error: str) -> Outcome:
+    """Return the outcome of an attempt that does not end before its worker does."""
+    return _outcome(attempt, Status.FAILED, error=error)
+
+
+def never_begun(status: str, error: str) -> Outcome:
+    """Return the outcome of a run that ends before its function is called."""
+    now = timezone.now()
+    return Outcome(status, now, now, error=error)
+
+
+def _of_stop(attempt: Attempt, error: str, trace: str = "", *, result: str | None = None) -> Outcome:
+    """Return the outcome of an attempt that was told to end."""
+    match attempt.context.stop_reason:
+        case "cancelled":
+            cancelled = f"{JobCancelled.__module__}.{JobCancelled.__qualname__}"
+            return _outcome(
+                attempt, Status.CANCELLED, error=error, traceback=trace, exception=cancelled, result=result
+            )
+        case "timeout":
+            limit = attempt.run.options.get("timeout")
+            text = f"RunTimeout: longer than its limit of {limit:g} s"
+            return _of_policy(attempt, TimeoutError(text), text, trace)
+        case _:
+            # Shut down or lost: the worker hands the run back, or it is not ours to write.
+            attempt.is_interrupted = True
+            return _outcome(attempt, Status.READY, error=error, traceback=trace)
+
+
+def _of_policy(attempt: Attempt, error: BaseException, text: str, trace: str) -> Outcome:
+    """Return FAILED, or READY where the run's retry policy has it tried again."""
+    run = attempt.run
+    stored = run.options.get("retry")
+    # Attempts that ended with their worker are bounded by MAX_RESCUES, not by the policy.
+    tried = run.attempt - run.rescues
+    try:
+        policy = None if stored is None else retry.from_json(stored)
+        delay = retry.decide(policy, tried, error, random=random.random)
+    except Exception as mistake:  # noqa: BLE001 - a row that another version or another hand has written
+        delay = None
+        text = f"{text} (and not tried again, for its retry policy cannot be read: {_one_line(mistake)})"
+    status = Status.FAILED if delay is None else Status.READY
+    return _outcome(attempt, status, error=text, traceback=trace, exception=_class_of(error), retry_in=delay)
+
+
+def _outcome(attempt: Attempt, status: Status, **values: Any) -> Outcome:
+    started_at = attempt.started_at or timezone.now()
+    # From the monotonic clock: the host's may be set while the function runs.
+    finished_at = started_at + timedelta(seconds=time.monotonic() - attempt.began)
+    return Outcome(
+        status.value,
+        started_at,
+        finished_at,
+        log=attempt.context.log_text,
+        progress=attempt.context.progress,
+        **values,
+    )
+
+
+def _stored(result: object) -> str:
+    text = codec.dumps(result, path="the result")
+    limit = jobs_settings().MAX_RESULT_BYTES
+    if len(text) * 4 > limit and len(text.encode()) > limit:
+        raise ValueError(
+            f"the result has {len(text.encode())} bytes as JSON, more than MAX_RESULT_BYTES ({limit}): "
+            "store it elsewhere and return where"
+        )
+    return text
+
+
+def _class_of(error: BaseException) -> str:
+    return codec.storable(f"{type(error).__module__}.{type(error).__qualname__}")
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except Exception as mistake:  # noqa: BLE001 - an exception class of the project's may fail to describe itself
+        text = f"its text cannot be had: {type(mistake).__qualname__}"
+    name = type(error).__qualname__
+    return codec.storable((f"{name}: {text}" if text else name)[:1000])
+
+
+def _cut(text: str, limit: int) -> str:
+    raw = codec.storable(text).encode()
+    if len(raw) <= limit:
+        return raw.decode()
+    # The beginning says what was called, the end what was raised.
+    half = limit // 2
+    return raw[:half].decode(errors="ignore") + CUT_MARK.format(limit) + raw[-half:].decode(errors="ignore")

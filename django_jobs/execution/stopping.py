@@ -1,0 +1,98 @@
+"""How something under way is told to end, and ended if it does not: its context, task, thread or process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django_jobs.execution.interruption import Interruptible
+
+if TYPE_CHECKING:
+    from django_jobs.execution.context import RunContext
+
+# A function that asks `current_run()` whether it should end gets this long to do so.
+GRACE_SECONDS = 5.0
+
+# Of all attempts: each holds it for an assignment.
+_task_lock = threading.Lock()
+
+
+class Remote(Protocol):
+    """Another process that executes a run."""
+
+    def stop(self, reason: str) -> None:
+        """Tell the run to end."""
+
+    def kill(self) -> None:
+        """End the process."""
+
+
+class Stoppable:
+    """A function call that can be told to end and be ended, on a thread, an event loop or elsewhere.
+
+    Args:
+        context: What the function asks.
+
+    Attributes:
+        deadline: Monotonic time at which the attempt is out of time; None before it starts or without limit.
+        interrupt_at: Monotonic time at which a plain function that was told to end is interrupted.
+        is_interrupted: It ended because its worker stops: the run is handed back, and no outcome written.
+        remote: What executes it in another process, if one does.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self.deadline: float | None = None
+        self.interrupt_at: float | None = None
+        self.is_interrupted = False
+        self.remote: Remote | None = None
+        self._interruptible = Interruptible()
+        self._task: asyncio.Task[Any] | None = None
+
+    def stop(self, reason: str) -> None:
+        """Tell the function to end: through its context, and by cancelling its task if it has one.
+
+        A plain function that is cancelled or out of time is also due to be interrupted: immediately, or
+        after `GRACE_SECONDS` if it listens.
+
+        Args:
+            reason: "cancelled", "timeout", "shutdown" or "lost".
+        """
+        self.context.stop(reason)
+        with _task_lock:
+            task = self._task
+        remote = self.remote
+        if remote is not None:
+            remote.stop(reason)
+        if task is not None:
+            # Its own limit of time ends it; a second cancel would end its tidying up.
+            if reason != "timeout":
+                # A loop that was closed meanwhile has ended the task.
+                with contextlib.suppress(RuntimeError):
+                    task.get_loop().call_soon_threadsafe(self._cancel)
+        elif reason in {"cancelled", "timeout"} and self.interrupt_at is None:
+            grace = GRACE_SECONDS if self.context.is_listening or remote is not None else 0.0
+            self.interrupt_at = time.monotonic() + grace
+
+    def interrupt(self) -> None:
+        """End a plain function with an exception, or its process, if it is still under way."""
+        if self.remote is not None:
+            self.remote.kill()
+        else:
+            self._interruptible.interrupt()
+
+    def _enter_task(self) -> None:
+        with _task_lock:
+            self._task = asyncio.current_task()
+
+    def _leave_task(self) -> None:
+        with _task_lock:
+            self._task = None
+
+    def _cancel(self) -> None:
+        # On the loop: while the function is awaited, and not when its result is on the way.
+        if self._task is not None:
+            self._task.cancel()

@@ -1,0 +1,105 @@
+"""The parts of statements that differ between databases: times, and rows that an UPDATE joins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django_jobs.storage.backends.values import read_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+Statement = tuple[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Expressions in the words of one database; subclasses say where it differs."""
+
+    connection: BaseDatabaseWrapper
+
+    json: ClassVar[str] = "%s"
+    # Aggregate an expression, and make one value of two, as JSON.
+    array: ClassVar[str]
+    pair: ClassVar[str] = "JSON_ARRAY({})"
+
+    @property
+    def now(self) -> str:
+        """The database's time, which decides leases and due times."""
+        raise NotImplementedError
+
+    def read_now(self) -> datetime:
+        """Return the database's time."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT {self.now}", [])
+            (value,) = cursor.fetchone()
+        return read_time(value)
+
+    def later(self, seconds: float) -> Statement:
+        """Now and some seconds, by the database's clock."""
+        raise NotImplementedError
+
+    def delay(self, seconds: float | None) -> Any:
+        """Return what a row's `retry_in` holds for a delay; None for none."""
+        return seconds
+
+    def after_delay(self) -> str:
+        """The time of a row's `v.retry_in` from now, by the database's clock; NULL for none."""
+        raise NotImplementedError
+
+    def time(self, moment: datetime | None) -> Any:
+        """Return a datetime as this database's driver takes it."""
+        return self.connection.ops.adapt_datetimefield_value(moment) if moment else None
+
+    def source(self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]) -> Statement:
+        """A derived table of rows that an UPDATE can join; `columns` are names and SQL types.
+
+        What all rows have in common is sent once: most of many outcomes differs in little.
+        """
+        first = rows[0]
+        varying = [index for index in range(len(columns)) if _differs(rows, index)]
+        picked: list[str] = []
+        params: list[Any] = []
+        for index, (name, kind) in enumerate(columns):
+            if index in varying:
+                picked.append(f"{self.element(varying.index(index), kind)} AS {name}")
+            else:
+                picked.append(f"{self.constant(kind)} AS {name}")
+                params.append(first[index])
+        table, more = self.elements([[row[index] for index in varying] for row in rows])
+        return f"SELECT {', '.join(picked)} FROM {table}", [*params, *more]  # noqa: S608
+
+    def elements(self, rows: Sequence[Sequence[Any]]) -> Statement:
+        """A table `e` of the rows, which may be empty ones."""
+        raise NotImplementedError
+
+    def element(self, index: int, kind: str) -> str:
+        """What a row of `elements` has at an index, as an SQL type."""
+        raise NotImplementedError
+
+    def constant(self, kind: str) -> str:
+        """A parameter, as an SQL type."""
+        return "%s"
+
+    def update(
+        self,
+        table: str,
+        changes: Sequence[tuple[str, str]],
+        source: Statement,
+        where: str,
+        returning: str = "",
+    ) -> Statement:
+        """Update a table from the rows `v`; `changes` are columns and expressions."""
+        rows, params = source
+        assignments = ", ".join(f"{column} = {value}" for column, value in changes)
+        ending = f" RETURNING {returning}" if returning else ""
+        return f"UPDATE {table} SET {assignments} FROM ({rows}) v WHERE {where}{ending}", params  # noqa: S608
+
+
+def _differs(rows: Sequence[Sequence[Any]], index: int) -> bool:
+    value = rows[0][index]
+    return any(row[index] != value for row in rows)

@@ -1,0 +1,132 @@
+"""Give ready runs to workers, and answer what a worker asks of its claims."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import connections
+from django.db.models import F
+
+from django_jobs.models import Run, Status
+from django_jobs.storage import outbox
+from django_jobs.storage.backends.choose import backend_of
+from django_jobs.storage.backends.claiming import claimed_run
+from django_jobs.storage.records import CLAIMED_COLUMNS
+from django_jobs.storage.transactions import database_now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django_jobs.storage.records import ClaimedRun
+
+
+def claim(
+    worker_id: str, *, limit: int, queues: Sequence[str] = (), paused: Sequence[str] = (), using: str
+) -> list[ClaimedRun]:
+    """Claim up to `limit` ready runs for one worker.
+
+    Args:
+        worker_id: At most 64 characters, of a live `Worker` row; one that was declared dead gets nothing.
+        limit: At least 1; a worker passes its number of idle slots.
+        queues: Names to claim from; empty means every queue.
+        paused: Names not to claim from.
+        using: Alias of the database.
+
+    Returns:
+        Runs by priority (high first), then `run_after`, then id; each now RUNNING, attempt + 1.
+
+    Raises:
+        ValueError: `limit` is below 1.
+    """
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, not {limit}")
+    runs = backend_of(connections[using]).claim(worker_id, queues, paused, limit)
+    # RETURNING keeps no order. Due times are not compared: ids grow with them but for retries.
+    runs.sort(key=lambda run: (-run.priority, run.id))
+    return runs
+
+
+def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
+    """Claim one waiting run, whether it waits for its time, its turn or a person.
+
+    Args:
+        run_id: Of the run.
+        worker_id: As for `claim`; it is not checked whether that worker is alive.
+        using: Alias of the database.
+
+    Returns:
+        The run, now RUNNING with attempt + 1; None when it is not waiting.
+    """
+    waiting = Run.objects.using(using).ready().filter(pk=run_id)
+    is_ours = waiting.update(
+        status=Status.RUNNING,
+        attempt=F("attempt") + 1,
+        worker_id=worker_id,
+        started_at=database_now(using),
+        cancel_requested=False,
+        held_run_after=None,
+        progress=None,
+        **outbox.NOT_DISPATCHED,
+    )
+    if not is_ours:
+        return None
+    return _read(run_id, using)
+
+
+def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -> ClaimedRun | None:
+    """Claim the run that a message is about.
+
+    Args:
+        run_id: Of the run.
+        attempt: Which one the message is for: a late or a second message is about one that is over.
+        worker_id: As for `claim`.
+        using: Alias of the database.
+
+    Returns:
+        The run, now RUNNING in that attempt; None when it is not due in it, or its queue is paused.
+    """
+    if backend_of(connections[using]).claim_dispatched(worker_id, run_id, attempt):
+        return _read(run_id, using)
+    # If it still waits, no message is under way any more.
+    waiting = Run.objects.using(using).ready().filter(pk=run_id, attempt=attempt - 1)
+    waiting.update(**outbox.NOT_DISPATCHED)
+    return None
+
+
+def _read(run_id: int, using: str) -> ClaimedRun:
+    return claimed_run(Run.objects.using(using).values_list(*CLAIMED_COLUMNS).get(pk=run_id))
+
+
+def seconds_until_ready(
+    *, queues: Sequence[str] = (), paused: Sequence[str] = (), within: float, using: str
+) -> float | None:
+    """Return how long until the next deferred run is due; None when none is in that time.
+
+    Args:
+        queues: As for `claim`.
+        paused: As for `claim`.
+        within: Seconds; what is due later is not looked for.
+        using: Alias of the database.
+    """
+    return backend_of(connections[using]).seconds_until_ready(queues, paused, within)
+
+
+def is_any_due(worker_id: str, *, queues: Sequence[str] = (), paused: Sequence[str] = (), using: str) -> bool:
+    """Return whether `claim` with these arguments would find a run, or one that somebody else locks."""
+    return backend_of(connections[using]).is_any_ready(worker_id, queues, paused)
+
+
+def held(worker_id: str, *, using: str) -> set[tuple[int, int]]:
+    """Return id and attempt of the runs that are RUNNING by a worker, as the database has it."""
+    rows = Run.objects.using(using).running().filter(worker_id=worker_id)
+    return set(rows.values_list("id", "attempt"))
+
+
+def cancel_requests(worker_id: str, *, using: str) -> list[int]:
+    """Return the ids of the runs of one worker that were asked to stop."""
+    return list(
+        Run.objects.using(using)
+        .running()
+        .filter(worker_id=worker_id, cancel_requested=True)
+        .values_list("id", flat=True)
+    )

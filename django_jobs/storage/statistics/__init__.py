@@ -1,0 +1,45 @@
+"""Counts of runs: written as runs end (`counting`), and read by pages and exporters (`reading`)."""
+
+from __future__ import annotations
+
+from django_jobs.storage.statistics.counting import (
+    flush,
+    flush_if_due,
+    note_attempts,
+    note_ended,
+    seconds_until_due,
+)
+from django_jobs.storage.statistics.reading import (
+    NOTHING,
+    Durations,
+    MonthTotals,
+    Point,
+    Summary,
+    by_function,
+    by_function_and_queue,
+    by_queue,
+    merge,
+    month_so_far,
+    series,
+    totals,
+)
+
+__all__ = [
+    "NOTHING",
+    "Durations",
+    "MonthTotals",
+    "Point",
+    "Summary",
+    "by_function",
+    "by_function_and_queue",
+    "by_queue",
+    "flush",
+    "flush_if_due",
+    "merge",
+    "month_so_far",
+    "note_attempts",
+    "note_ended",
+    "seconds_until_due",
+    "series",
+    "totals",
+]

@@ -1,0 +1,132 @@
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from django.http import JsonResponse
+
+from django_jobs.models import Job, Run
+from django_jobs.testing import drain_jobs
+from tests.probes import jobs as probes
+
+pytestmark = pytest.mark.django_db
+
+
+def test_tags_are_given_with_jobs_and_their_runs(manager):
+    tagged = manager.using(tags=["orders", "import"])
+
+    alone = tagged.add_immediate_job(probes.nothing)
+    daily = tagged.add_recurring_job(probes.nothing, 86400, job_id="daily")
+
+    assert [one["tags"] for one in manager.get_jobs()] == [["import", "orders"]] * 2
+    assert manager.get_job(alone)["last_run"]["tags"] == ["import", "orders"]
+    assert Job.objects.get(pk=daily).tags == ["import", "orders"]
+
+
+def test_a_job_without_tags_has_none(manager):
+    job_id = manager.add_immediate_job(probes.nothing)
+
+    assert manager.get_job(job_id)["tags"] == []
+
+
+def test_nearer_tags_go_first(manager):
+    ids = [
+        probes.tagged.enqueue(),
+        probes.tagged.using(tags=["near"]).enqueue(),
+        manager.using(tags=[]).add_immediate_job(probes.tagged),
+    ]
+
+    assert [manager.get_job(job_id)["tags"] for job_id in ids] == [["far"], ["near"], []]
+
+
+def test_whatever_follows_a_run_has_its_tags(manager):
+    tagged = manager.using(tags=["import"])
+    failing = tagged.add_immediate_job(probes.fail)
+    again = tagged.add_immediate_job(probes.nothing)
+    later = tagged.add_scheduled_job(probes.nothing, timedelta(0))
+    drain_jobs()
+
+    manager.retry_job(failing)
+    manager.run_job(again)
+
+    assert Run.objects.get(job_id=failing).tags == ["import"]
+    assert [run.tags for run in Run.objects.filter(job_id=again)] == [["import"]] * 2
+    assert Run.objects.get(job_id=later).tags == ["import"]
+
+
+def test_a_job_as_a_dict_has_its_shape_and_goes_through_jsonresponse(manager, probes, make_run):
+    job_id = manager.add_recurring_job(
+        probes.give, 1800, {"when": datetime(2026, 1, 1, tzinfo=UTC), "sum": Decimal("1.50"), "password": "x"},
+        job_id="r",
+    )  # fmt: skip
+    run = make_run(job_id="r", status="SUCCESSFUL", result='{"a":1}', progress={"done": 1})
+    Job.objects.update(last_run=run)
+
+    job = manager.get_job(job_id)
+
+    assert json.loads(JsonResponse(job).content) == job
+    assert job == {
+        "id": "r",
+        "name": "give",
+        "func": "tests.probes.jobs:give",
+        "kind": "recurring",
+        "status": "scheduled",
+        "reason": "",
+        "trigger": "every 30 minutes",
+        "next_run_time": Job.objects.get().next_run_time.isoformat(),
+        "queue_name": "default",
+        "priority": 0,
+        "max_instances": 1,
+        "tags": [],
+        "args": [{"when": "2026-01-01T00:00:00+00:00", "sum": "1.50", "password": "********************"}],
+        "kwargs": {},
+        "attempt": 1,
+        "result": {"a": 1},
+        "error": "",
+        "progress": {"done": 1},
+        "last_run": {
+            "id": run.pk,
+            "status": "SUCCESSFUL",
+            "attempt": 1,
+            "enqueued_at": run.enqueued_at.isoformat(),
+            "scheduled_at": None,
+            "started_at": run.started_at.isoformat(),
+            "finished_at": run.finished_at.isoformat(),
+            "seconds": (run.finished_at - run.started_at).total_seconds(),
+            "result": {"a": 1},
+            "error": "",
+            "progress": {"done": 1},
+            "worker_id": "worker-of-a-test",
+            "tags": [],
+        },
+    }
+
+
+def test_secrets_are_not_shown_wherever_they_are_passed(manager, probes):
+    ids = [
+        manager.add_immediate_job(probes.log_in, "ann", "hunter2"),
+        manager.add_immediate_job(probes.log_in, user="ann", password="hunter2"),
+        manager.using(sensitive=["user"]).add_immediate_job(probes.log_in, "ann", "hunter2"),
+    ]
+
+    shown = json.dumps([manager.get_job(job_id) for job_id in ids[:2]])
+    assert "hunter2" not in shown
+    assert "ann" in shown
+    assert "ann" not in json.dumps(manager.get_job(ids[2]))
+
+
+def test_get_jobs_lists_what_is_still_to_run_with_few_queries(
+    manager, probes, make_run, django_assert_max_num_queries
+):
+    for number in range(20):
+        manager.add_recurring_job(probes.mark, 60, job_id=f"r{number:02}")
+        make_run(job_id=f"q{number:02}")
+        make_run(job_id=f"done{number:02}", status="SUCCESSFUL")
+    manager.pause_job("r00")
+
+    with django_assert_max_num_queries(3):
+        jobs = manager.get_jobs()
+
+    assert len(jobs) == 40
+    assert jobs[19]["id"] == "r00"
+    assert JsonResponse({"jobs": jobs}).status_code == 200

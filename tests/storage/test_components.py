@@ -1,0 +1,134 @@
+import queue
+import threading
+
+import pytest
+from django.db import OperationalError, connections
+
+from django_jobs.storage.components import Component
+
+
+class Scripted(Component):
+    """Does at each look what comes next in its script; then nothing more."""
+
+    def __init__(self, *script, mistake_seconds=0.0):
+        super().__init__("scripted", "default", mistake_seconds=mistake_seconds)
+        self.script = queue.SimpleQueue()
+        self.looks = queue.SimpleQueue()
+        for step in script:
+            self.script.put(step)
+
+    def look(self):
+        step = None if self.script.empty() else self.script.get()
+        self.looks.put(step)
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+
+@pytest.fixture
+def start():
+    """Start components; they are stopped after the test."""
+    started = []
+
+    def begin(*script, **options):
+        component = Scripted(*script, **options)
+        component.start()
+        started.append(component)
+        return component
+
+    yield begin
+    for component in started:
+        assert component.stop(10)
+
+
+def test_a_component_looks_again_after_the_seconds_it_says_and_when_it_is_woken(start):
+    component = start(0.0, None)
+    assert [component.looks.get(timeout=5) for _ in range(2)] == [0.0, None]
+
+    component.wake()
+
+    assert component.looks.get(timeout=5) is None
+    assert component.is_alive
+    assert component.has_nothing_due()
+
+
+def test_a_mistake_is_survived_and_logged_once_until_a_look_works(start, caplog, until):
+    component = start(LookupError("one"), LookupError("two"), 0.0, LookupError("three"), 0.0)
+
+    for _ in range(5):
+        component.looks.get(timeout=5)
+    component.looks.get(timeout=5)
+
+    said = [str(record.exc_info[1]) for record in caplog.records]
+    assert said == ["one", "three"]
+    until(lambda: component.failure is None)
+
+
+def test_a_mistake_is_the_failure_of_a_component_that_goes_on(start, until):
+    component = start(LookupError("a mistake"), mistake_seconds=60)
+
+    until(lambda: isinstance(component.failure, LookupError))
+
+    assert component.is_alive
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_ends_a_component_is_its_failure(start, until):
+    component = start(SystemExit("out"))
+
+    until(lambda: not component.is_alive)
+
+    assert isinstance(component.failure, SystemExit)
+
+
+def test_a_component_backs_off_while_the_database_is_away(start, monkeypatch):
+    away = [OperationalError("gone away") for _ in range(3)]
+    rests = []
+    monkeypatch.setattr(Component, "rest", lambda self, seconds: rests.append(seconds) or self.is_stopping)
+
+    component = start(*away)
+
+    for _ in range(4):
+        component.looks.get(timeout=5)
+    assert len(rests) == 3
+    # Each is about twice the one before.
+    assert rests[2] > rests[0]
+    assert component.failure is None
+
+
+def test_a_component_that_rests_ends_when_it_is_stopped(start):
+    component = start(OperationalError("gone away"))
+    component.looks.get(timeout=5)
+
+    assert component.stop(10)
+
+    assert component.is_stopping
+    assert not component.is_alive
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_component_gives_its_connections_back_at_its_end(monkeypatch):
+    seen = []
+
+    class Asking(Component):
+        def look(self):
+            connections["default"].ensure_connection()
+            seen.append(connections["default"])
+
+    component = Asking("asking", "default")
+    closed = threading.Event()
+    monkeypatch.setattr(
+        "django_jobs.storage.components.give_back", lambda: (connections.close_all(), closed.set())
+    )
+    component.start()
+    while not seen:
+        component.wake()
+
+    assert component.stop(10)
+
+    assert closed.is_set()
+    assert seen[0].connection is None
+
+
+def test_a_component_that_was_never_started_is_stopped_all_the_same():
+    assert Scripted().stop(1)

@@ -1,0 +1,210 @@
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
+
+from django_jobs.models import Run, Status
+from django_jobs.storage import enqueue, leases, outcomes, transactions, transitions
+from tests.storage.attempts import claim, end_lease, new_run, outcome
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("workers")]
+
+
+def test_claim_and_finish_take_a_fixed_number_of_statements(make_run, django_assert_num_queries):
+    for _ in range(20):
+        make_run()
+    # MariaDB has no UPDATE that returns rows: BEGIN is not counted, savepoints of the test's transaction are.
+    expected = 4 if connection.vendor == "mysql" else 1
+
+    with django_assert_num_queries(expected):
+        claimed = claim(limit=20)
+    with django_assert_num_queries(expected):
+        written = outcomes.finish([(run, outcome()) for run in claimed], using="default")
+
+    assert written == {(run.id, 1) for run in claimed}
+
+
+def test_finish_writes_what_came_of_a_run(make_run):
+    make_run(unique_key="i:x")
+    (run,) = claim()
+
+    outcomes.finish(
+        [(run, outcome(result='{"a":1}', log="a line", progress={"done": 1, "total": 2, "message": ""}))],
+        using="default",
+    )
+
+    row = Run.objects.get(pk=run.id)
+    assert (row.status, row.result, row.log, row.error, row.errors) == (
+        "SUCCESSFUL",
+        '{"a":1}',
+        "a line",
+        "",
+        None,
+    )
+    assert row.progress == {"done": 1, "total": 2, "message": ""}
+    assert row.finished_at is not None
+    assert row.unique_key is None
+
+
+def test_a_firing_keeps_its_key_when_it_has_finished(make_run):
+    make_run(unique_key="f:x@1", scheduled_at=timezone.now())
+    (run,) = claim()
+
+    outcomes.finish([(run, outcome())], using="default")
+
+    assert Run.objects.get(pk=run.id).unique_key == "f:x@1"
+
+
+def test_every_failed_attempt_is_kept(make_run):
+    make_run()
+    (first,) = claim("w1")
+    outcomes.finish([(first, outcome("READY", error="E: one", traceback="tb1", retry_in=0))], using="default")
+    (second,) = claim("w2")
+
+    outcomes.finish([(second, outcome("FAILED", error="E: two", traceback="tb2"))], using="default")
+
+    row = Run.objects.get(pk=first.id)
+    assert row.status == Status.FAILED
+    assert row.error == "E: two"
+    assert [(e["attempt"], e["worker_id"], e["error"], e["traceback"]) for e in row.errors] == [
+        (1, "w1", "E: one", "tb1"),
+        (2, "w2", "E: two", "tb2"),
+    ]
+
+
+def test_a_retry_is_ready_again_later_and_not_finished(make_run):
+    make_run(unique_key="i:x")
+    (run,) = claim()
+    later = transactions.database_now("default") + timedelta(minutes=5)
+
+    outcomes.finish([(run, outcome("READY", error="E", retry_in=300))], using="default")
+
+    row = Run.objects.get(pk=run.id)
+    assert (row.status, row.finished_at, row.unique_key) == (Status.READY, None, "i:x")
+    assert abs(row.run_after - later) < timedelta(seconds=1)
+    assert claim() == []
+
+
+def test_a_run_that_was_to_be_cancelled_is_not_tried_again(make_run):
+    make_run(job_id="asked", unique_key="i:x")
+    make_run(job_id="unasked", unique_key="i:y")
+    runs = {run.job_id: run for run in claim()}
+    transitions.cancel(Q(job_id="asked"), using="default")
+    ended = {run.job_id: (run, outcome("READY", error="E", retry_in=300)) for run in runs.values()}
+
+    assert len(outcomes.finish(list(ended.values()), using="default")) == 2
+
+    asked, unasked = Run.objects.get(job_id="asked"), Run.objects.get(job_id="unasked")
+    assert (asked.status, asked.unique_key, asked.error) == (Status.CANCELLED, None, "E")
+    assert asked.finished_at is not None
+    assert (unasked.status, unasked.unique_key, unasked.error) == (Status.READY, "i:y", "E")
+    assert ended["asked"][1].status == Status.CANCELLED
+    assert ended["unasked"][1].status == Status.READY
+
+
+def test_a_lost_run_that_was_to_be_cancelled_is_left_to_its_new_worker(make_run):
+    make_run()
+    (lost,) = claim("slept")
+    end_lease("slept")
+    leases.rescue(max_rescues=3, using="default")
+    claim("awake")
+    transitions.cancel(Q(pk=lost.id), using="default")
+    late = outcome("READY", error="late", retry_in=0)
+
+    assert outcomes.finish([(lost, late)], using="default") == set()
+    assert (late.status, Run.objects.get().status) == (Status.READY, Status.RUNNING)
+
+
+def test_a_stale_worker_cannot_finish_a_rescued_run(make_run):
+    make_run()
+    (lost,) = claim("slept")
+    end_lease("slept")
+    leases.rescue(max_rescues=3, using="default")
+    (found,) = claim("awake")
+
+    assert outcomes.finish([(lost, outcome("FAILED", error="late"))], using="default") == set()
+    assert outcomes.finish([(found, outcome())], using="default") == {(found.id, 2)}
+    assert Run.objects.get(pk=lost.id).status == Status.SUCCESSFUL
+
+
+def test_an_earlier_attempt_of_the_same_worker_cannot_finish_a_later_one(make_run):
+    make_run()
+    (first,) = claim("w")
+    outcomes.finish([(first, outcome("READY", error="E", retry_in=0))], using="default")
+    (second,) = claim("w")
+
+    assert outcomes.finish([(first, outcome())], using="default") == set()
+    assert outcomes.finish([(second, outcome())], using="default") == {(second.id, 2)}
+
+
+def test_of_two_attempts_written_together_only_the_present_one_counts(make_run):
+    make_run()
+    (first,) = claim("w")
+    outcomes.finish([(first, outcome("READY", error="E", retry_in=0))], using="default")
+    (second,) = claim("w")
+
+    written = outcomes.finish([(first, outcome("FAILED")), (second, outcome())], using="default")
+
+    assert written == {(second.id, 2)}
+    assert Run.objects.get(pk=first.id).status == "SUCCESSFUL"
+
+
+def test_text_in_any_script_comes_back_as_it_went(make_run):
+    make_run()
+    (run,) = claim()
+    text = 'Grüße, "quotes" \\ back 日本語 🚀 %s %% \n\t'
+
+    outcomes.finish([(run, outcome(error=text, traceback=text, log=text, result='"🚀"'))], using="default")
+
+    row = Run.objects.get(pk=run.id)
+    assert (row.error, row.log, row.result) == (text, text, '"🚀"')
+    assert row.errors[0]["traceback"] == text
+
+
+def test_progress_is_stored_while_the_run_is_the_workers(make_run):
+    made = make_run()
+    (run,) = claim()
+
+    outcomes.set_progress(run, {"done": 1}, using="default")
+    assert Run.objects.get(pk=made.pk).progress == {"done": 1}
+
+    outcomes.finish([(run, outcome())], using="default")
+    outcomes.set_progress(run, {"done": 2}, using="default")
+    assert Run.objects.get(pk=made.pk).progress == {"done": 1}
+
+
+def test_what_is_paused_while_it_runs_is_held_when_it_is_to_be_tried_again():
+    enqueue.insert([new_run("retried"), new_run("broken"), new_run("done"), new_run("other")])
+    runs = {run.job_id: run for run in claim()}
+    transitions.hold(~Q(job_id="other"), using="default")
+
+    outcomes.finish(
+        [
+            (runs["retried"], outcome("READY", error="ValueError: no", retry_in=60.0)),
+            (runs["broken"], outcome("READY", error="BadPayload: damaged")),
+            (runs["done"], outcome()),
+            (runs["other"], outcome("READY", error="ValueError: no", retry_in=60.0)),
+        ],
+        using="default",
+    )
+
+    found = {run.job_id: run for run in Run.objects.all()}
+    states = {job_id: run.state for job_id, run in found.items()}
+    assert states == {"retried": "paused", "broken": "broken", "done": "successful", "other": "deferred"}
+    in_a_minute = timezone.now() + timedelta(seconds=60)
+    assert abs(found["retried"].held_run_after - in_a_minute) < timedelta(seconds=5)
+    transitions.unhold(Q(), using="default")
+    assert Run.objects.get(job_id="retried").state == "deferred"
+
+
+def test_what_is_resumed_while_it_runs_is_tried_again_without_being_asked():
+    enqueue.insert([new_run()])
+    (run,) = claim()
+    transitions.hold(Q(), using="default")
+    assert transitions.unhold(Q(), using="default") == 1
+
+    outcomes.finish([(run, outcome("READY", error="ValueError: no", retry_in=0.0))], using="default")
+
+    assert Run.objects.get().state == "ready"

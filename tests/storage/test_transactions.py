@@ -1,0 +1,54 @@
+import threading
+
+import pytest
+from django.db import connection
+
+from django_jobs.models import Run
+from django_jobs.storage import enqueue, outcomes, transactions
+from tests.storage.attempts import claim, new_run, outcome
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("workers")]
+
+
+def test_large_rows_are_written_in_several_statements(make_run, django_assert_num_queries, monkeypatch):
+    # Together they would be more than MariaDB takes in one statement.
+    runs = [new_run(f"large-{number}") for number in range(30)]
+    for run in runs:
+        run.payload = run.payload + " " * 900_000
+
+    ids = enqueue.insert(runs)
+
+    assert len(ids) == len(set(ids)) == 30
+    claimed = claim(limit=30)
+    result = '"' + "x" * 900_000 + '"'
+    written = outcomes.finish([(run, outcome(result=result)) for run in claimed], using="default")
+    assert len(written) == 30
+    assert Run.objects.filter(status="SUCCESSFUL").count() == 30
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_write_transaction_waits_for_another_writer_instead_of_failing(make_run):
+    made = make_run()
+    inside, go_on = threading.Event(), threading.Event()
+    order = []
+
+    def hold():
+        try:
+            with transactions.write_transaction("default"):
+                Run.objects.filter(pk=made.pk).update(name="first")
+                inside.set()
+                go_on.wait(10)
+                order.append("first")
+        finally:
+            connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    inside.wait(10)
+    threading.Timer(0.2, go_on.set).start()
+    with transactions.write_transaction("default"):
+        Run.objects.filter(pk=made.pk).update(name="second")
+        order.append("second")
+    holder.join(10)
+
+    assert order == ["first", "second"]

@@ -1,0 +1,172 @@
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection, transaction
+from django.utils import timezone
+
+from django_jobs.exceptions import JobCancelled
+from django_jobs.models import Job, Run
+from django_jobs.storage import claims, notifications
+from tests.probes.models import Mark
+
+
+def test_a_job_starts_within_milliseconds_of_its_commit(serve, manager, probes, until):
+    serve()
+    manager.wait(manager.add_immediate_job(probes.nothing), 10)
+
+    job_id = manager.add_immediate_job(probes.wait_for_go)
+    committed = time.monotonic()
+
+    assert probes.began.wait(2)
+    # A bound on failure: a poll would take seconds, a wake-up takes milliseconds.
+    assert time.monotonic() - committed < 1
+    probes.go_on.set()
+    manager.wait(job_id, 10)
+
+
+def test_a_job_of_a_rolled_back_transaction_never_was(serve, manager, probes):
+    serve()
+
+    with transaction.atomic():
+        manager.add_immediate_job(probes.mark)
+        manager.add_recurring_job(probes.mark, 5)
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        manager.add_immediate_job(probes.wait_for_go, job_id="c")
+        # One that did not wait for the commit would begin within milliseconds.
+        assert not probes.began.wait(0.2)
+
+    probes.go_on.set()
+    assert manager.wait("c", 10) == "gone on"
+    assert [run.job_id for run in Run.objects.all()] == ["c"]
+    assert not Job.objects.exists()
+    assert not Mark.objects.exists()
+
+
+def test_a_waiting_run_is_cancelled_before_it_begins(serve, manager, probes):
+    serve(threads=1)
+    first = manager.add_immediate_job(probes.wait_for_go)
+    assert probes.began.wait(10)
+    second = manager.add_immediate_job(probes.mark)
+
+    assert manager.cancel_job(second)
+
+    with pytest.raises(JobCancelled):
+        manager.wait(second, 10)
+    probes.go_on.set()
+    manager.wait(first, 10)
+    assert not Mark.objects.exists()
+
+
+def test_only_its_own_queues_are_served(serve, manager, probes, until):
+    serve(queues=["mine"])
+
+    other = manager.using(queue_name="other").add_immediate_job(probes.mark, "other")
+    mine = manager.using(queue_name="mine").add_immediate_job(probes.mark, "mine")
+
+    manager.wait(mine, 10)
+    assert manager.get_job(other)["status"] == "queued"
+
+
+def test_a_paused_queue_is_left_alone_from_then_on(serve, manager, probes, until):
+    service = serve()
+    manager.pause_queue("stopped")
+    # By a notice: the next heartbeat is seconds away.
+    until(lambda: service.worker.paused == ("stopped",), timeout=3)
+
+    stopped = manager.using(queue_name="stopped").add_immediate_job(probes.mark)
+    manager.wait(manager.add_immediate_job(probes.nothing), 10)
+    assert manager.get_job(stopped)["status"] == "queued"
+
+    assert manager.resume_queue("stopped")
+    assert manager.wait(stopped, 3) == "called"
+
+
+def test_a_deferred_run_starts_when_it_is_due_without_waiting_for_a_poll(serve, manager, probes, make_run):
+    serve()
+    make_run(func="tests.probes.jobs:mark", job_id="x", run_after=timezone.now() + timedelta(seconds=0.5))
+    notifications.notify_local(notifications.RUNS)
+    began = time.monotonic()
+
+    manager.wait("x", 10)
+
+    assert time.monotonic() - began < 3
+
+
+def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, manager, probes, monkeypatch):
+    real, calls = claims.claim, []
+
+    def lose_the_answer(*args, **kwargs):
+        runs = real(*args, **kwargs)
+        if runs and not calls:
+            calls.append(runs)
+            raise OperationalError("server closed the connection unexpectedly")
+        return runs
+
+    # Before it starts: a claim under way would take the job unseen.
+    monkeypatch.setattr(claims, "claim", lose_the_answer)
+    serve()
+    # More than one: a single one begins here without a claim.
+    (job_id,) = manager.add_many([(probes.give, [42])])
+
+    assert manager.wait(job_id, 15) == 42
+    assert calls
+    assert Run.objects.get().attempt == 1
+
+
+def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_again(
+    serve, manager, monkeypatch, until
+):
+    real, looks = claims.held, []
+
+    def look(*args, **kwargs):
+        looks.append(args)
+        if len(looks) == 1:
+            # As another thread's hand-back does that fails at this instant.
+            service.worker.claim_loop.may_hold_unknown = True
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(claims, "held", look)
+    service = serve()
+    service.worker.claim_loop.may_hold_unknown = True
+
+    # What a heartbeat looks for by itself comes much later.
+    until(lambda: service.worker.wake() or len(looks) >= 2, timeout=4)
+
+
+def test_claiming_goes_on_after_the_database_was_away_and_says_so_once(
+    serve, manager, probes, monkeypatch, caplog, until
+):
+    service = serve()
+    real, calls = claims.claim, []
+
+    def away(*args, **kwargs):
+        calls.append(args)
+        if len(calls) < 4:
+            raise OperationalError("gone away")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(claims, "claim", away)
+    caplog.set_level("WARNING", "django_jobs")
+    job_id = manager.add_immediate_job(probes.give, 42)
+    service.worker.wake()
+
+    assert manager.wait(job_id, 15) == 42
+
+    def about():
+        return [record.message for record in caplog.records if "the database" in record.message]
+
+    until(lambda: len(about()) == 2)
+    about = about()
+    assert "does not answer" in about[0]
+    assert "answers again" in about[1]
+
+
+def test_queued_jobs_survive_until_a_worker_comes(manager, probes, serve):
+    ids = [manager.add_immediate_job(probes.mark, str(n)) for n in range(20)]
+    connection.close()
+
+    serve()
+
+    assert sorted(manager.wait(job_id, 10) for job_id in ids) == sorted(str(n) for n in range(20))
