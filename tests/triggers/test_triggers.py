@@ -708,8 +708,13 @@ def moments_of(wall, zone):
     return sorted({m for m in moments if m.astimezone(zone).replace(tzinfo=None) == wall} or {moments[0]})
 
 
-@pytest.mark.parametrize("expression", MEANT)
-@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize(
+    ("expression", "repeats"),
+    [
+        *((expression, False) for expression in MEANT),
+        *((expression, True) for expression in ("30 0 * * *", "15 1,2,3 * * *", "20,40 2 * * *")),
+    ],
+)
 @pytest.mark.parametrize("name", CHANGING)
 def test_cron_fires_at_all_times_of_two_years_that_the_wall_clock_shows(name, expression, repeats):
     zone = ZoneInfo(name)
@@ -865,7 +870,7 @@ def test_the_last_of_many_missed_firings_is_found_as_if_one_went_through_all(mak
         now = first.astimezone(UTC) + timedelta(hours=hours)
         times, following = one_by_one(trigger, first, now)
 
-        assert triggers.due(trigger, first, now, coalesce=False) == (times, following)
+        assert triggers.due(trigger, first, now, coalesce=False, limit=10**6) == (times, following)
         assert triggers.due(trigger, first, now, coalesce=True) == (times[-1:], following)
 
 
