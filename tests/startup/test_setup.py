@@ -30,13 +30,18 @@ NOT_IN_EVERY_COMMAND = {
     "django_jobs.worker.",
 }
 # Of those, what is connected or asked in every process, and imports next to nothing.
-SMALL = {"django_jobs.storage.forks", "django_jobs.worker.autostart", "django_jobs.worker.components"}
+SMALL = {
+    "apscheduler.triggers.calendarinterval",
+    "django_jobs.storage.forks",
+    "django_jobs.worker.autostart",
+    "django_jobs.worker.components",
+}
 # What the first request would wait for.
 IN_A_SERVER = {
     "django_jobs.admin.jobs.page",
     "django_jobs.admin.runs.page",
     "django_jobs.api.manager",
-    "django_jobs.storage.queue",
+    "django_jobs.storage.enqueue",
     "django_jobs.worker.service",
 }
 SHOW = "import json, sys; print(json.dumps(sorted(sys.modules)))"
