@@ -151,7 +151,7 @@ def test_an_old_worker_stops_only_when_its_successor_serves(supervise, until, tr
 def test_a_worker_that_takes_too_much_memory_is_replaced_but_not_again_and_again(
     supervise, probe_module, until, transactional_db
 ):
-    probe_module.path.write_text("from django_jobs import supervisor\nsupervisor.MEASURE_SECONDS = 0\n")
+    probe_module.path.write_text("from django_jobs.worker import supervisor\nsupervisor.MEASURE_SECONDS = 0\n")
     # Less than any worker takes.
     process = supervise(1, "--max-memory", "1", FAULTS_MODULE=probe_module.name)
 
