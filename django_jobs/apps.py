@@ -1,14 +1,31 @@
-"""The app: connects what must be connected once per process."""
+"""The app: connects what must be connected once per process.
+
+Every `manage.py` command of every project passes here. So only what is connected is imported, and the rest
+where it is used: see "Start-up" in docs/contributing.md.
+"""
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+import logging
+import sys
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings
 from django.core import checks as django_checks
-from django.utils.module_loading import autodiscover_modules
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs import checks, signals
-from django_jobs.registry import schedules
+from django_jobs.integrations import apscheduler, celery, django_tasks
+from django_jobs.registry import discovery
+from django_jobs.registry.managers import provide_manager
+from django_jobs.worker import autostart
+
+logger = logging.getLogger(__name__)
+
+# Django imports the apps first and their models then, django-apscheduler's among them.
+apscheduler.import_scheduler()
 
 
 class DjangoJobsConfig(AppConfig):
@@ -18,15 +35,21 @@ class DjangoJobsConfig(AppConfig):
     verbose_name = _("Jobs")
     default_auto_field = "django.db.models.BigAutoField"
 
-    def ready(self) -> None:
-        """Register checks, log and `jobs.py` modules; start the manager where requests are served."""
-        # Only now may models be imported, and with them the manager.
-        from django_jobs.api.manager import get_job_manager
-        from django_jobs.integrations import celery
-        from django_jobs.integrations.django_tasks import results
-        from django_jobs.live import layer
-        from django_jobs.worker import autostart
+    def import_models(self) -> None:
+        """Import the models, which extend a table of django-apscheduler's.
 
+        Raises:
+            ImproperlyConfigured: That app is not installed. No check can say so: no app is loaded then.
+        """
+        if all(config.name != "django_apscheduler" for config in apps.app_configs.values()):
+            raise ImproperlyConfigured(
+                "django_jobs extends a table of django_apscheduler, which is not installed: add "
+                '"django_apscheduler" to INSTALLED_APPS.'
+            )
+        super().import_models()
+
+    def ready(self) -> None:
+        """Register checks and log, import declarations; start the manager where requests are served."""
         for check in checks.ALL:
             django_checks.register(check, django_checks.Tags.compatibility)
         for check in checks.DEPLOY:
@@ -34,9 +57,39 @@ class DjangoJobsConfig(AppConfig):
         for check in checks.DATABASE:
             django_checks.register(check, django_checks.Tags.database)
         signals.write_to_log()
-        results.connect_where_used()
+        provide_manager(_manager)
+        django_tasks.connect_where_used()
         celery.connect_where_used()
-        layer.connect_where_used()
-        autodiscover_modules("jobs")
-        schedules.check_declarations()
-        autostart.start_where_requests_are_served(get_job_manager)
+        if getattr(settings, "CHANNEL_LAYERS", None):
+            from django_jobs.live import layer
+
+            layer.connect_where_used()
+        discovery.import_declarations()
+        # Only a module that declares schedules has imported this.
+        if schedules := sys.modules.get("django_jobs.registry.schedules"):
+            schedules.check_declarations()
+        if autostart.serves_requests():
+            _import_what_requests_use()
+            if not autostart.is_command():
+                _log_what_checks_would_say()
+        autostart.start_where_requests_are_served(_manager)
+
+
+def _manager() -> Any:
+    # Only once all apps are loaded may models be imported, and with them the manager.
+    from django_jobs.api.manager import get_job_manager
+
+    return get_job_manager()
+
+
+def _log_what_checks_would_say() -> None:
+    """Log that SQLite is set up for one writer: servers run no checks, and there requests and jobs meet."""
+    for message in checks.check_sqlite():
+        logger.warning("%s %s", message.msg, message.hint)
+
+
+def _import_what_requests_use() -> None:
+    """Import before the first request what no request should wait for."""
+    _manager()
+    if django_tasks.is_used():
+        from django_jobs.integrations.django_tasks import enqueue  # noqa: F401 - see above

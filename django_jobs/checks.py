@@ -1,4 +1,7 @@
-"""System checks: configuration mistakes, said before they cost anything."""
+"""System checks: configuration mistakes, said before they cost anything.
+
+Every command imports this module to register the checks; what a check looks at is imported when it runs.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import CheckMessage, Error, Info, Warning
 from django.db import connections
-from django.db.migrations.executor import MigrationExecutor
 
 from django_jobs import conf
-from django_jobs.execution.engines.executor_factories import factory, takes_max_workers
-from django_jobs.integrations.celery.app import complaints
-from django_jobs.registry import arguments, decorators, schedules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,32 +24,23 @@ if TYPE_CHECKING:
 
 ROUTER = "django_jobs.routers.JobsRouter"
 APPS = {"django_jobs", "django_apscheduler"}
+SQLITE_OPTIONS = (
+    '"OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL; '
+    'PRAGMA synchronous=NORMAL;"}'
+)
 # Besides its threads a process has a clock, a worker, maintenance, a completer and what reads for them.
 CONNECTIONS_BESIDE_THREADS = 6
 # Parameters that hold a secret, not ones that are about one: `token`, and not `token_count`.
-SECRET = re.compile(
-    r"(^|_)(password|passwd|passphrase|secret|token|credentials?|((api|private|secret|access|signing)_?key))$"
+SECRET = (
+    r"(^|_)(password|passwd|passphrase|secret|token|credentials?|((api|private|secret|access|signing)_?key))$"  # noqa: S105 - a pattern
 )
 
 
 def check_settings(**_: Any) -> Sequence[CheckMessage]:
     """E001: every key of DJANGO_JOBS exists and has a sensible value."""
     return [
-        Error(problem, hint="See docs/settings.md for every key.", id="django_jobs.E001")
+        Error(problem, hint="django_jobs.conf.JobsSettings has every key.", id="django_jobs.E001")
         for problem in conf.problems(getattr(settings, "DJANGO_JOBS", None) or {})
-    ]
-
-
-def check_apps(**_: Any) -> Sequence[CheckMessage]:
-    """E002: django-apscheduler, whose table we extend, is installed too."""
-    if any(app.split(".")[0] == "django_apscheduler" for app in settings.INSTALLED_APPS):
-        return []
-    return [
-        Error(
-            "django_jobs extends a table of django_apscheduler, which is not installed.",
-            hint='Add "django_apscheduler" to INSTALLED_APPS.',
-            id="django_jobs.E002",
-        )
     ]
 
 
@@ -103,6 +93,8 @@ def check_database(**_: Any) -> Sequence[CheckMessage]:
 
 def check_declarations(**_: Any) -> Sequence[CheckMessage]:
     """E009: each declared schedule has an id of its own."""
+    from django_jobs.registry import schedules
+
     return [
         Error(
             f"The job id {job_id!r} is declared more than once: by {', '.join(paths)}.",
@@ -110,6 +102,24 @@ def check_declarations(**_: Any) -> Sequence[CheckMessage]:
             id="django_jobs.E009",
         )
         for job_id, paths in schedules.contested_ids().items()
+    ]
+
+
+def check_cron_zone(**_: Any) -> Sequence[CheckMessage]:
+    """I001: the project's time zone is not UTC, and cron expressions go by UTC without anybody saying so."""
+    from django_jobs.registry import schedules
+
+    open_ids = [one.job_id for one in schedules.declarations() if one.has_default_zone]
+    if settings.TIME_ZONE in {"UTC", "Etc/UTC"} or "CRON_TIME_ZONE" in _raw() or not open_ids:
+        return []
+    return [
+        Info(
+            f"Cron expressions without a time zone go by UTC, not by TIME_ZONE ({settings.TIME_ZONE}): "
+            f"{', '.join(open_ids[:5])}{', ...' if len(open_ids) > 5 else ''}.",
+            hint='Say which is meant: DJANGO_JOBS = {"CRON_TIME_ZONE": TIME_ZONE}, or "UTC"; or timezone="..." '
+            "with each.",
+            id="django_jobs.I001",
+        )
     ]
 
 
@@ -132,7 +142,7 @@ def check_sqlite(**_: Any) -> Sequence[CheckMessage]:
         Warning(
             f"The jobs' SQLite database is not set up for more than one writer: {' and '.join(lacks)}. Requests "
             'and jobs that write at the same time fail with "database is locked".',
-            hint="README.md has the OPTIONS to copy, under Install.",
+            hint=f"Add to this database in DATABASES: {SQLITE_OPTIONS}",
             id="django_jobs.W002",
         )
     ]
@@ -143,6 +153,8 @@ def check_migrations(databases: Sequence[str] | None = None, **_: Any) -> Sequen
     connection = _connection()
     if connection.alias not in (databases or ()) or sys.argv[1:2] == ["migrate"]:
         return []
+    from django.db.migrations.executor import MigrationExecutor
+
     executor = MigrationExecutor(connection)
     targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in APPS]
     missing = [f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(targets)]
@@ -160,6 +172,8 @@ def check_migrations(databases: Sequence[str] | None = None, **_: Any) -> Sequen
 
 def check_secrets(**_: Any) -> Sequence[CheckMessage]:
     """W004: no job takes a secret that it did not say is one."""
+    from django_jobs.registry import decorators
+
     return [
         Warning(
             f"{path} takes {', '.join(names)} as an argument, which the database keeps in plain text.",
@@ -173,10 +187,12 @@ def check_secrets(**_: Any) -> Sequence[CheckMessage]:
 
 
 def _secrets(function: Any) -> list[str]:
+    from django_jobs.registry import arguments, decorators
+
     known = decorators.options_of(function).sensitive or ()
     signature = arguments.signature_of(function)
     names = () if signature is None else signature.parameters
-    return [name for name in names if SECRET.search(name.lower()) and name not in known]
+    return [name for name in names if re.search(SECRET, name.lower()) and name not in known]
 
 
 def check_pool(**_: Any) -> Sequence[CheckMessage]:
@@ -231,7 +247,7 @@ def _raw() -> dict[str, Any]:
 
 def _connection() -> BaseDatabaseWrapper:
     alias = _raw().get("DATABASE")
-    return connections[alias if alias in settings.DATABASES else "default"]
+    return connections[alias if isinstance(alias, str) and alias in settings.DATABASES else "default"]
 
 
 def _is_in_wal_mode(path: Path) -> bool:
@@ -247,14 +263,23 @@ def check_celery(**_: Any) -> Sequence[CheckMessage]:
     """E020: where a queue is Celery's, there is a Celery app that takes our messages."""
     if "celery" not in _engines():
         return []
+    from django_jobs.integrations.celery.app import complaints
+
     return [
-        Error(problem, hint="See docs/engines.md for how to set it up.", id="django_jobs.E020")
+        Error(
+            problem,
+            hint='DJANGO_JOBS["CELERY_APP"] is the path of your Celery app; import it in the __init__.py of the '
+            "project.",
+            id="django_jobs.E020",
+        )
         for problem in complaints()
     ]
 
 
 def check_executors(**_: Any) -> Sequence[CheckMessage]:
     """E021: what ENGINES has the path of can be imported, and be called for an executor."""
+    from django_jobs.execution.engines.executor_factories import factory, takes_max_workers
+
     found: list[CheckMessage] = []
     for path in dict.fromkeys(_engines()):
         if path in conf.ENGINE_NAMES or not conf.is_path(path):
@@ -274,7 +299,7 @@ def check_executors(**_: Any) -> Sequence[CheckMessage]:
 
 
 def _engines() -> Sequence[Any]:
-    engines = (getattr(settings, "DJANGO_JOBS", None) or {}).get("ENGINES")
+    engines = _raw().get("ENGINES")
     # What else it may be is E001's to say.
     return list(engines.values()) if isinstance(engines, Mapping) else []
 
@@ -290,11 +315,11 @@ def _is_testing() -> bool:
 
 ALL = (
     check_settings,
-    check_apps,
     check_time_zones,
     check_database,
     check_sqlite,
     check_declarations,
+    check_cron_zone,
     check_secrets,
     check_pool,
     check_celery,

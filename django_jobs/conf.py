@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.core.signals import setting_changed
+
+logger = logging.getLogger(__name__)
 
 ENGINE_NAMES = ("threads", "processes", "inline", "celery")
 AUTOSTART_VARIABLE = "DJANGO_JOBS_AUTOSTART"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class JobsSettings:
     """Every key of `DJANGO_JOBS`. Durations are seconds, sizes are bytes of UTF-8."""
 
@@ -75,6 +79,8 @@ class JobsSettings:
     # Longer tracebacks and logs are cut, with a mark where.
     MAX_ERROR_BYTES: int = 50_000
     MAX_LOG_BYTES: int = 100_000
+    # Zone of cron expressions that name none.
+    CRON_TIME_ZONE: str = "UTC"
     # Show django-apscheduler's own two admin pages beside ours.
     SHOW_APSCHEDULER_ADMIN: bool = False
     # What addresses of live pages' sockets begin with; None to find out, "" to poll instead.
@@ -83,6 +89,8 @@ class JobsSettings:
 
 KEYS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(JobsSettings)}
 
+_LISTS = {"QUEUES", "ALLOWED_MODULES"}
+_MAPPINGS = {"ENGINES", "MOVED"}
 _AT_LEAST: dict[str, float] = {
     "THREADS": 1,
     "PROCESSES": 1,
@@ -113,9 +121,8 @@ def problems(raw: object) -> Iterator[str]:
         if key not in KEYS:
             yield f"DJANGO_JOBS: {unknown_key(key, sorted(KEYS))}"
             continue
-        problem = _value_problem(key, value)
-        if problem:
-            yield f"DJANGO_JOBS[{key!r}] is {value!r}: {problem}"
+        if problem := _described_problem(key, value):
+            yield problem
     values = {**{k: f.default for k, f in KEYS.items()}, **raw}
     heartbeat, lease = values["HEARTBEAT_SECONDS"], values["LEASE_SECONDS"]
     if _is_number(heartbeat) and _is_number(lease) and lease < 2 * heartbeat:
@@ -123,6 +130,11 @@ def problems(raw: object) -> Iterator[str]:
             f"DJANGO_JOBS: LEASE_SECONDS ({lease}) must be at least twice HEARTBEAT_SECONDS ({heartbeat}), "
             "or one late heartbeat gives away running work."
         )
+
+
+def _described_problem(key: str, value: object) -> str:
+    problem = _value_problem(key, value)
+    return f"DJANGO_JOBS[{key!r}] is {value!r}: {problem}" if problem else ""
 
 
 def unknown_key(key: object, known: Collection[str]) -> str:
@@ -148,7 +160,7 @@ def _value_problem(key: str, value: object) -> str:
             return f"expected {number}{' or None' if none else ''}."
         least = _AT_LEAST[key]
         return "" if value >= least else f"expected at least {least}."  # type: ignore[operator]
-    if key in {"QUEUES", "ALLOWED_MODULES"}:
+    if key in _LISTS:
         if value is None and key == "ALLOWED_MODULES":
             return ""
         if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
@@ -173,8 +185,10 @@ def _value_problem(key: str, value: object) -> str:
         if value is None or is_path(value):
             return ""
         return "expected the path of a Celery app, as 'project.celery.app', or None."
+    if key == "CRON_TIME_ZONE":
+        return _zone_problem(value)
     if key == "DATABASE":
-        if value is None or value in settings.DATABASES:
+        if value is None or (isinstance(value, str) and value in settings.DATABASES):
             return ""
         return f"no such alias in DATABASES ({', '.join(settings.DATABASES)})."
     if key == "SOCKET_URL":
@@ -185,6 +199,14 @@ def _value_problem(key: str, value: object) -> str:
     if key == "AUTOSTART" and value is None:
         return ""
     return "" if isinstance(value, bool) else "expected True or False."
+
+
+def _zone_problem(value: object) -> str:
+    try:
+        ZoneInfo(value if isinstance(value, str) else "")
+    except (LookupError, ValueError, OSError):
+        return "expected the name of a time zone, as TIME_ZONE or 'Europe/Berlin'."
+    return ""
 
 
 def is_path(value: object) -> bool:
@@ -204,17 +226,46 @@ _current: JobsSettings | None = None
 
 
 def jobs_settings() -> JobsSettings:
-    """Return the settings in force; unknown and wrong keys are left to `manage.py check`."""
+    """Return the settings in force.
+
+    A value of the wrong type is logged, and the default is in force: all processes start, `manage.py check`
+    among them, which says the same. Unknown keys are left to it.
+    """
     global _current
     if _current is None:
         raw = getattr(settings, "DJANGO_JOBS", None) or {}
-        values: dict[str, Any] = {
-            key: tuple(value) if key in {"QUEUES", "ALLOWED_MODULES"} and value is not None else value
-            for key, value in raw.items()
-            if key in KEYS
-        }
-        _current = JobsSettings(**values)
+        if not isinstance(raw, Mapping):
+            logger.error("%s The defaults are in force.", *problems(raw))
+            raw = {}
+        _current = JobsSettings(**{key: _in_force(key, value) for key, value in raw.items() if key in KEYS})
     return _current
+
+
+def _in_force(key: str, value: object) -> Any:
+    if not _has_usable_type(key, value):
+        field = KEYS[key]
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if key == "ALLOWED_MODULES":
+            # Its default allows more than whoever set it wanted.
+            default = ()
+        logger.error("%s In force is %r.", _described_problem(key, value), default)
+        return default
+    return tuple(value) if key in _LISTS and isinstance(value, Iterable) else value
+
+
+def _has_usable_type(key: str, value: object) -> bool:
+    if value is None and "None" in str(KEYS[key].type):
+        return True
+    if key in _AT_LEAST:
+        return _is_number(value)
+    if key in _LISTS:
+        return not _value_problem(key, value)
+    if key in _MAPPINGS:
+        return isinstance(value, Mapping) and all(isinstance(n, str) for pair in value.items() for n in pair)
+    if str(KEYS[key].type).startswith("str"):
+        return isinstance(value, str)
+    # What is true of it says enough.
+    return True
 
 
 def autostart() -> bool | None:

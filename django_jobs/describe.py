@@ -64,12 +64,18 @@ def in_a_line(error: BaseException, most: int = 1000) -> str:
     return (f"{name}: {text}" if text else name)[:most]
 
 
-def formatted(error: BaseException) -> str:
-    """Return an exception with its traceback, as much of it as can be had."""
+def formatted(error: BaseException, since: TracebackType | None = None) -> str:
+    """Return an exception with its traceback, as much of it as can be had.
+
+    Args:
+        error: The exception.
+        since: The first of its frames to show; None for all.
+    """
+    since = since or traceback_of(error)
     try:
-        return "".join(traceback.format_exception(error))
+        return "".join(traceback.format_exception(type(error), error, since))
     except BaseException:  # noqa: BLE001 - this exception, or one in its chain
-        frames = traceback.format_tb(_traceback_of(error))
+        frames = traceback.format_tb(since)
     return "".join(["Traceback (most recent call last):\n", *frames, in_a_line(error), "\n"])
 
 
@@ -78,7 +84,7 @@ def loggable(error: BaseException) -> BaseException:
     try:
         traceback.format_exception(error)
     except BaseException:  # noqa: BLE001 - this exception, or one in its chain
-        return Indescribable(in_a_line(error)).with_traceback(_traceback_of(error))
+        return Indescribable(in_a_line(error)).with_traceback(traceback_of(error))
     return error
 
 
@@ -94,7 +100,8 @@ def _plain(value: object) -> str:
     return str.__str__(str(value))
 
 
-def _traceback_of(error: BaseException) -> TracebackType | None:
+def traceback_of(error: BaseException) -> TracebackType | None:
+    """Return an exception's traceback without asking the exception itself."""
     # Not `error.__traceback__`: its class may have a `__getattribute__` of its own.
     found: TracebackType | None = BaseException.__dict__["__traceback__"].__get__(error)
     return found

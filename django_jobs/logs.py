@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from django_jobs.execution.context import current_run
+from django_jobs.printable import printable
 
 _FIELDS = ("job_id", "run_id", "attempt", "queue_name")
 
@@ -21,5 +22,6 @@ class RunFilter(logging.Filter):
         run = current_run()
         for name in _FIELDS:
             if not hasattr(record, name):
-                setattr(record, name, "" if run is None else getattr(run, name))
+                value = "" if run is None else getattr(run, name)
+                setattr(record, name, printable(value) if isinstance(value, str) else value)
         return True

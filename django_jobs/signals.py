@@ -7,12 +7,14 @@ transactions) and after the database has it. One that raises is logged and chang
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any
 
 from django.dispatch import Signal
 
 from django_jobs import describe
 from django_jobs.exceptions import JobFailed
+from django_jobs.printable import printable
 
 # A job row was written, changed or deleted: job_id.
 job_added = Signal()
@@ -69,24 +71,33 @@ def emit(signal: Signal, **event: Any) -> None:
 
 def _ids(run: Any) -> dict[str, Any]:
     # As `logs.RunFilter` has them in a run; these lines are written outside of it.
-    return {name: getattr(run, name) for name in ("job_id", "attempt", "queue_name")} | {"run_id": run.id}
+    return {
+        "job_id": printable(run.job_id),
+        "attempt": run.attempt,
+        "queue_name": printable(run.queue_name),
+        "run_id": run.id,
+    }
+
+
+def log_of(status: str) -> tuple[logging.Logger, int]:
+    """Return the logger and the level of the line that says how an attempt ended."""
+    return _loggers["failed" if status == "FAILED" else "worker"], _LEVELS.get(status, logging.WARNING)
 
 
 def _log_run_finished(*, run: Any, outcome: Any, **_: Any) -> None:
-    log = _loggers["failed" if outcome.status == "FAILED" else "worker"]
-    level = _LEVELS.get(outcome.status, logging.WARNING)
+    log, level = log_of(outcome.status)
     if not log.isEnabledFor(level):
         return
     seconds = (outcome.finished_at - outcome.started_at).total_seconds()
-    more = ""
+    status, more = outcome.status, ""
     if outcome.error:
-        more = f" error={outcome.error}"
-    if outcome.status == "READY":
-        more = f" retry_in={outcome.retry_in or 0:.1f}{more}"
+        more = f" error={printable(outcome.error)}"
+    if status == "READY":
+        status, more = "RETRY", f" retry_in={outcome.retry_in or 0:.1f}{more}"
     log.log(
         level,
         "job=%s run=%s status=%s attempt=%s func=%s seconds=%.3f%s",
-        run.job_id, run.id, outcome.status, run.attempt, run.func, seconds, more,
+        printable(run.job_id), run.id, status, run.attempt, printable(run.func), seconds, more,
         extra=_ids(run), exc_info=_stored_error(run, outcome) if outcome.status == "FAILED" else None,
     )  # fmt: skip
 
@@ -95,51 +106,58 @@ def _stored_error(run: Any, outcome: Any) -> JobFailed | None:
     """Return an exception that a log shows with the attempt's traceback, which may be another process's."""
     if not outcome.traceback:
         return None
-    error = JobFailed(run.job_id, outcome.error, outcome.traceback)
-    error.add_note(outcome.traceback)
+    trace = printable(outcome.traceback, keep_lines=True)
+    error = JobFailed(run.job_id, printable(outcome.error), trace)
+    error.add_note(trace)
     return error
 
 
 def _log_run_refused(*, run: Any, **_: Any) -> None:
     _loggers["worker"].warning(
         "job=%s run=%s attempt=%s: result refused, the run was given to another worker meanwhile",
-        run.job_id, run.id, run.attempt, extra=_ids(run),
+        printable(run.job_id), run.id, run.attempt, extra=_ids(run),
     )  # fmt: skip
 
 
 def _log_run_rescued(*, job_id: str, run_id: int, worker_id: str, status: str, reason: str, **_: Any) -> None:
     _loggers["failed" if status == "FAILED" else "worker"].log(
         _LEVELS.get(status, logging.WARNING),
-        "job=%s run=%s status=%s: rescued from worker %s: %s", job_id, run_id, status, worker_id, reason,
-        extra={"job_id": job_id, "run_id": run_id},
+        "job=%s run=%s status=%s: rescued from worker %s: %s",
+        printable(job_id), run_id, status, worker_id, printable(reason),
+        extra={"job_id": printable(job_id), "run_id": run_id},
     )  # fmt: skip
 
 
 def _log_run_held(*, run: Any, reason: str, **_: Any) -> None:
-    _loggers["worker"].error("job=%s run=%s waits as broken: %s", run.job_id, run.id, reason, extra=_ids(run))
+    _loggers["worker"].error(
+        "job=%s run=%s waits as broken: %s", printable(run.job_id), run.id, printable(reason), extra=_ids(run)
+    )
 
 
 def _log_job_broken(*, job_id: str, reason: str, **_: Any) -> None:
     _loggers["clock"].error(
-        "job=%s is broken and does not fire: %s", job_id, reason, extra={"job_id": job_id}
-    )
+        "job=%s is broken and does not fire: %s", printable(job_id), printable(reason),
+        extra={"job_id": printable(job_id)},
+    )  # fmt: skip
 
 
 def _log_job_fired(*, job_id: str, run_id: int | None, scheduled_at: Any, skipped: str, **_: Any) -> None:
     if skipped:
         _loggers["clock"].warning(
-            "job=%s run=%s status=SKIPPED at=%s: %s", job_id, run_id, scheduled_at, skipped,
-            extra={"job_id": job_id, "run_id": run_id or ""},
+            "job=%s run=%s status=SKIPPED at=%s: %s", printable(job_id), run_id, scheduled_at, printable(skipped),
+            extra={"job_id": printable(job_id), "run_id": run_id or ""},
         )  # fmt: skip
     else:
-        _loggers["clock"].debug("job=%s run=%s fired at=%s", job_id, run_id, scheduled_at)
+        _loggers["clock"].debug("job=%s run=%s fired at=%s", printable(job_id), run_id, scheduled_at)
 
 
 def _log_worker_started(*, worker_id: str, queues: Any, threads: int, has_clock: bool, **_: Any) -> None:
-    _loggers["worker"].info(
-        "worker=%s started: queues=%s threads=%s clock=%s",
-        worker_id, ",".join(queues) or "all", threads, "yes" if has_clock else "no",
-    )  # fmt: skip
+    names, clock = printable(",".join(queues) or "all"), "yes" if has_clock else "no"
+    line = f"worker={worker_id} started: queues={names} threads={threads} clock={clock}"
+    _loggers["worker"].info("%s", line)
+    if not _loggers["worker"].hasHandlers():
+        # The project configured no log of ours, as startproject's settings do, and Python shows warnings only.
+        sys.stderr.write(f"django_jobs: {line}\n")
 
 
 def _log_worker_stopped(*, worker_id: str, **_: Any) -> None:

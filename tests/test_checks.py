@@ -10,9 +10,10 @@ from django.core.checks import Tags, run_checks
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
-from django_jobs import checks, conf, job
-from django_jobs.registry import functions
+from django_jobs import checks, conf, cron, job
+from django_jobs.registry import functions, schedules
 from tests.execution.engines import celery_apps
+from tests.probes import jobs as probes
 
 pytestmark = pytest.mark.django_db
 
@@ -44,10 +45,19 @@ def test_a_wrong_setting_is_an_error_of_check(settings):
     assert message in run_checks()
 
 
-def test_a_missing_django_apscheduler_is_named(settings):
-    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_apscheduler"]
+def test_check_says_by_which_zone_expressions_without_one_go(settings, monkeypatch):
+    monkeypatch.setattr(schedules, "_declared", {})
+    cron("0 3 * * *", job_id="open")(probes.nothing)
+    cron("0 3 * * *", timezone="Europe/Berlin", job_id="said")(probes.nothing)
+    settings.TIME_ZONE = "Europe/Berlin"
 
-    assert ids(checks.check_apps()) == ["django_jobs.E002"]
+    (message,) = checks.check_cron_zone()
+
+    assert message.id == "django_jobs.I001"
+    assert "not by TIME_ZONE (Europe/Berlin): open." in message.msg
+    assert "CRON_TIME_ZONE" in message.hint
+    settings.DJANGO_JOBS = {"CRON_TIME_ZONE": "UTC"}
+    assert checks.check_cron_zone() == []
 
 
 def test_naive_times_are_refused(settings):
@@ -200,7 +210,7 @@ def test_words_that_only_contain_a_secrets_are_no_secrets(decorate):
 
 @pytest.mark.parametrize("name", ["secret", "client_secret", "refresh_token", "DB_PASSWORD", "private_key"])
 def test_words_that_name_a_secret(name):
-    assert checks.SECRET.search(name.lower())
+    assert re.search(checks.SECRET, name.lower())
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,41 @@ def test_settings_are_read_anew_when_they_change(settings):
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "in_force"),
+    [
+        ("THREADS", "ten", 10),
+        ("THREADS", None, 10),
+        ("KEEP_DAYS", "90", 90),
+        ("ENGINES", "processes", {}),
+        ("ENGINES", {"a": None}, {}),
+        ("MOVED", ["a"], {}),
+        ("QUEUES", 5, ()),
+        ("QUEUES", "mail", ()),
+        ("DATABASE", ["default"], None),
+        ("CELERY_APP", 5, None),
+        ("ALLOWED_MODULES", "shop", ()),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_logged_and_the_default_is_in_force(
+    settings, caplog, key, value, in_force
+):
+    settings.DJANGO_JOBS = {key: value, "PROCESSES": 3}
+
+    assert getattr(conf.jobs_settings(), key) == in_force
+    assert conf.jobs_settings().PROCESSES == 3
+    (line,) = caplog.messages
+    assert line.startswith(f"DJANGO_JOBS[{key!r}] is {value!r}: ")
+    assert line.endswith(f"In force is {in_force!r}.")
+
+
+def test_settings_that_are_no_dict_are_logged_and_the_defaults_are_in_force(settings, caplog):
+    settings.DJANGO_JOBS = ["THREADS"]
+
+    assert conf.jobs_settings() == conf.JobsSettings()
+    assert caplog.messages == ["DJANGO_JOBS must be a dict, not list. The defaults are in force."]
+
+
+@pytest.mark.parametrize(
     ("raw", "words"),
     [
         ({"THREAD": 3}, "unknown key THREAD, did you mean THREADS?"),
@@ -50,6 +85,8 @@ def test_settings_are_read_anew_when_they_change(settings):
         ({"ENGINES": {"a": None}}, "no such engine as None"),
         ({"MAX_RUNS_PER_CHILD": 0}, "expected at least 1"),
         ({"EXECUTOR_RUNS": 0}, "expected at least 1"),
+        ({"CRON_TIME_ZONE": "Europe/Nowhere"}, "expected the name of a time zone"),
+        ({"CRON_TIME_ZONE": None}, "expected the name of a time zone"),
         ({"CELERY_APP": "app"}, "expected the path of a Celery app"),
         ({"REDISPATCH_SECONDS": 0}, "expected at least 1"),
         ([], "must be a dict, not list"),

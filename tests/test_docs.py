@@ -504,7 +504,7 @@ def test_the_operations_page_explains_every_system_check():
     source = inspect.getsource(checks)
 
     assert names(DOCS / "operations.md", "System checks") == sorted(
-        set(re.findall(r"django_jobs\.[EW]\d+", source))
+        set(re.findall(r"django_jobs\.[EIW]\d+", source))
     )
 
 

@@ -94,6 +94,10 @@ def test_a_run_that_failed_for_good_is_an_error_with_its_traceback_and_its_ids(
     text = logging.Formatter().format(record)
     assert "raise ValueError(message)\nValueError: no bank" in text
     assert ", in fail\n" in text
+    # The first frame is the job's, and not one of ours.
+    first = run.errors[0]["traceback"].splitlines()[1]
+    assert first.endswith(", in fail")
+    assert "/tests/probes/jobs.py" in first
 
 
 @pytest.mark.django_db
@@ -103,9 +107,59 @@ def test_an_attempt_that_is_tried_again_is_a_warning_with_its_ids(records, manag
     )
     jobs.drain()
 
-    (record,) = [record for record in records if "status=READY" in record.getMessage()]
+    (record,) = [record for record in records if "status=RETRY" in record.getMessage()]
 
     assert (record.levelname, record.job_id, record.exc_info) == ("WARNING", "charge", None)
+
+
+FORGED = "a\nERROR forged\r\x1b[31m\x9b2J\u2028b"
+
+
+@pytest.mark.django_db
+def test_line_feeds_and_escape_sequences_of_rows_reach_no_line_of_the_log(records, manager, probes, jobs):
+    named = manager.using(queue_name=FORGED, name=FORGED)
+    named.add_immediate_job(probes.fail, "\x1b[31m", job_id=FORGED)
+    named.using(retry=Retry(max_attempts=2)).add_immediate_job(probes.fail, "\x1b[31m", job_id=f"{FORGED}2")
+    jobs.drain()
+    run = Run.objects.get(job_id=FORGED)
+    signals.emit(signals.run_rescued, job_id=FORGED, run_id=7, worker_id="w", status="FAILED", reason=FORGED)
+    signals.emit(signals.job_broken, job_id=FORGED, reason=FORGED)
+    signals.emit(signals.run_held, run=run, reason=FORGED)
+    signals.emit(signals.job_fired, job_id=FORGED, run_id=7, scheduled_at=None, skipped=FORGED)
+    signals.emit(signals.run_refused, run=run)
+
+    assert len([record for record in records if "forged" in record.getMessage()]) >= 7
+    for record in records:
+        assert record.getMessage().isprintable()
+        assert str(record.job_id).isprintable()
+        assert str(record.queue_name).isprintable()
+        text = logging.Formatter("%(job_id)s %(queue_name)s %(message)s").format(record)
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert not any(line.startswith("ERROR forged") for line in text.split("\n"))
+
+
+def test_lines_of_a_job_of_such_a_name_are_not_forged_either(lines, serve, manager, probes):
+    serve()
+
+    manager.wait(manager.add_immediate_job(probes.log_a_line, "shop", job_id=FORGED), 10)
+
+    (line,) = lines
+    assert line[1].isprintable()
+
+
+def test_a_start_is_said_where_the_project_configures_no_logging(tmp_path):
+    script = (
+        "import django; from django.conf import settings; settings.configure(); "
+        "from django_jobs import signals; signals.write_to_log(); "
+        "signals.emit(signals.worker_started, worker_id='w', queues=['mail'], threads=3, has_clock=True)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+    assert done.stderr == "django_jobs: worker=w started: queues=mail threads=3 clock=yes\n"
 
 
 @pytest.mark.django_db

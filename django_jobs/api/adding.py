@@ -137,7 +137,7 @@ class Adding:
             *args: For the function.
             job_id: As for `add_immediate_job`.
             max_instances: As for `add_recurring_job`.
-            timezone: Whose wall clock the expression speaks of; UTC by default.
+            timezone: Whose wall clock the expression speaks of; CRON_TIME_ZONE, which is UTC by default.
             **kwargs: For the function.
 
         Raises:

@@ -12,10 +12,10 @@ from django_jobs.api import enqueue, wait
 from django_jobs.api.async_support import async_version, sync_safe
 from django_jobs.exceptions import JobLookupError
 from django_jobs.models import Job, Run, jobs_database
-from django_jobs.registry.options import lookup_id
 from django_jobs.scheduler import jobs, schedule_edits
 from django_jobs.scheduler.schedule_edits import UNCHANGED
 from django_jobs.storage import notifications, retention, transactions, transitions
+from django_jobs.storage.conflicts import exact_id
 from django_jobs.storage.queues import set_paused
 from django_jobs.worker import inline
 
@@ -41,7 +41,7 @@ class JobControl:
         Returns:
             False when nothing of this id was still to run.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), exact_id(job_id)
         with transactions.write_transaction(using):
             deleted, _ = Job.objects.using(using).filter(pk=job_id).delete()
             cancelled = transitions.cancel_waiting(Q(job_id=job_id), "removed", using=using)
@@ -64,7 +64,7 @@ class JobControl:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), exact_id(job_id)
         with transactions.write_transaction(using):
             is_there = jobs.pause(job_id, by, using=using)
             held = transitions.hold(Q(job_id=job_id), using=using)
@@ -80,7 +80,7 @@ class JobControl:
         Returns:
             False when there is no such job, or nothing of it waits.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), exact_id(job_id)
         with transactions.write_transaction(using):
             row = Job.objects.using(using).filter(pk=job_id).first()
             if row is not None:
@@ -103,7 +103,7 @@ class JobControl:
         Raises:
             JobLookupError: There is no such job.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), exact_id(job_id)
         row = Job.objects.using(using).filter(pk=job_id).first()
         if row is not None:
             enqueue.insert_firing(row, using=using)
@@ -124,7 +124,7 @@ class JobControl:
         Returns:
             False when nothing of this id was unfinished.
         """
-        using, job_id = jobs_database(), lookup_id(job_id)
+        using, job_id = jobs_database(), exact_id(job_id)
         with transactions.write_transaction(using):
             cancelled, asked = transitions.cancel(Q(job_id=job_id), using=using)
             cancelled += jobs.cancel_scheduled(job_id, using=using)
@@ -140,7 +140,7 @@ class JobControl:
         Returns:
             False when there is no such run.
         """
-        last = wait.last_run(lookup_id(job_id), using=jobs_database())
+        last = wait.last_run(exact_id(job_id), using=jobs_database())
         return last is not None and _retry(last.pk)
 
     @sync_safe
@@ -176,7 +176,7 @@ class JobControl:
                 job, which has none.
         """
         return schedule_edits.edit(
-            lookup_id(job_id),
+            exact_id(job_id),
             trigger=trigger,
             next_run_time=next_run_time,
             queue_name=queue_name,
@@ -194,7 +194,7 @@ class JobControl:
         Returns:
             False when there is no such job, it is not declared, or nothing of it was changed.
         """
-        return schedule_edits.reset(lookup_id(job_id))
+        return schedule_edits.reset(exact_id(job_id))
 
     aremove_job = async_version(remove_job)
     apause_job = async_version(pause_job)

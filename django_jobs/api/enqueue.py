@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.db import transaction
 
 from django_jobs import conf
@@ -14,7 +15,7 @@ from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Run, Status
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
-from django_jobs.scheduler.clock import firing
+from django_jobs.scheduler.occurrences import occurrence_run
 from django_jobs.storage import conflicts, enqueue, notifications, transactions
 from django_jobs.storage.records import NewRun, claimed, immediate_key, renewed
 from django_jobs.worker import inline
@@ -41,6 +42,13 @@ def new_run(
         job_id: None for a random one.
     """
     path, function = functions.path_of(func)
+    if job_id is None and not apps.ready:
+        raise RuntimeError(
+            f"{path} was added without a job_id while Django starts, as in AppConfig.ready: each `manage.py` "
+            "command would add another one, and `migrate` would fail where the tables are still to come. Declare "
+            "schedules with @recurring or @cron. Once per start of a worker: add it in a receiver of "
+            "django_jobs.signals.worker_started. Once per deploy: `manage.py jobs add` in the deployment script"
+        )
     arguments.check_arguments(path, function, args, kwargs)
     options = options.over(decorators.options_of(function))
     job_id = uuid.uuid4().hex if job_id is None else checked_id(job_id)
@@ -146,7 +154,7 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
     Returns:
         The run's id.
     """
-    run = firing(row, None)
+    run = occurrence_run(row, None)
     with instrumentation.adding([run]), transactions.write_transaction(using):
         ids = enqueue.insert([run], using=using)
         if ids:

@@ -14,9 +14,10 @@ from django_jobs.api.async_support import async_version, sync_safe
 from django_jobs.api.control import JobControl, RunControl
 from django_jobs.conf import jobs_settings
 from django_jobs.models import jobs_database
-from django_jobs.registry import decorators
-from django_jobs.registry.options import NO_OPTIONS, JobOptions, OptionWords, lookup_id, options_from
+from django_jobs.registry.managers import provide_manager
+from django_jobs.registry.options import NO_OPTIONS, JobOptions, OptionWords, options_from
 from django_jobs.storage import forks
+from django_jobs.storage.conflicts import exact_id
 from django_jobs.worker.service import Service
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class JobManager(Adding, JobControl, RunControl):
             A plain dict that `JsonResponse` can send, shaped as `django_jobs.JobInfo`;
             None when there is no such job.
         """
-        return job_info.one(lookup_id(job_id), using=jobs_database())
+        return job_info.one(exact_id(job_id), using=jobs_database())
 
     @sync_safe
     def get_jobs(self) -> list[job_info.JobInfo]:
@@ -163,11 +164,11 @@ class JobManager(Adding, JobControl, RunControl):
                 transaction adds begins when it commits.
             JobLookupError: There is no such job.
         """
-        return wait.wait(lookup_id(job_id), timeout, using=jobs_database())
+        return wait.wait(exact_id(job_id), timeout, using=jobs_database())
 
     async def await_job(self, job_id: str, timeout: float | None = None) -> Any:
         """Await `wait`, without holding a thread meanwhile (`await` is a word of Python's own)."""
-        return await wait.await_end(lookup_id(job_id), timeout, using=jobs_database())
+        return await wait.await_end(exact_id(job_id), timeout, using=jobs_database())
 
     astart = async_version(start)
     ashutdown = async_version(shutdown)
@@ -202,4 +203,4 @@ def get_job_manager() -> JobManager:
     return _manager
 
 
-decorators.provide_manager(get_job_manager)
+provide_manager(get_job_manager)

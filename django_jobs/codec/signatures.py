@@ -32,7 +32,7 @@ def verify(func: str, payload: str, signature: str) -> None:
     raise BadPayload(
         f"signature of {func} does not match: either the row was changed outside django_jobs or signed with "
         "another SECRET_KEY; if the key is known, add the old key to SECRET_KEY_FALLBACKS or run "
-        "`manage.py jobs resign`"
+        "`manage.py jobs re-sign`"
     )
 
 

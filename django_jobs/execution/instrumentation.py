@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from django_jobs import describe
+from django_jobs.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +83,7 @@ def begin(run: ClaimedRun) -> list[End]:
             ends.append(observer.begin(run))
         except Exception as error:  # noqa: BLE001 - what watches a run must not fail it
             name = type(observer).__name__
-            describe.log_error(logger, error, "job=%s run=%s: %s failed", run.job_id, run.id, name)
+            describe.log_error(logger, error, "job=%s run=%s: %s failed", printable(run.job_id), run.id, name)
     return ends
 
 

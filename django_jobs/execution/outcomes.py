@@ -12,7 +12,7 @@ from django.utils import timezone
 from django_jobs import codec, describe
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import JobCancelled, TransactionLeftOpen
-from django_jobs.execution import instrumentation
+from django_jobs.execution import instrumentation, tracebacks
 from django_jobs.models import Status
 from django_jobs.registry import retry
 from django_jobs.storage.records import Outcome
@@ -85,7 +85,7 @@ def of_error(attempt: Attempt, error: BaseException, *, is_final: bool = False) 
     if attempt.keeps_raised or instrumentation.installed:
         attempt.raised = error
     text = _one_line(error)
-    trace = _cut(describe.formatted(error), jobs_settings().MAX_ERROR_BYTES)
+    trace = _cut(tracebacks.formatted(error), jobs_settings().MAX_ERROR_BYTES)
     if attempt.context.was_told if is_final else attempt.context.must_stop:
         return _of_stop(attempt, text, trace)
     if is_final:

@@ -44,7 +44,7 @@ _LES = [*(str(end) for end in BIN_ENDS), "+Inf"]
 
 
 class JobsCollector(Collector):
-    """Collects everything with eight queries, whose cost grows with what is unfinished and with how many functions there are.
+    """Collects everything with eight queries, or nine, whose cost grows with what is unfinished and with how many functions there are.
 
     Counters begin anew with each month, in UTC.
 

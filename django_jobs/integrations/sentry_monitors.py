@@ -114,8 +114,8 @@ def _crontab(trigger: CronTrigger) -> str | None:
     if weekdays != "*" and fields["day"] != "*":
         # APScheduler wants both to fit, crontab one of them.
         return None
-    if re.search(r"[a-z]", fields["day"]):
-        # "last", "2nd fri": crontab has no words for them.
+    if re.search(r"[a-zA-Z]", fields["day"]):
+        # "last", "2nd fri", "15W": plain crontab has no words for them.
         return None
     return " ".join([fields["minute"], fields["hour"], fields["day"], fields["month"], weekdays])
 

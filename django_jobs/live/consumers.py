@@ -24,13 +24,12 @@ from django_jobs.models import jobs_database
 if TYPE_CHECKING:
     from django_jobs.live.states import State
 
-MOST_TOPICS = 50
 # A token's socket is closed after so long; a browser that is still there opens another.
 LONGEST_SECONDS = 3600.0
 
 
-class Nowhere(AsyncWebsocketConsumer):  # type: ignore[misc] # channels ships no types
-    """Refuses sockets at addresses that there are not."""
+class UnknownAddress(AsyncWebsocketConsumer):  # type: ignore[misc] # channels ships no types
+    """Refuses sockets at other addresses."""
 
     async def connect(self) -> None:
         """Refuse."""
@@ -38,7 +37,7 @@ class Nowhere(AsyncWebsocketConsumer):  # type: ignore[misc] # channels ships no
 
 
 class ChangesConsumer(LiveConsumer):
-    """Tells the staff's pages that what they show has changed, but not how: they ask for that themselves.
+    """Notifies the staff's pages that what they show has changed. They load it again themselves.
 
     A browser sends `{"watch": ["changes", "run:12"]}`, and is sent `{"states": {"run:12": "..."}}`:
     a few letters for each, at first for all and then for what has changed.
@@ -52,21 +51,17 @@ class ChangesConsumer(LiveConsumer):
         else:
             await self.open(f"user {user.pk}")
 
-    async def heard(self, content: dict[str, Any]) -> None:
+    async def on_message(self, content: dict[str, Any]) -> None:
         """Follow what the page shows."""
         topics = content.get("watch")
-        if (
-            not isinstance(topics, list)
-            or not 0 < len(topics) <= MOST_TOPICS
-            or not all(states.is_topic(topic) for topic in topics)
-        ):
-            await self.close(BAD_MESSAGE)
-        else:
+        if isinstance(topics, list) and states.are_topics(topics):
             await self.follow(topics)
+        else:
+            await self.close(BAD_MESSAGE)
 
-    async def tell(self, news: dict[str, State]) -> None:
+    async def send_states(self, changed: dict[str, State]) -> None:
         """Send what differs."""
-        await self.send_json({"states": {topic: state.digest for topic, state in news.items()}})
+        await self.send_json({"states": {topic: state.digest for topic, state in changed.items()}})
 
     async def may_stay(self) -> bool:
         """Return whether the session still is one of a user who may follow."""
@@ -76,7 +71,7 @@ class ChangesConsumer(LiveConsumer):
 
 
 class JobConsumer(LiveConsumer):
-    """Tells whoever has a job's token how it stands, until it is over."""
+    """Sends the state of a job to whoever has its token, until it is over."""
 
     _ticket: Ticket
     _ends_at: float
@@ -95,9 +90,9 @@ class JobConsumer(LiveConsumer):
         if await self.open(f"job {self._ticket.job_id}"):
             await self.follow([states.JOB + self._ticket.job_id])
 
-    async def tell(self, news: dict[str, State]) -> None:
-        """Send how the job stands, and close when nothing more is to come."""
-        (state,) = news.values()
+    async def send_states(self, changed: dict[str, State]) -> None:
+        """Send the state of the job, and close when nothing more is to come."""
+        (state,) = changed.values()
         if not state.exists:
             return
         wants_result = self._ticket.result and state.is_finished
@@ -105,7 +100,7 @@ class JobConsumer(LiveConsumer):
             state = await sync_to_async(states.of_job)(
                 self._ticket.job_id, result=True, using=jobs_database()
             )
-        await self.send_json(states.for_anybody(state, result=self._ticket.result))
+        await self.send_json(states.public_state(state, result=self._ticket.result))
         if state.is_over:
             # After this one is on its way.
             await asyncio.sleep(0)

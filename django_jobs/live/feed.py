@@ -17,18 +17,18 @@ from django_jobs.storage.forks import on_fork_reset
 
 logger = logging.getLogger(__name__)
 
-# Between two looks when nobody says that something happened, and at least.
+# Between two looks without a notification, and at least.
 LOOK_SECONDS = 0.4
 SHORTEST_SECONDS = 0.1
 # Of its time, what the database may spend on it: one part in so many.
 SHARE = 10
-# How long the thread waits for somebody to watch before it ends.
+# How long the thread lives without a watch.
 LINGER_SECONDS = 2.0
 # Before the next look when one failed for another reason than the database's.
 FAILED_SECONDS = 5.0
 MOST_WATCHES = 5000
 
-Tell = Callable[[dict[str, State]], None]
+OnStates = Callable[[dict[str, State]], None]
 
 
 class TooManyWatches(RuntimeError):
@@ -37,15 +37,17 @@ class TooManyWatches(RuntimeError):
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """Somebody who is told of changes.
+    """One page or socket that follows some topics.
 
     Attributes:
         topics: What is watched.
-        tell: Called on the follower's thread with what changed, at first with all; it must not block.
+        on_states: Called on the feed's thread with the states that changed, at first with all; it must
+            not block.
+        seen: The digest of each topic that it was last called with.
     """
 
     topics: frozenset[str]
-    tell: Tell
+    on_states: OnStates
     seen: dict[str, str] = field(default_factory=dict)
 
 
@@ -64,13 +66,13 @@ class Feed:
         #: Looks at the database so far.
         self.looks = 0
 
-    def watch(self, topics: Iterable[str], tell: Tell) -> Watch:
-        """Have a function told how topics stand, now and whenever that changes.
+    def watch(self, topics: Iterable[str], on_states: OnStates) -> Watch:
+        """Call a function with the states of some topics, now and whenever they change.
 
         Raises:
             TooManyWatches: Close others first.
         """
-        watch = Watch(frozenset(topics), tell)
+        watch = Watch(frozenset(topics), on_states)
         with self._lock:
             if len(self._watches) >= MOST_WATCHES:
                 raise TooManyWatches(f"{MOST_WATCHES} pages are followed by this process already")
@@ -82,7 +84,7 @@ class Feed:
         return watch
 
     def close(self, watch: Watch) -> None:
-        """Tell it no more."""
+        """End a watch."""
         with self._lock:
             self._watches.discard(watch)
 
@@ -136,13 +138,13 @@ class _Follower(Component):
 
     def run(self) -> None:
         """Look while somebody watches."""
-        notifications.subscribe(self._heard)
+        notifications.subscribe(self._on_notification)
         try:
             super().run()
         finally:
-            notifications.unsubscribe(self._heard)
+            notifications.unsubscribe(self._on_notification)
 
-    def _heard(self, topic: str) -> None:
+    def _on_notification(self, topic: str) -> None:
         self.wake()
 
     def look(self) -> float:
@@ -150,25 +152,25 @@ class _Follower(Component):
         watches = self._feed.watches()
         if watches:
             self._idle_since = None
-            return self._tell_all(watches)
+            return self._pass_on_all(watches)
         now = time.monotonic()
         self._idle_since = self._idle_since or now
         if now - self._idle_since >= LINGER_SECONDS and self._feed.leave(self):
             self._stopping.set()
         return LINGER_SECONDS / 4
 
-    def _tell_all(self, watches: list[Watch]) -> float:
+    def _pass_on_all(self, watches: list[Watch]) -> float:
         began = time.monotonic()
         self._feed.looks += 1
         found = states.read(set().union(*(watch.topics for watch in watches)), using=self.using)
         shortest = max(SHORTEST_SECONDS, (time.monotonic() - began) * SHARE)
         for watch in watches:
-            self._tell(watch, found)
+            self._pass_on(watch, found)
         # Woken or not, it is too early before.
         self.rest(shortest)
         return max(0.0, LOOK_SECONDS - shortest)
 
-    def _tell(self, watch: Watch, found: Mapping[str, State]) -> None:
+    def _pass_on(self, watch: Watch, found: Mapping[str, State]) -> None:
         changed = {
             topic: found[topic] for topic in watch.topics if watch.seen.get(topic) != found[topic].digest
         }
@@ -176,8 +178,8 @@ class _Follower(Component):
             return
         watch.seen.update((topic, state.digest) for topic, state in changed.items())
         try:
-            watch.tell(changed)
-        except Exception as error:  # noqa: BLE001 - one that is gone must not keep the others from being told
+            watch.on_states(changed)
+        except Exception as error:  # noqa: BLE001 - one that is gone must not stop the others
             logger.debug("a watch is dropped: %s", error)
             self._feed.close(watch)
 
@@ -192,5 +194,5 @@ def _leave_watches() -> None:
 
 
 def feed() -> Feed:
-    """Return this process's follower."""
+    """Return this process's feed."""
     return _feed

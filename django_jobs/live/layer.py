@@ -1,4 +1,4 @@
-"""Word through the project's channel layer, where it has one: processes that follow then look at once."""
+"""Notifications through the project's channel layer, if it has one: other processes look immediately."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from django_jobs.storage.forks import on_fork_reset
 logger = logging.getLogger(__name__)
 
 GROUP = "django_jobs"
-# Between two words of one process, and after one that could not be sent.
+# Between two messages of one process, and after one that could not be sent.
 GATHER_SECONDS, RETRY_SECONDS = 0.25, 10.0
 # A layer forgets members of groups after a day.
 JOIN_SECONDS = 3600.0
@@ -40,7 +40,7 @@ def layer() -> Any:
 
 
 class ChannelLayerPublisher:
-    """Says to the layer that something happened, from a thread of its own, seldom enough."""
+    """Publishes to the layer that something happened, from a thread of its own, at a bounded rate."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,7 +48,7 @@ class ChannelLayerPublisher:
         self._thread: threading.Thread | None = None
 
     def note(self, **_: object) -> None:
-        """Have it said; a receiver of signals, called for each run."""
+        """Have it published; a receiver of signals, called for each run."""
         if self._happened.is_set():
             return
         self._happened.set()
@@ -69,23 +69,23 @@ class ChannelLayerPublisher:
             try:
                 async_to_sync(layer().group_send)(GROUP, {"type": "jobs.changed"})
                 has_failed = False
-            except Exception as error:  # noqa: BLE001 - each layer raises errors of its own; the database tells the same, later
+            except Exception as error:  # noqa: BLE001 - each layer raises errors of its own; polling the database finds the same, later
                 pause = RETRY_SECONDS
                 if not has_failed:
-                    logger.warning("the channel layer was not told of what happened: %s", error)
+                    logger.warning("could not publish to the channel layer: %s", error)
                 has_failed = True
             time.sleep(pause)
 
 
-_herald = ChannelLayerPublisher()
+_publisher = ChannelLayerPublisher()
 
 
 @on_fork_reset
 def _connect_again() -> None:
     for signal in _SIGNALS:
         signal.disconnect(dispatch_uid="django_jobs.live.layer")
-    global _herald
-    _herald = ChannelLayerPublisher()
+    global _publisher
+    _publisher = ChannelLayerPublisher()
     connect_where_used()
 
 
@@ -93,11 +93,11 @@ def connect_where_used() -> None:
     """Connect, if the project has a channel layer; `AppConfig.ready` calls it."""
     if getattr(settings, "CHANNEL_LAYERS", None):
         for signal in _SIGNALS:
-            signal.connect(_herald.note, dispatch_uid="django_jobs.live.layer")
+            signal.connect(_publisher.note, dispatch_uid="django_jobs.live.layer")
 
 
 async def listen() -> None:
-    """Have this process look whenever another says that something happened; ends when cancelled."""
+    """Wake the feed whenever another process publishes; ends when cancelled."""
     there = layer()
     if there is None:
         return
@@ -113,8 +113,8 @@ async def listen() -> None:
                         has_failed = False
                         feed().wake()
             await there.group_discard(GROUP, name)
-        except Exception as error:  # noqa: BLE001 - each layer raises errors of its own; the database tells the same, later
+        except Exception as error:  # noqa: BLE001 - each layer raises errors of its own; polling the database finds the same, later
             if not has_failed:
-                logger.warning("the channel layer does not say what happens: %s", error)
+                logger.warning("could not listen to the channel layer: %s", error)
             has_failed = True
             await asyncio.sleep(RETRY_SECONDS)

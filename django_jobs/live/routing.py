@@ -17,7 +17,7 @@ except ImportError as error:
         "live pages over WebSocket need Channels: pip install 'django-durable-jobs[websocket]'"
     ) from error
 
-from django_jobs.live.consumers import ChangesConsumer, JobConsumer, Nowhere
+from django_jobs.live.consumers import ChangesConsumer, JobConsumer, UnknownAddress
 
 websocket_urlpatterns = [
     path(f"{address.PREFIX}changes/", ChangesConsumer.as_asgi()),
@@ -36,7 +36,7 @@ def application(http: Any) -> Any:
     Args:
         http: What `get_asgi_application()` returned.
     """
-    routes = URLRouter([*websocket_urlpatterns, re_path("", Nowhere.as_asgi())])
+    routes = URLRouter([*websocket_urlpatterns, re_path("", UnknownAddress.as_asgi())])
     return ProtocolTypeRouter(
         {"http": http, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(routes))}
     )

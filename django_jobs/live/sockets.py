@@ -1,4 +1,4 @@
-"""What all our sockets share: limits, and news that gathers until the browser has taken the last."""
+"""What all our sockets share: limits, and changes that gather until the browser has taken the last."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_OF_ONE = 20
 # Bytes of a message, and messages within some seconds.
 MOST_BYTES = 8192
 MOST_MESSAGES, MESSAGES_SECONDS = 20, 10.0
-# Between two pieces of news.
+# Between two messages with changes.
 GATHER_SECONDS = 0.5
 # A browser says every half minute that it is there.
 IDLE_SECONDS = 90.0
@@ -40,7 +40,7 @@ _listening: asyncio.Task[None] | None = None
 
 
 class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels ships no types
-    """A socket that is told how some topics stand."""
+    """A socket that follows the states of some topics."""
 
     # Each socket would ask the layer for its own messages: the process does it for all of them.
     channel_layer_alias = "django_jobs has none"
@@ -57,9 +57,9 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels
         _open[who] += 1
         self._who = who
         self._loop = asyncio.get_running_loop()
-        self._news: dict[str, State] = {}
-        self._has_news = asyncio.Event()
-        self._heard_at = time.monotonic()
+        self._changed: dict[str, State] = {}
+        self._has_changed = asyncio.Event()
+        self._received_at = time.monotonic()
         self._messages: deque[float] = deque(maxlen=MOST_MESSAGES)
         await self.accept()
         self._sender = asyncio.create_task(self._serve())
@@ -83,38 +83,38 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels
             _stop_listening()
 
     async def follow(self, topics: Iterable[str]) -> None:
-        """Be told of these topics, and no more of those before."""
+        """Follow these topics in place of those before."""
         if self._watch is not None:
             feed().close(self._watch)
         try:
-            self._watch = feed().watch(topics, self._told)
+            self._watch = feed().watch(topics, self._on_states)
         except TooManyWatches:
             await self.close(TOO_MUCH)
 
-    def _told(self, news: dict[str, State]) -> None:
-        # On the follower's thread.
-        self._loop.call_soon_threadsafe(self._gather, news)
+    def _on_states(self, changed: dict[str, State]) -> None:
+        # On the feed's thread.
+        self._loop.call_soon_threadsafe(self._gather, changed)
 
-    def _gather(self, news: dict[str, State]) -> None:
-        self._news.update(news)
-        self._has_news.set()
+    def _gather(self, changed: dict[str, State]) -> None:
+        self._changed.update(changed)
+        self._has_changed.set()
 
     async def _serve(self) -> None:
         checked_at = time.monotonic()
         while True:
             try:
                 async with asyncio.timeout(CHECK_SECONDS):
-                    await self._has_news.wait()
+                    await self._has_changed.wait()
             except TimeoutError:
                 pass
             else:
-                self._has_news.clear()
-                news, self._news = self._news, {}
-                # Waits for a browser that is slow; meanwhile news gathers.
-                await self.tell(news)
+                self._has_changed.clear()
+                changed, self._changed = self._changed, {}
+                # Waits for a browser that is slow; meanwhile changes gather.
+                await self.send_states(changed)
                 await asyncio.sleep(GATHER_SECONDS)
             now = time.monotonic()
-            if now - self._heard_at > IDLE_SECONDS:
+            if now - self._received_at > IDLE_SECONDS:
                 await self.close(IDLE)
                 return
             if now - checked_at >= CHECK_SECONDS:
@@ -123,20 +123,20 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels
                     await self.close(FORBIDDEN)
                     return
 
-    async def tell(self, news: dict[str, State]) -> None:
-        """Send what happened."""
+    async def send_states(self, changed: dict[str, State]) -> None:
+        """Send the states that changed."""
         raise NotImplementedError
 
     async def may_stay(self) -> bool:
         """Return whether whoever is there may still be."""
         return True
 
-    async def heard(self, content: dict[str, Any]) -> None:
-        """Act upon a message of the browser's."""
+    async def on_message(self, content: dict[str, Any]) -> None:
+        """Handle a message of the browser."""
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **_: Any) -> None:
         """Refuse what is too large, too often or no object of JSON."""
-        now = self._heard_at = time.monotonic()
+        now = self._received_at = time.monotonic()
         if len(self._messages) == MOST_MESSAGES and now - self._messages[0] < MESSAGES_SECONDS:
             await self.close(TOO_MUCH)
             return
@@ -153,7 +153,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc] # channels
         elif "ping" in content:
             await self.send_json({"pong": True})
         else:
-            await self.heard(content)
+            await self.on_message(content)
 
 
 def _listen() -> None:

@@ -1,4 +1,4 @@
-"""What pages show, in a few cheap questions: whether anything changed, and how single jobs and runs stand."""
+"""What pages show, with a few cheap queries: whether anything changed, and the state of single jobs and runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from django.db import connections
 
 from django_jobs import codec
 from django_jobs.models import FINISHED, Job, Kind, Run, Status
+from django_jobs.operations.run_query import run_number
 from django_jobs.storage import tables
 from django_jobs.storage.backends.choose import backend_of
 
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 CHANGES = "changes"
 RUN, JOB = "run:", "job:"
 
+# Topics that one page or socket can watch.
+MOST_TOPICS = 50
 # Rows that are counted of each kind; where there are more, something else tells that they change.
 COUNTED = 1000
 # Single jobs and runs of one statement.
 BATCH = 200
-# So many rows of the history have nineteen digits.
-_MOST_DIGITS = 18
 
 _COLUMNS = (
     "id", "job_id", "kind", "status", "attempt", "rescues", "cancel_requested", "run_after", "started_at",
@@ -105,8 +106,7 @@ def is_topic(topic: object) -> bool:
     if not isinstance(topic, str) or len(topic) > 300:
         return False
     if topic.startswith(RUN):
-        number = topic.removeprefix(RUN)
-        return number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS
+        return run_number(topic.removeprefix(RUN)) is not None
     # No id has what a database cannot take, and all who watch are asked for together.
     return topic == CHANGES or (
         topic.startswith(JOB)
@@ -114,6 +114,11 @@ def is_topic(topic: object) -> bool:
         and "\0" not in topic
         and not any("\ud800" <= character <= "\udfff" for character in topic)
     )
+
+
+def are_topics(topics: object) -> bool:
+    """Return whether a page or socket can watch these: a list of one to MOST_TOPICS."""
+    return isinstance(topics, list) and 0 < len(topics) <= MOST_TOPICS and all(map(is_topic, topics))
 
 
 def read(topics: Iterable[str], *, using: str) -> dict[str, State]:
@@ -193,7 +198,7 @@ def _state(run: Run | None, job: Job | None) -> State:
     return State(_digest(shown), run, job)
 
 
-def for_anybody(state: State, *, result: bool) -> dict[str, Any]:
+def public_state(state: State, *, result: bool) -> dict[str, Any]:
     """Return what whoever has a token of a job may know, as JSON's types.
 
     Args:

@@ -1,4 +1,4 @@
-"""Addresses that pages ask where no socket reaches them."""
+"""The addresses that pages poll where they have no socket."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from django_jobs.models import jobs_database
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-MOST_TOPICS = 50
-
 
 @require_safe
 def job(request: HttpRequest, token: str) -> HttpResponse:
-    """Say how the job of a token stands; 304 when that has not changed since the answer that is named."""
+    """Answer with the state of a token's job, or with 304 if it is the one of the request's ETag."""
     try:
         ticket = read_token(token)
     except InvalidToken as error:
@@ -35,18 +33,18 @@ def job(request: HttpRequest, token: str) -> HttpResponse:
     if request.headers.get("If-None-Match") == tag:
         response: HttpResponse = HttpResponseNotModified()
     else:
-        response = JsonResponse(states.for_anybody(state, result=ticket.result))
+        response = JsonResponse(states.public_state(state, result=ticket.result))
     response["ETag"] = tag
     return _private(response)
 
 
 @require_safe
 def changes(request: HttpRequest) -> HttpResponse:
-    """Say how what a page shows stands, in a few letters each that differ once it has changed."""
+    """Answer with the digests of what a page shows, each of which differs once that has changed."""
     if not may_follow(request.user):
         return _private(JsonResponse({"error": _("You may not see jobs.")}, status=403))
     topics = request.GET.getlist("watch") or [states.CHANGES]
-    if len(topics) > MOST_TOPICS or not all(states.is_topic(topic) for topic in topics):
+    if not states.are_topics(topics):
         return _private(JsonResponse({"error": _("There is nothing like that to watch.")}, status=400))
     found = states.read(topics, using=jobs_database())
     return _private(JsonResponse({"states": {topic: state.digest for topic, state in found.items()}}))
@@ -54,6 +52,6 @@ def changes(request: HttpRequest) -> HttpResponse:
 
 def _private(response: HttpResponse) -> HttpResponse:
     add_never_cache_headers(response)
-    # The token is in the address: it is not to be sent on.
+    # The token is in the address, and must not be sent to other sites.
     response["Referrer-Policy"] = "no-referrer"
     return response

@@ -71,6 +71,9 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
         help_text=_("What a person changed of it since, by name; deploys leave that alone."),
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    # A run of one of its scheduled times that was made before this, by the database's clock, is of an
+    # earlier job of this id, or of before a person chose the time again. Empty: since `created_at`.
+    occurrences_since = models.DateTimeField(null=True, editable=False)
     paused_at = models.DateTimeField(_("paused at"), null=True, blank=True)
     # A default of the database's: processes of the version before insert rows without it.
     paused_by = models.CharField(

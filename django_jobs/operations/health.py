@@ -6,21 +6,25 @@ from collections import Counter
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Max, Min, Q
 
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.models import PAUSED, Job, Run, Worker, jobs_database
+from django_jobs.scheduler.broken import strays
 from django_jobs.storage import transactions
 from django_jobs.storage.queues import is_served, paused_queues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 # Workers that a report names.
 MOST_WORKERS = 200
+# Next runs that are nearer are not held against their schedules.
+FAR = timedelta(days=1)
 #: Every `Problem.code`.
 CODES = (
     "no_worker", "no_clock", "overdue_runs", "overdue_jobs", "broken_jobs", "broken_runs", "lost_runs",
+    "stray_jobs",
 )  # fmt: skip
 
 
@@ -64,6 +68,7 @@ class QueueReport(TypedDict):
 
     name: str
     is_paused: bool
+    is_served: bool  # a live worker would take its runs
     due: int  # runs that could be executed now
     later: int  # runs that wait for their time
     held: int  # runs that wait for a person
@@ -101,20 +106,22 @@ def report(
     now = transactions.database_now(using)
     running = busy(using)
     workers = _workers(now, running, lost_within, using)
-    queues, unreadable = waiting(now, using)
+    queues, unreadable = waiting(now, [worker["queues"] for worker in _living(workers)], using)
     active, paused, broken = Q(broken_reason="", next_run_time__isnull=False), Q(broken_reason="", next_run_time=None), ~Q(broken_reason="")  # fmt: skip
-    jobs: dict[str, int] = Job.objects.using(using).aggregate(
+    jobs: dict[str, Any] = Job.objects.using(using).aggregate(
         scheduled=Count("pk", filter=active),
         paused=Count("pk", filter=paused),
         broken=Count("pk", filter=broken),
         late=Count("pk", filter=active & Q(next_run_time__lt=now - overdue)),
+        latest=Max("next_run_time", filter=active),
     )
-    late = jobs.pop("late")
+    late, latest = jobs.pop("late"), jobs.pop("latest")
     problems = [
         *_of_workers(workers, jobs["scheduled"], needs_clock=needs_clock),
-        *_of_queues(queues, workers, overdue),
+        *_of_queues(queues, overdue),
         *_of_rows(late, jobs["broken"], unreadable, overdue),
         *_of_lost(running, workers),
+        *_of_strays(len(strays(using, now)) if latest and latest > now + FAR else 0),
     ]
     return Report(
         at=now.isoformat(),
@@ -184,8 +191,27 @@ def _totals(workers: list[WorkerReport]) -> WorkerTotals:
     )
 
 
-def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
-    """Look at what waits; return how many runs of that cannot be read, too."""
+def queue_state(queue: QueueReport) -> str:
+    """Return whether a queue is paused, serving or unserved."""
+    if queue["is_paused"]:
+        return "paused"
+    return "serving" if queue["is_served"] else "unserved"
+
+
+def served(now: datetime, using: str) -> list[list[str]]:
+    """Return the queues of each live worker, at a time by the database's clock; an empty list means all."""
+    live = Worker.objects.using(using).filter(stopped_at__isnull=True, lease_expires_at__gte=now)
+    return [list(queues or ()) for queues in live.values_list("queues", flat=True)]
+
+
+def waiting(now: datetime, served: Sequence[Sequence[str]], using: str) -> tuple[list[QueueReport], int]:
+    """Return what waits in each queue, and how many of those runs cannot be read.
+
+    Args:
+        now: The time by the database's clock.
+        served: The queues of each live worker.
+        using: Alias of the database.
+    """
     is_due = Q(run_after__lte=now)
     rows = (
         Run.objects.using(using)
@@ -211,6 +237,7 @@ def waiting(now: datetime, using: str) -> tuple[list[QueueReport], int]:
             QueueReport(
                 name=name,
                 is_paused=name in paused,
+                is_served=is_served(name, served),
                 due=row["due"],
                 later=row["later"],
                 held=row["held"],
@@ -225,13 +252,13 @@ def _of_workers(workers: list[WorkerReport], scheduled: int, *, needs_clock: boo
     if not live:
         yield _problem(
             "no_worker",
-            "no worker is alive: nothing is executed. Start `manage.py runjobs`, or the web server",
+            "no worker is alive, so no runs start. Start `manage.py runjobs`, or the web server",
         )
     if needs_clock and not any(worker["has_clock"] for worker in live):
         waits = f", and {_many(scheduled, 'job waits', 'jobs wait')} for one" if scheduled else ""
         yield _problem(
             "no_clock",
-            f"no live worker has a clock: nothing fires{waits}. Start one without --no-clock, and with CLOCK on",
+            f"no live worker has a clock, so no jobs fire{waits}. Start one without --no-clock, and with CLOCK on",
             scheduled,
         )
 
@@ -244,25 +271,21 @@ _WHY_OF_CELERY = (
 )
 
 
-def _of_queues(
-    queues: list[QueueReport], workers: list[WorkerReport], overdue: timedelta
-) -> Iterable[Problem]:
-    live = _living(workers)
+def _of_queues(queues: list[QueueReport], overdue: timedelta) -> Iterable[Problem]:
     for one in queues:
         oldest = one["oldest_seconds"]
         # What waits in a paused queue does so because somebody wanted it to.
         if one["is_paused"] or oldest is None or oldest <= overdue.total_seconds():
             continue
-        is_anybody_there = is_served(one["name"], (worker["queues"] for worker in live))
         busy, unserved = _WHY_OF_CELERY if one["name"] in queues_of("celery") else _WHY
-        why = busy if is_anybody_there else unserved
+        why = busy if one["is_served"] else unserved
         yield _problem(
             "overdue_runs",
             f"queue {one['name']}: {_many(one['due'], 'run is', 'runs are')} due, the oldest for "
             f"{timedelta(seconds=int(oldest))}: {why}",
             one["due"],
             one["name"],
-            "busy" if is_anybody_there else "unserved",
+            "busy" if one["is_served"] else "unserved",
         )
 
 
@@ -298,6 +321,17 @@ def _of_lost(running: dict[str, int], workers: list[WorkerReport]) -> Iterable[P
             f"{_many(lost, 'run belongs to a worker that is', 'runs belong to workers that are')} gone: a "
             "live worker rescues them at its next heartbeat",
             lost,
+        )
+
+
+def _of_strays(count: int) -> Iterable[Problem]:
+    if count:
+        yield _problem(
+            "stray_jobs",
+            f"{_many(count, 'job has', 'jobs have')} a next run later than the schedule gives it, as after a "
+            "clock that ran ahead: `manage.py jobs pause` and `jobs resume`, or a restart of the processes "
+            "that declare it, put it right",
+            count,
         )
 
 

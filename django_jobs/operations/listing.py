@@ -1,4 +1,4 @@
-"""Jobs and runs by status, a page at a time, each page through an index however long the history is."""
+"""Jobs and runs by status, as commands list them: a page at a time, each page through an index."""
 
 from __future__ import annotations
 
@@ -11,23 +11,33 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django.core.exceptions import ValidationError
-from django.db.models import Max, QuerySet
 
 from django_jobs import codec
 from django_jobs.api import job_info
 from django_jobs.api.job_info import JobInfo, RunInfo
-from django_jobs.models import FINISHED, InStatus, Job, Run, RunQuerySet, Status, jobs_database
+from django_jobs.models import (
+    DEFAULT_QUEUE_NAME,
+    FINISHED,
+    InStatus,
+    Job,
+    Queue,
+    Run,
+    RunQuerySet,
+    Status,
+    Worker,
+    jobs_database,
+)
+from django_jobs.operations import run_query
+from django_jobs.operations.run_query import Criteria
+from django_jobs.registry import decorators
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-# Rows of the history that one page looks at where no index answers its question.
-LOOKED_AT = 200_000
+    from django.db.models import QuerySet
+
 # Job ids that a mistyped one is compared with.
 COMPARED = 5000
-
-# States of one index, which SQLite uses only when it is asked for all of them.
-_UNSUCCESSFUL = (Status.FAILED, Status.CANCELLED, Status.SKIPPED)
 
 
 class RunDetails(RunInfo):
@@ -36,6 +46,8 @@ class RunDetails(RunInfo):
     job_id: str
     func: str
     queue_name: str
+    args: list[Any]  # in JSON's types; secrets replaced by asterisks
+    kwargs: dict[str, Any]
     errors: list[
         dict[str, Any]
     ]  # an entry per attempt that failed: attempt, worker_id, times, error, traceback
@@ -62,12 +74,19 @@ class _Part:
     name: str
     rows: Callable[[str], QuerySet[Any]]
     order: tuple[str, ...]
-    # Whether rows are looked for in a history that no index narrows down.
+    # The one status of finished runs.
+    status: str = ""
+    # Whether no index narrows the history down, so that rows must be read one by one.
     is_searched: bool = False
 
 
-def _ended(status: Status) -> Callable[[str], QuerySet[Any]]:
-    return lambda using: _runs(using).filter(InStatus(*_UNSUCCESSFUL)).filter(InStatus(status))
+def _ended(status: Status, *, is_searched: bool = False) -> tuple[_Part]:
+    """Return the finished runs of one status."""
+    criteria = Criteria(status=status.value)
+    part = _Part(
+        status.lower(), lambda using: criteria.apply(_runs(using)), _NEWEST_FIRST, status.value, is_searched
+    )
+    return (part,)
 
 
 def _runs(using: str) -> RunQuerySet:
@@ -79,6 +98,7 @@ def _jobs(using: str) -> Any:
 
 
 _CLAIMS = ("-priority", "run_after", "id")
+_NEWEST_FIRST = ("-id",)
 
 _PARTS: dict[str, tuple[_Part, ...]] = {
     "running": (_Part("running", lambda using: _runs(using).running(), ("id",)),),
@@ -92,19 +112,17 @@ _PARTS: dict[str, tuple[_Part, ...]] = {
         _Part("broken", lambda using: _jobs(using).broken(), ("id",)),
         _Part("unreadable", lambda using: _runs(using).broken(), ("-priority", "id")),
     ),
-    "successful": (
+    "successful": _ended(Status.SUCCESSFUL, is_searched=True),
+    "failed": _ended(Status.FAILED),
+    "cancelled": _ended(Status.CANCELLED),
+    "skipped": _ended(Status.SKIPPED),
+    "finished": (
         _Part(
-            "successful",
-            lambda using: _runs(using).filter(InStatus(Status.SUCCESSFUL)),
-            ("-id",),
+            "finished",
+            lambda using: _runs(using).filter(InStatus(*FINISHED)),
+            _NEWEST_FIRST,
             is_searched=True,
         ),
-    ),
-    "failed": (_Part("failed", _ended(Status.FAILED), ("-id",)),),
-    "cancelled": (_Part("cancelled", _ended(Status.CANCELLED), ("-id",)),),
-    "skipped": (_Part("skipped", _ended(Status.SKIPPED), ("-id",)),),
-    "finished": (
-        _Part("finished", lambda using: _runs(using).filter(InStatus(*FINISHED)), ("-id",), is_searched=True),
     ),
 }
 
@@ -138,8 +156,8 @@ def page(
         after: Another page's `next`, of the same statuses.
 
     Returns:
-        Fewer entries than `limit`, or none, do not mean that it is the last page: at most `LOOKED_AT`
-        rows of the history are looked at where no index helps. `next` is None for the last.
+        Fewer entries than `limit`, or none, do not mean that it is the last page: at most `run_query.pages.LOOKED_AT`
+        rows of the history are read where no index helps. `next` is None for the last.
 
     Raises:
         ValueError: A status is unknown, the limit is below 1, or `after` is no page's `next`.
@@ -154,26 +172,16 @@ def page(
     is_filtered = bool(queues or func)
     found: list[tuple[_Part, Any]] = []
     for part in parts[start:]:
-        rows = part.rows(using)
-        if queues:
-            rows = (
-                rows.filter(queue_name__in=queues) if len(queues) > 1 else rows.filter(queue_name=queues[0])
-            )
-        if func:
-            rows = rows.filter(func__startswith=func)
-        if job_id:
-            rows = rows.filter(job_id=job_id) if rows.model is Run else rows.filter(pk=job_id)
-        if rows.model is Run:
-            rows = rows.defer("log", "errors")
+        rows = _filtered(part.rows(using), queues, func, job_id)
         wanted = limit + 1 - len(found)
-        is_history = part.order == ("-id",)
-        if is_history and not job_id and (part.is_searched or is_filtered):
-            some, lowest = _newest(rows, position, wanted, using)
+        if part.order == _NEWEST_FIRST and not job_id and (part.is_searched or is_filtered):
+            before = position[0] if position else None
+            some, floor = run_query.search(rows, status=part.status, before=before, size=wanted, using=using)
             found.extend((part, row) for row in some)
-            if len(some) < wanted and lowest is not None:
-                return _page(found, _cursor(part, [lowest]), using)
+            if len(some) < wanted and floor is not None:
+                return _page(found, _cursor(part, [floor]), using)
         else:
-            found.extend((part, row) for row in _after(rows, part.order, position, wanted))
+            found.extend((part, row) for row in run_query.behind(rows, part.order, position, wanted))
         position = None
         if len(found) > limit:
             found.pop()
@@ -182,34 +190,14 @@ def page(
     return _page(found, None, using)
 
 
-def _newest(
-    runs: QuerySet[Run], position: list[Any] | None, wanted: int, using: str
-) -> tuple[list[Run], int | None]:
-    """Look for runs among the newest, or those before a position; also return the lowest id looked at."""
-    every = _runs(using)
-    top = position[0] if position else (every.aggregate(top=Max("pk"))["top"] or 0) + 1
-    bottom = top - LOOKED_AT
-    some = list(runs.filter(pk__lt=top, pk__gte=bottom).order_by("-pk")[:wanted])
-    has_more = every.filter(pk__lt=bottom).exists()
-    return some, bottom if has_more else None
-
-
-def _after(rows: QuerySet[Any], order: tuple[str, ...], position: list[Any] | None, wanted: int) -> list[Any]:
-    """Return the rows behind a position: one range of the index after the other, never an OR of all."""
-    some: list[Any] = []
-    for selected in [rows] if position is None else _ranges(rows, order, position):
-        some += selected.order_by(*order)[: wanted - len(some)]
-        if len(some) == wanted:
-            break
-    return some
-
-
-def _ranges(rows: QuerySet[Any], order: tuple[str, ...], position: list[Any]) -> Iterator[QuerySet[Any]]:
-    names = [name.removeprefix("-") for name in order]
-    for depth in reversed(range(len(order))):
-        same = dict(zip(names[:depth], position[:depth], strict=True))
-        way = "lt" if order[depth].startswith("-") else "gt"
-        yield rows.filter(**same, **{f"{names[depth]}__{way}": position[depth]})
+def _filtered(rows: Any, queues: Sequence[str], func: str, job_id: str) -> Any:
+    if queues:
+        rows = rows.filter(queue_name__in=queues) if len(queues) > 1 else rows.filter(queue_name=queues[0])
+    if func:
+        rows = rows.filter(func__startswith=func)
+    if rows.model is Job:
+        return rows.filter(pk=job_id) if job_id else rows
+    return (rows.filter(job_id=job_id) if job_id else rows).defer("log", "errors")
 
 
 def _page(found: list[tuple[_Part, Any]], cursor: str | None, using: str) -> Page:
@@ -262,11 +250,14 @@ def run(run_id: int) -> RunDetails | None:
     row = _runs(jobs_database()).filter(pk=run_id).first()
     if row is None:
         return None
+    shown = job_info.of_lone_run(row)
     return RunDetails(
         **job_info.of_run(row),
         job_id=row.job_id,
         func=row.func,
         queue_name=row.queue_name,
+        args=shown["args"],
+        kwargs=shown["kwargs"],
         errors=row.errors or [],
         log=codec.storable(row.log),
     )
@@ -276,3 +267,18 @@ def similar_ids(job_id: str) -> list[str]:
     """Return ids of jobs that somebody may have meant; immediate jobs are not among them."""
     ids = _jobs(jobs_database()).order_by("pk").values_list("pk", flat=True)[:COMPARED]
     return get_close_matches(job_id, list(ids), n=3, cutoff=0.7)
+
+
+def queue_names() -> set[str]:
+    """Return the queues that jobs, unfinished runs, live workers, operators or functions name."""
+    using = jobs_database()
+    live = Worker.objects.using(using).filter(stopped_at__isnull=True)
+    options = map(decorators.options_of, decorators.decorated().values())
+    return {
+        DEFAULT_QUEUE_NAME,
+        *Queue.objects.using(using).values_list("name", flat=True),
+        *_jobs(using).order_by().values_list("queue_name", flat=True).distinct(),
+        *_runs(using).unfinished().order_by().values_list("queue_name", flat=True).distinct(),
+        *(str(name) for queues in live.values_list("queues", flat=True) for name in queues or ()),
+        *(one.queue_name for one in options if one.queue_name),
+    }

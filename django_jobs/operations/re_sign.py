@@ -10,7 +10,7 @@ from django.db.models import Q
 from django_jobs import codec
 from django_jobs.exceptions import BadPayload
 from django_jobs.models import Job, Run, jobs_database
-from django_jobs.scheduler.clock import mend_broken
+from django_jobs.scheduler.broken import mend_broken
 from django_jobs.storage import notifications, transactions, transitions
 
 if TYPE_CHECKING:

@@ -36,8 +36,9 @@ def editable(run: Run) -> tuple[str, str]:
     Values that JSON has no word for are as they are stored: `{"$type": "date", "value": "2030-01-01"}`.
 
     Raises:
-        BadPayload: The stored arguments are damaged.
+        BadPayload: The stored arguments are damaged, or their signature is not ours.
     """
+    codec.verify(run.func, run.payload, run.signature)
     args, kwargs = _stored(run.payload)
     hidden = _sensitive(run)
     shown = [HIDDEN if i in hidden else _without_secrets(raw, hidden) for i, raw in enumerate(args)]
@@ -50,8 +51,13 @@ def changed(run: Run, args_text: str, kwargs_text: str) -> tuple[str, list[str]]
     Asterisks that were left in place stand for the secret that they hid.
 
     Raises:
-        NotFitting: It is no JSON, or nothing that the function could be called with.
+        NotFitting: It is no JSON, or nothing that the function could be called with; or the run's own
+            signature is not ours, and so nobody of this project chose its function.
     """
+    try:
+        codec.verify(run.func, run.payload, run.signature)
+    except BadPayload as error:
+        raise NotFitting(str(error)) from error
     args, kwargs = _parsed(args_text, list, "[...]"), _parsed(kwargs_text, dict, "{...}")
     try:
         old_args, old_kwargs = _stored(run.payload)
@@ -84,7 +90,12 @@ def changed(run: Run, args_text: str, kwargs_text: str) -> tuple[str, list[str]]
 
 
 def enqueue(run: Run, payload: str) -> int:
-    """Add a run like another one of its job, with other arguments; return its id."""
+    """Add a run like another one of its job, with other arguments; return its id.
+
+    Raises:
+        BadPayload: The signature of the other one is not ours: its function is not signed again.
+    """
+    codec.verify(run.func, run.payload, run.signature)
     using = jobs_database()
     new = NewRun.of(run, run.job_id, kind=run.kind)
     new.payload, new.signature = payload, codec.sign(run.func, payload)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from django.views.debug import SafeExceptionReporterFilter
 
 from django_jobs import codec
 from django_jobs.conf import jobs_settings
+from django_jobs.registry.options import JobOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django_jobs.registry.options import JobOptions
+logger = logging.getLogger(__name__)
+
+# How other libraries pass a function's arguments.
+_CONTAINERS = frozenset({"args", "kwargs"})
+# The options that `using` takes, which a call would hand to the function.
+_OURS = _CONTAINERS | {field.name for field in fields(JobOptions)}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -94,7 +102,23 @@ def check_arguments(
     signature = signature_of(func)
     if signature is None:
         return
+    misplaced = _OURS.intersection(kwargs).difference(signature.parameters) if kwargs else None
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{path}{signature} cannot be called with these arguments: {error}") from None
+        hint = "".join(f"; {_hint(name)}" for name in sorted(misplaced or ()))
+        raise TypeError(f"{path}{signature} cannot be called with these arguments: {error}{hint}") from None
+    for name in misplaced or ():
+        _warn_of(path, name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn_of(path: str, name: str) -> None:
+    """Say once that a function with `**kwargs` is given what looks like a word of ours."""
+    logger.warning("%s takes any keyword, so it is called with %s=...; %s", path, name, _hint(name))
+
+
+def _hint(name: str) -> str:
+    if name in _CONTAINERS:
+        return "the function's own arguments follow it as in a call: (func, 1, 2, name=3)"
+    return f"{name} is an option: write using({name}=...) before the call"

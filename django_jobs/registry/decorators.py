@@ -17,6 +17,7 @@ from typing import (
 
 from django_jobs.registry.arguments import check_arguments, signature_of
 from django_jobs.registry.functions import allow, registered
+from django_jobs.registry.managers import provided_manager
 from django_jobs.registry.options import (
     NO_OPTIONS,
     CallWords,
@@ -35,16 +36,6 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 _ATTRIBUTE = "__django_jobs_options__"
-
-
-# The manager module says here how to get the manager: it is above this one.
-_get_manager: Callable[[], Any] | None = None
-
-
-def provide_manager(get_manager: Callable[[], Any]) -> None:
-    """Have decorated functions enqueue through this manager."""
-    global _get_manager
-    _get_manager = get_manager
 
 
 class Enqueuer(Generic[P]):
@@ -104,9 +95,7 @@ class Enqueuer(Generic[P]):
         return added
 
     def _manager(self) -> Any:
-        if _get_manager is None:
-            raise RuntimeError("jobs can be added once Django is set up: call django.setup() first")
-        manager = _get_manager()
+        manager = provided_manager()
         return manager.using(**self._options) if self._options else manager
 
     def _arguments(self, args: Any, kwargs: Any) -> tuple[Any, Any]:

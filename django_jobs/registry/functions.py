@@ -184,11 +184,12 @@ def _find(path: str) -> Any:
     module_name, _, qualname = OWN.get(path, path).partition(":")
     try:
         # Not from sys.modules: another thread may be in the middle of importing it, and this waits.
-        found: Any = importlib.import_module(module_name)
+        imported = importlib.import_module(module_name)
     except Exception as error:  # a module of the project may raise anything while it is imported
         raise FunctionNotFound(
             f"{path} cannot be called: importing {module_name} raised {type(error).__name__}: {error}"
         ) from error
+    found: Any = imported
     for part in qualname.split("."):
         try:
             found = getattr(found, part)
@@ -197,7 +198,31 @@ def _find(path: str) -> Any:
                 f"{path} cannot be called: {module_name} has no {qualname}. If it was renamed, add "
                 f"{{{path!r}: 'its.new.module:name'}} to DJANGO_JOBS['MOVED']"
             ) from None
+    if path not in OWN:
+        _refuse_what_is_only_imported(path, _function_of(found), imported.__name__)
     return found
+
+
+def _refuse_what_is_only_imported(path: str, found: Any, own_name: str) -> None:
+    """Refuse a function that an allowed module imports: `shop.jobs:os.system` is not the shop's.
+
+    Args:
+        path: As a row names it.
+        found: What stands there.
+        own_name: What the module calls itself: `os.path` is `posixpath`.
+
+    Raises:
+        FunctionNotAllowed: It is neither defined nor decorated in a module that is allowed.
+    """
+    if not callable(found):
+        return
+    module = getattr(found, "__module__", None) or "builtins"
+    home = f"{module}:{getattr(found, '__qualname__', type(found).__qualname__)}"
+    if module != own_name and not is_allowed(home):
+        raise FunctionNotAllowed(
+            f"{path} may not be called: it is {home}, which {path.partition(':')[0]} only imports. Write a "
+            "function that calls it, or name its module in DJANGO_JOBS['ALLOWED_MODULES']"
+        )
 
 
 def is_allowed(path: str) -> bool:

@@ -27,6 +27,10 @@ MAX_SECONDS = 1_000_000_000
 # Of the columns, on every database.
 MAX_NUMBER = 2**31 - 1
 
+# What other layers note on one run, by option: the dotted path of what makes of it the note of another run.
+# All that is neither here nor an option of jobs is dropped, such as a trace.
+renewals: dict[str, str] = {}
+
 
 @overload
 def seconds(duration: float | timedelta) -> float: ...

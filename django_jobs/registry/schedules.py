@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from django_jobs import triggers
@@ -14,6 +13,8 @@ from django_jobs.registry.functions import name_of, path_of
 from django_jobs.registry.options import JobOptions, JobWords, checked_id, options_from
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from apscheduler.triggers.base import BaseTrigger
 
 P = ParamSpec("P")
@@ -31,6 +32,7 @@ class Declaration:
         args: For the function.
         kwargs: For the function.
         options: Of `@recurring` or `@cron`; the function's own from `@job` complete them.
+        has_default_zone: Whether it goes by the clock of a time zone and does not say which.
     """
 
     job_id: str
@@ -39,6 +41,7 @@ class Declaration:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     options: JobOptions
+    has_default_zone: bool = False
 
 
 # By the path of the function.
@@ -98,10 +101,10 @@ def recurring(
     """
     if func is not None:
         raise TypeError("@recurring needs an interval in parentheses, as in @recurring(minutes=30)")
-    length = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    length = triggers.length_of(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not length:
         raise ValueError("@recurring needs an interval, as in @recurring(minutes=30)")
-    return _schedule_sync(triggers.interval(length), args, kwargs, job_id, options)
+    return _decorator(triggers.interval(length), args, kwargs, job_id, options)
 
 
 def cron(
@@ -119,7 +122,7 @@ def cron(
     Args:
         expression: Five fields as in crontab(5), where weekdays 0 and 7 are Sunday; or @daily and
             its like.
-        timezone: Whose wall clock the expression speaks of; UTC by default.
+        timezone: Whose wall clock the expression speaks of; CRON_TIME_ZONE, which is UTC by default.
         args: For the function, as a list or tuple.
         kwargs: For the function.
         job_id: As for `recurring`.
@@ -132,15 +135,18 @@ def cron(
     """
     if not isinstance(expression, str):
         raise TypeError('@cron needs an expression in parentheses, as in @cron("30 3 * * mon-fri")')
-    return _schedule_sync(triggers.crontab(expression, timezone), args, kwargs, job_id, dict(options))
+    trigger = triggers.crontab(expression, timezone)
+    return _decorator(trigger, args, kwargs, job_id, options, has_default_zone=timezone is None)
 
 
-def _schedule_sync(
+def _decorator(
     trigger: BaseTrigger,
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None,
     job_id: str | None,
     words: Mapping[str, Any],
+    *,
+    has_default_zone: bool = False,
 ) -> Decorator:
     if not isinstance(args, list | tuple):
         raise TypeError(f"args must be a list or tuple of arguments, not {args!r}")
@@ -164,6 +170,7 @@ def _schedule_sync(
                 args=tuple(args),
                 kwargs=dict(kwargs or {}),
                 options=options,
+                has_default_zone=has_default_zone,
             ),
         )
         return function

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from django_jobs import signals, triggers
@@ -15,10 +15,11 @@ from django_jobs.execution import instrumentation
 from django_jobs.models import Job, Kind, Run, Status
 from django_jobs.registry.call_spec import CALL_COLUMNS, columns_of
 from django_jobs.registry.options import UNSET, JobOptions
-from django_jobs.scheduler.clock import JobStore, firing, read_trigger
-from django_jobs.storage import enqueue, notifications, statistics
-from django_jobs.storage.conflicts import insert_if_free
-from django_jobs.storage.records import immediate_key, lasting
+from django_jobs.scheduler.broken import next_run_time, read_trigger
+from django_jobs.scheduler.occurrences import database_time, occurrence_run
+from django_jobs.storage import enqueue, notifications, statistics, transactions
+from django_jobs.storage.conflicts import insert_if_free, refuse_equal, resolve_conflict
+from django_jobs.storage.records import lasting
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
@@ -48,8 +49,8 @@ def add(
         using: Alias of the database.
 
     Raises:
-        ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise", which has to be
-            said of a recurring one.
+        ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise". That is the
+            default, but where one recurring job takes the place of another.
         ValueError: `max_instances` is out of range.
     """
     # The firings of others have nothing to do with who added them.
@@ -59,12 +60,13 @@ def add(
         else nullcontext()
     ):
         row = _row(run, options, trigger, kind, max_instances)
+        row.occurrences_since = database_time(using)
         with transaction.atomic(using=using):
             is_new: bool | None = True
             if not is_named:
                 row.save(using=using, force_insert=True)
             elif kind is Kind.RECURRING:
-                is_new = _declare(row, options.on_conflict, using)
+                is_new = _declare(row, options, using)
                 if is_new is None:
                     return
             elif not insert_if_free(
@@ -93,28 +95,33 @@ def _row(run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max
     )
 
 
-def _declare(row: Job, on_conflict: str | None, using: str) -> bool | None:
+def _declare(row: Job, options: JobOptions, using: str) -> bool | None:
     """Insert or update a recurring job; return whether it is new, None where the one that is there is kept."""
     columns = (*CALL_COLUMNS, "kind", "job_state", "max_instances", "coalesce", "misfire_grace_time")
     for _attempt in range(3):
         old = Job.objects.using(using).select_for_update().filter(pk=row.pk).first()
-        if old is None:
-            if Run.objects.using(using).unfinished().filter(unique_key=immediate_key(row.id)).exists():
-                raise ConflictingIdError(row.id)
+        if old is None or old.kind != Kind.RECURRING:
+            if not _may_take_id(row.id, options, is_pending=old is not None, using=using):
+                return None
             try:
-                JobStore(using).insert(row)
-            except ConflictingIdError:
+                with transaction.atomic(using=using):
+                    row.save(using=using, force_insert=True)
+            except IntegrityError:
                 # Another process declares it at the same time: update what it wrote.
                 continue
             return True
-        if on_conflict == "skip":
+        refuse_equal(row.id, old.pk)
+        if options.on_conflict == "skip":
             return None
-        if on_conflict == "raise":
+        if options.on_conflict == "raise":
             raise ConflictingIdError(row.id)
+        overrides = {}
         if triggers.same(old.job_state, row.job_state):
             # The old one goes on as it was, with its start and its next run.
             row.job_state = old.job_state
-            row.next_run_time = old.next_run_time
+            row.next_run_time = next_run_time(old, transactions.database_now(using))
+            if old.has_chosen_next_run:
+                overrides["next_run_time"] = old.overrides["next_run_time"]
         elif old.paused_at is not None:
             row.next_run_time = None
         for column in columns:
@@ -122,10 +129,21 @@ def _declare(row: Job, on_conflict: str | None, using: str) -> bool | None:
         old.next_run_time = row.next_run_time
         old.broken_reason = ""
         # Added from now on, not declared: the nearer word.
-        old.declared, old.overrides = None, {}
+        old.declared, old.overrides = None, overrides
         old.save(using=using)
         return False
     raise ConflictingIdError(row.id)
+
+
+def _may_take_id(job_id: str, options: JobOptions, *, is_pending: bool, using: str) -> bool:
+    """Apply `on_conflict` where what runs once has the id; return whether a recurring job may take it.
+
+    Raises:
+        ConflictingIdError: It may not, and `on_conflict` is not "skip".
+    """
+    # Unfinished runs of a recurring job that was removed are in nobody's way.
+    once = Run.objects.using(using).unfinished().filter(job_id=job_id).exclude(kind=Kind.RECURRING)
+    return not (is_pending or once.exists()) or resolve_conflict(job_id, options, using=using)
 
 
 def pause(job_id: str, by: str, *, using: str) -> bool:
@@ -145,12 +163,12 @@ def resume(row: Job, *, using: str) -> None:
     except (UnknownTrigger, BadPayload) as error:
         jobs.update(broken_reason=str(error))
         return
-    next_run_time = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
-    if next_run_time is None:
+    following = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
+    if following is None:
         # As for APScheduler: a job that will never fire again has ended.
         jobs.delete()
     else:
-        jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=next_run_time)
+        jobs.update(paused_at=None, paused_by="", broken_reason="", next_run_time=following)
 
 
 def cancel_scheduled(job_id: str, *, using: str) -> bool:
@@ -158,7 +176,7 @@ def cancel_scheduled(job_id: str, *, using: str) -> bool:
     row = Job.objects.using(using).filter(pk=job_id, kind=Kind.SCHEDULED).first()
     if row is None:
         return False
-    run = firing(row, None)
+    run = occurrence_run(row, None)
     run.status = Status.CANCELLED.value
     runs = [(run_id, run.options) for run_id in enqueue.insert([run], using=using)]
     row.delete(using=using)

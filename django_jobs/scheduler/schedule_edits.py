@@ -17,8 +17,9 @@ from django_jobs.models import Job, Kind, jobs_database
 from django_jobs.registry.options import JobOptions
 from django_jobs.registry.retry import Retry
 from django_jobs.registry.retry import to_json as retry_to_json
-from django_jobs.scheduler.clock import read_trigger
-from django_jobs.scheduler.schedule_sync import POLICY, follow, retry_of, with_retry
+from django_jobs.scheduler.broken import read_trigger
+from django_jobs.scheduler.declarations import POLICY, retry_of, with_retry
+from django_jobs.scheduler.declared_jobs import follow
 from django_jobs.storage import notifications, transactions, transitions
 
 if TYPE_CHECKING:
@@ -99,11 +100,14 @@ def edit(
                 if row.declared is None:
                     once = triggers.is_once(trigger)
                     row.kind = Kind.SCHEDULED.value if once else Kind.RECURRING.value
-                follow(row, trigger, transactions.database_now(using))
+                row.occurrences_since = transactions.database_now(using)
+                follow(row, trigger, row.occurrences_since)
                 _look_anew(row)
         if next_run_time is not None:
             row.next_run_time = next_run_time
-            _note(row, "next_run_time", next_run_time.isoformat())
+            row.occurrences_since = transactions.database_now(using)
+            # Of an added job, too: its next run is not held against its trigger then.
+            row.overrides["next_run_time"] = next_run_time.isoformat()
         _save(row, using)
     return True
 

@@ -9,42 +9,28 @@ counts a while longer than its last process: its processes may just be restartin
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from django.db import (
-    DatabaseError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    connections,
-    transaction,
-)
-from django.db.models import DateTimeField
-from django.db.models.expressions import RawSQL
+from django.db import DatabaseError, InterfaceError, OperationalError
 
-from django_jobs import codec, signals, triggers
 from django_jobs.conf import jobs_settings
-from django_jobs.exceptions import UnknownTrigger
-from django_jobs.models import Job, Kind, ScheduleRevision, SchedulerProcess
-from django_jobs.registry import decorators, functions, schedules
-from django_jobs.registry.call_spec import CALL_COLUMNS, CallSpec, columns_of
-from django_jobs.storage import identity, notifications, transactions
-from django_jobs.storage.backends.choose import backend_of
+from django_jobs.models import ScheduleRevision, SchedulerProcess
+from django_jobs.scheduler.declarations import own
+from django_jobs.scheduler.declared_jobs import REMEMBERED, apply
+from django_jobs.scheduler.occurrences import database_time
+from django_jobs.storage import identity, transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator
+    from datetime import datetime
 
-    from apscheduler.triggers.base import BaseTrigger
-
+    from django_jobs.scheduler.declarations import Definitions
     from django_jobs.storage.notifications.thread import ListenerThread
-
-    Definitions = dict[str, dict[str, Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -54,52 +40,9 @@ LOOK_SECONDS = 60.0
 DEPLOY_SECONDS = 10.0
 # Time without a word after which a process is dead. On its own host that is known at once.
 EXPIRES = timedelta(seconds=180)
-# How long a release that no process has is remembered, and with it its place in the order.
-REMEMBERED = timedelta(days=30)
-
 # The row that is locked, so that processes go one after the other. In place of definitions it has
 # what persons had changed of jobs that were retired, should they be declared again.
 _LOCK = ""
-# Columns of a declared job that a person may change, and those that are its declaration's, always.
-POLICY = ("queue_name", "priority", "max_instances")
-_FIXED = (*(name for name in CALL_COLUMNS if name not in POLICY), "coalesce", "misfire_grace_time")
-
-
-# What this code declares
-
-
-def own() -> tuple[str, Definitions]:
-    """Return the fingerprint of what this process's code declares, and the definitions by job id.
-
-    Raises:
-        ValueError: A function cannot be found by its name; or as `arguments.stored_arguments`.
-    """
-    definitions = {declared.job_id: _definition(declared) for declared in schedules.declarations()}
-    # As others will read it: tuples are lists then.
-    definitions = json.loads(json.dumps(definitions))
-    # A set is stored in an order of its own in each process, and is the same nevertheless.
-    told = {
-        job_id: {**definition, "payload": codec.plain(definition["payload"]), "signature": ""}
-        for job_id, definition in definitions.items()
-    }
-    # Signed, so that a new SECRET_KEY makes a new release, which signs the jobs anew.
-    return codec.sign("", json.dumps(told, sort_keys=True)), definitions
-
-
-def _definition(declared: schedules.Declaration) -> dict[str, Any]:
-    path, function = functions.path_of(declared.func)
-    options = declared.options.over(decorators.options_of(function))
-    return {
-        # Signed by the process that declares it: another that applies it signs nothing that it only read.
-        **columns_of(CallSpec.of_call(path, function, declared.args, declared.kwargs, options)),
-        "coalesce": options.coalesce is not False,
-        "misfire_grace_time": options.misfire_grace_time,
-        "max_instances": options.max_instances or 1,
-        "trigger": triggers.rule(declared.trigger),
-    }
-
-
-# What all processes declare
 
 
 class ScheduleSync:
@@ -142,8 +85,7 @@ class ScheduleSync:
     def look(self) -> float:
         """Bring the jobs in line with what runs, if that changed; return the seconds until the next look."""
         fingerprint, definitions = own()
-        now = RawSQL(backend_of(connections[self._using]).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
-        rows = list(SchedulerProcess.objects.using(self._using).annotate(db_now=now))
+        rows = list(SchedulerProcess.objects.using(self._using).annotate(db_now=database_time(self._using)))
         mine = next((row for row in rows if row.pk == self.id), None)
         if mine is not None and mine.fingerprint == fingerprint:
             live = frozenset(row.fingerprint for row in rows if row is mine or _is_alive(row, mine.db_now))
@@ -220,7 +162,7 @@ def synchronise(declarer_id: str, fingerprint: str, definitions: Definitions, *,
         wanted: Definitions = {}
         for release in present:
             wanted.update(release.definitions)
-        _apply(wanted, lock, now, using)
+        apply(wanted, lock, now, using)
     return Synchronised(frozenset(live), again_in)
 
 
@@ -300,171 +242,3 @@ def _present(
             present.append(release)
             ends.append(left.total_seconds())
     return present, min(ends) + 0.01 if ends else None
-
-
-# Jobs
-
-
-@dataclass(slots=True)
-class _Changes:
-    added: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-
-
-def _apply(wanted: Mapping[str, dict[str, Any]], lock: ScheduleRevision, now: datetime, using: str) -> None:
-    """Add, change and remove declared jobs."""
-    changes = _Changes()
-    kept = {
-        job_id: said
-        for job_id, said in lock.definitions.items()
-        if now - datetime.fromisoformat(said["at"]) <= REMEMBERED
-    }
-    jobs = Job.objects.using(using)
-    rows = {row.pk: row for row in jobs.select_for_update().filter(pk__in=list(wanted)).order_by("pk")}
-    for job_id, definition in sorted(wanted.items()):
-        row = rows.get(job_id)
-        try:
-            if row is None:
-                if _add(job_id, definition, kept.get(job_id), now, using):
-                    changes.added.append(job_id)
-                    kept.pop(job_id, None)
-            elif row.declared is None:
-                _say_taken(job_id)
-            elif _update(row, definition, now):
-                row.save(using=using)
-                changes.changed.append(job_id)
-        except (UnknownTrigger, KeyError, TypeError) as error:
-            # Written by another version of this package, or by hand.
-            logger.warning("job=%s is declared in a way that is not known here: %r", job_id, error)
-    # Looked for without locks: that reads all jobs, and others hold some of them.
-    retired = list(jobs.declared().exclude(pk__in=list(wanted)).values_list("pk", flat=True))
-    for row in jobs.declared().filter(pk__in=retired).select_for_update().order_by("pk"):
-        if row.overridden:
-            kept[row.pk] = {
-                "at": now.isoformat(),
-                "overrides": {name: row.overrides[name] for name in row.overridden if name != "paused"},
-                "paused_at": row.paused_at and row.paused_at.isoformat(),
-                "paused_by": row.paused_by,
-            }
-        changes.removed.append(row.pk)
-        row.delete()
-    if kept != lock.definitions:
-        lock.definitions = kept
-        lock.save(using=using, update_fields=["definitions"])
-    _tell(changes, using)
-
-
-def _say_taken(job_id: str) -> None:
-    logger.warning(
-        "job=%s is declared in code, and a job of this id was added: that one stays, and the declaration "
-        "waits until it is removed",
-        job_id,
-    )
-
-
-def _add(
-    job_id: str, definition: Mapping[str, Any], said: Mapping[str, Any] | None, now: datetime, using: str
-) -> bool:
-    """Add a declared job, with what a person had said of it before it was retired; return whether it was."""
-    overrides = dict(said["overrides"]) if said else {}
-    overrides.pop("next_run_time", None)
-    paused_at = datetime.fromisoformat(said["paused_at"]) if said and said["paused_at"] else None
-    trigger = triggers.by_rule({**definition, **overrides}["trigger"], now)
-    row = Job(
-        id=job_id,
-        kind=Kind.RECURRING.value,
-        job_state=triggers.dumps(trigger),
-        next_run_time=None if paused_at else triggers.first(trigger, now),
-        paused_at=paused_at,
-        paused_by=said.get("paused_by", "") if said and paused_at else "",
-        declared=overridable(definition),
-        overrides=overrides,
-        **{column: {**_with(definition, overrides), **overrides}[column] for column in (*_FIXED, *POLICY)},
-    )
-    try:
-        with transaction.atomic(using=using):
-            row.save(using=using, force_insert=True)
-    except IntegrityError:
-        # Added by hand at this moment, or an id that the database takes for equal.
-        _say_taken(job_id)
-        return False
-    return True
-
-
-def _update(row: Job, definition: Mapping[str, Any], now: datetime) -> bool:
-    """Make a job what its declaration says, but for what a person changed; return whether it differs."""
-    declared = overridable(definition)
-    definition = _with(definition, row.overrides)
-    columns = [*_FIXED, *(column for column in POLICY if column not in row.overrides)]
-    trigger = triggers.by_rule(definition["trigger"], now)
-    is_other_trigger = "trigger" not in row.overrides and not triggers.same(
-        row.job_state, triggers.dumps(trigger)
-    )
-    changed = [column for column in columns if getattr(row, column) != definition[column]]
-    if not changed and not is_other_trigger and row.declared == declared:
-        return False
-    for column in columns:
-        setattr(row, column, definition[column])
-    row.declared = declared
-    if is_other_trigger:
-        follow(row, trigger, now)
-    if changed or is_other_trigger:
-        row.broken_reason = ""
-    return True
-
-
-def follow(row: Job, trigger: BaseTrigger, now: datetime) -> None:
-    """Give a job another trigger; a pause, and a next run that a person chose, stay."""
-    row.job_state = triggers.dumps(trigger)
-    if row.paused_at is None and not row.has_chosen_next_run:
-        row.next_run_time = triggers.first(trigger, now)
-
-
-def overridable(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a declaration says of what a person may change."""
-    said = {name: definition[name] for name in ("trigger", *POLICY)}
-    return {**said, "retry": retry_of(definition["options"])}
-
-
-def retry_of(options: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the retry policy among a job's options, as it is stored."""
-    return (options or {}).get("retry")
-
-
-def with_retry(options: Mapping[str, Any] | None, retry: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return a job's options with another retry policy, or none."""
-    others = {name: value for name, value in (options or {}).items() if name != "retry"}
-    return ({**others, "retry": dict(retry)} if retry else others) or None
-
-
-def _with(definition: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a definition whose options have the retry policy that a person chose, where one did."""
-    if "retry" not in overrides:
-        return definition
-    return {**definition, "options": with_retry(definition["options"], overrides["retry"])}
-
-
-def _tell(changes: _Changes, using: str) -> None:
-    if not (changes.added or changes.changed or changes.removed):
-        return
-    notifications.notify(notifications.JOBS, using=using)
-
-    def tell() -> None:
-        logger.info(
-            "declared schedules: added %s, changed %s, removed %s",
-            _named(changes.added), _named(changes.changed), _named(changes.removed),
-        )  # fmt: skip
-        for signal, ids in (
-            (signals.job_added, changes.added),
-            (signals.job_changed, changes.changed),
-            (signals.job_removed, changes.removed),
-        ):
-            for job_id in ids:
-                signals.emit(signal, job_id=job_id)
-
-    transaction.on_commit(tell, using=using)
-
-
-def _named(ids: Iterable[str]) -> str:
-    return ", ".join(ids) or "none"

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.models import Q
 
 from django_jobs import signals
 from django_jobs.exceptions import ConflictingIdError
-from django_jobs.models import Job, Kind, Run
+from django_jobs.models import Job, Kind, Run, jobs_database
+from django_jobs.registry.options import lookup_id
 from django_jobs.storage import transitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django_jobs.registry.options import JobOptions
+
+# An id that we made.
+_RANDOM = re.compile("[0-9a-f]{32}")
 
 
 def insert_if_free(job_id: str, options: JobOptions, insert: Callable[[], object], *, using: str) -> bool:
@@ -44,11 +49,15 @@ def resolve_conflict(job_id: str, options: JobOptions, *, using: str) -> bool:
     """Apply `on_conflict` where an id is unfinished; return whether to go on.
 
     Raises:
-        ConflictingIdError: It is "raise"; or "replace", and the job of this id is a recurring one.
+        ConflictingIdError: It is "raise"; or "replace", and the job of this id is a recurring one; or the
+            id is another one, which the database takes for equal.
     """
-    kind = Job.objects.using(using).filter(pk=job_id).values_list("kind", flat=True).first()
-    is_queued = Run.objects.using(using).unfinished().filter(job_id=job_id).exists()
-    if kind is None and not is_queued:
+    found, kind = Job.objects.using(using).filter(pk=job_id).values_list("pk", "kind").first() or (None, None)
+    queued = Run.objects.using(using).unfinished().filter(job_id=job_id).values_list("job_id", flat=True)[:1]
+    for taken in filter(None, (found, *queued)):
+        refuse_equal(job_id, taken)
+        break
+    else:
         return True
     match options.on_conflict:
         case "skip":
@@ -64,3 +73,42 @@ def resolve_conflict(job_id: str, options: JobOptions, *, using: str) -> bool:
             return True
         case _:
             raise ConflictingIdError(job_id)
+
+
+def refuse_equal(job_id: str, taken: str) -> None:
+    """Refuse an id where the database takes another one for equal, whatever `on_conflict` is.
+
+    MariaDB's and MySQL's usual collations look at neither case nor accents, and their tables can have one
+    of two such ids. The other's job is not this one's to keep, replace or update.
+
+    Raises:
+        ConflictingIdError: They differ.
+    """
+    if job_id == taken:
+        return
+    error = ConflictingIdError(job_id)
+    error.args = (
+        f"there is an unfinished job {taken!r}, and this database takes {job_id!r} for the same id "
+        "(its collation looks at neither case nor accents): use another id",
+    )
+    raise error
+
+
+def exact_id(job_id: str) -> str:
+    """Return an id to look for in the jobs' database; the empty one, which no job has, where the database has only an equal one.
+
+    Costs nothing on databases that compare exactly.
+    """
+    using, job_id = jobs_database(), lookup_id(job_id)
+    if connections[using].vendor != "mysql" or _RANDOM.fullmatch(job_id):
+        return job_id
+    runs = Run.objects.using(using).filter(job_id=job_id)
+    for ids in (
+        Job.objects.using(using).filter(pk=job_id).values_list("pk", flat=True),
+        runs.unfinished().values_list("job_id", flat=True),
+        runs.order_by("-pk").values_list("job_id", flat=True),
+    ):
+        # Of two equal ids one at most is unfinished; of finished ones the newest is meant.
+        for found in ids[:1]:
+            return job_id if found == job_id else ""
+    return job_id

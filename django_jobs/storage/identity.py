@@ -39,6 +39,9 @@ def _started(pid: int) -> str | None:
 
 
 def _may_exist(pid: int) -> bool:
+    if os.name != "posix":
+        # Windows has no signal that only asks: `os.kill` would end the process.
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

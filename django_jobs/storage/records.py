@@ -10,11 +10,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Kind, Run, Status
 from django_jobs.registry.call_spec import CallSpec, columns_of, values_of
-from django_jobs.registry.options import JobOptions
+from django_jobs.registry.options import JobOptions, renewals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -155,14 +156,22 @@ def immediate_key(job_id: str) -> str:
     return f"i:{_short(job_id)}"
 
 
-def firing_key(job_id: str, scheduled_at: datetime) -> str:
-    """Return the unique key of one firing: one scheduled time of one job makes one run, ever."""
-    return f"f:{_short(job_id)}@{int(scheduled_at.timestamp() * 1_000_000)}"
+def occurrence_key(job_id: str, scheduled_at: datetime, since: datetime | None = None) -> str:
+    """Return the unique key of one occurrence: one scheduled time of one job makes one run, ever.
+
+    Args:
+        job_id: Of the job.
+        scheduled_at: Its scheduled time.
+        since: Where an earlier job of this id has a run of this time: `Job.occurrences_since` of the new one.
+    """
+    of = "" if since is None else f"+{_microseconds(since)}"
+    return f"f:{_short(job_id)}{of}@{_microseconds(scheduled_at)}"
 
 
-# What other layers note on one run, by option: what makes of it the note of another run. All that is neither
-# here nor an option of jobs is dropped, such as a trace.
-renewals: dict[str, Callable[[Any], Any]] = {}
+def _microseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
+
+
 _JOB_OPTIONS = frozenset(field.name for field in fields(JobOptions))
 
 
@@ -171,9 +180,9 @@ def of_another_run(options: dict[str, Any] | None) -> dict[str, Any] | None:
     if not isinstance(options, dict):
         return options
     kept = {name: value for name, value in options.items() if name in _JOB_OPTIONS}
-    for name, renew in renewals.items():
+    for name, path in renewals.items():
         if name in options:
-            kept[name] = renew(options[name])
+            kept[name] = import_string(path)(options[name])
     return kept
 
 

@@ -69,7 +69,7 @@ def job_progress(
         "label": label or _("Progress"),
         "words": words,
         "word": words.get(state.status, _("There is no such job")),
-        "state": states.for_anybody(state, result=False),
+        "state": states.public_state(state, result=False),
         "exists": state.exists,
         "csp_nonce": context.get("csp_nonce"),
     }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from django_jobs.triggers.builders import at, interval
-from django_jobs.triggers.cron import crontab
-from django_jobs.triggers.description import describe
-from django_jobs.triggers.firing import due, first, is_once, local
-from django_jobs.triggers.rules import by_rule, rule, same
-from django_jobs.triggers.storage import dumps, loads
-from django_jobs.triggers.validation import check
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from django_jobs.triggers.builders import at, interval, length_of
+    from django_jobs.triggers.cron import crontab
+    from django_jobs.triggers.description import describe
+    from django_jobs.triggers.firing import due, first, is_once, local, moved_to, strays
+    from django_jobs.triggers.rules import by_rule, rule, same
+    from django_jobs.triggers.storage import dumps, loads
+    from django_jobs.triggers.validation import check
 
 __all__ = [
     "at",
@@ -21,8 +24,43 @@ __all__ = [
     "first",
     "interval",
     "is_once",
+    "length_of",
     "loads",
     "local",
+    "moved_to",
     "rule",
     "same",
+    "strays",
 ]
+
+_HOMES = {
+    "at": "builders",
+    "by_rule": "rules",
+    "check": "validation",
+    "crontab": "cron",
+    "describe": "description",
+    "due": "firing",
+    "dumps": "storage",
+    "first": "firing",
+    "interval": "builders",
+    "is_once": "firing",
+    "length_of": "builders",
+    "loads": "storage",
+    "local": "firing",
+    "moved_to": "firing",
+    "rule": "rules",
+    "same": "rules",
+    "strays": "firing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: a process that only declares schedules neither stores nor describes them.
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+    return found

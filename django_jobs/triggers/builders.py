@@ -6,15 +6,15 @@ import math
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.triggers.date import DateTrigger
-from apscheduler.triggers.interval import IntervalTrigger
 
+from django_jobs.triggers.intervals import Interval
 from django_jobs.triggers.moments import in_seconds
 
 MIN_INTERVAL = timedelta(milliseconds=1)
 MAX_INTERVAL = timedelta(days=36525)  # 100 years
 
 
-def interval(seconds: float | timedelta) -> IntervalTrigger:
+def interval(seconds: float | timedelta) -> Interval:
     """Return a trigger for every so many seconds in UTC, first one interval from now.
 
     Args:
@@ -29,7 +29,7 @@ def interval(seconds: float | timedelta) -> IntervalTrigger:
     if not isinstance(seconds, int | float | timedelta):
         raise TypeError(f"the interval must be a number of seconds or a timedelta, not {seconds!r}")
     if not isinstance(seconds, timedelta):
-        if math.isnan(seconds):
+        if isinstance(seconds, float) and math.isnan(seconds):
             raise ValueError("the interval is not a number (NaN); pass seconds")
         if seconds > MAX_INTERVAL.total_seconds():
             raise ValueError(
@@ -44,7 +44,7 @@ def interval(seconds: float | timedelta) -> IntervalTrigger:
         )
     if seconds < MIN_INTERVAL:
         raise ValueError(too_short(str(seconds)))
-    return IntervalTrigger(seconds=in_seconds(seconds), timezone=UTC)
+    return Interval(seconds=in_seconds(seconds), timezone=UTC, has_chosen_start=False)
 
 
 def at(run_at: datetime | timedelta) -> DateTrigger:
@@ -66,7 +66,37 @@ def at(run_at: datetime | timedelta) -> DateTrigger:
             f"{run_at.isoformat()} is naive, so it is unclear which moment is meant; "
             "pass django.utils.timezone.make_aware(run_at)"
         )
+    check_in_calendar(run_at)
     return DateTrigger(run_at, timezone=UTC)  # the zone is for naive ones only
+
+
+def length_of(
+    *, weeks: float = 0, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0
+) -> timedelta:
+    """Return the sum of some lengths.
+
+    Raises:
+        ValueError: It is longer than any interval may be, or not a number.
+        TypeError: One of them is not a number.
+    """
+    try:
+        return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    except OverflowError:
+        raise ValueError("the interval is longer than 100 years; for one time, add a scheduled job") from None
+
+
+def check_in_calendar(moment: datetime) -> None:
+    """Refuse a moment that UTC has no year for.
+
+    Raises:
+        ValueError: It is before year 1 or after year 9999 in UTC.
+    """
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(
+            f"{moment.isoformat()} is out of the calendar, which in UTC is years 1 to 9999"
+        ) from None
 
 
 def too_short(length: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, tzinfo
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django_jobs.conf import jobs_settings
 from django_jobs.triggers.combining import Or
-from django_jobs.triggers.moments import named_zone, zone_name
+from django_jobs.triggers.moments import check_zone, named_zone, zone_name
 from django_jobs.triggers.ranges import spell_runs, step_of
+from django_jobs.triggers.special_days import earliest, split_days, split_weekdays
 from django_jobs.triggers.wall_clock import Cron
 
 if TYPE_CHECKING:
@@ -47,23 +49,28 @@ _LONGEST = {month: 29 if month == 2 else 30 if month in {4, 6, 9, 11} else 31 fo
 _PART = re.compile(r"(?P<any>\*)|(?P<first>\w+)(-(?P<last>\w+))?", re.ASCII)
 
 
-def crontab(expression: str, timezone: str | tzinfo | None = None) -> BaseTrigger:
+def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: bool = False) -> BaseTrigger:
     """Return a trigger for a crontab expression, with cron's own meanings.
 
     Weekdays 0 and 7 are Sunday. When both the day of the month and the day of the week are restricted
-    (neither starts with `*`), it fires when either matches. Unlike Vixie cron, a time that the clocks
-    skip fires at the moment it would have been, once with what else is due then, and a time that they
-    repeat fires twice; UTC has neither.
+    (neither starts with `*`), it fires when either matches. `L` is the last day of the month, `15W` the
+    weekday nearest to the 15th, `LW` the last weekday, `fri#2` the second Friday and `friL` the last. A time that the clocks skip fires at the
+    moment it would have been, once with what else is due then. A time that they repeat fires once, unless
+    the hour is `*`. UTC has neither.
 
     Args:
         expression: Five fields (minute, hour, day of month, month, day of week), or @hourly, @daily,
             @midnight, @weekly, @monthly, @yearly, @annually.
-        timezone: A tzinfo or the name of one; UTC if None.
+        timezone: A tzinfo or the name of one; the setting CRON_TIME_ZONE, "UTC" by default, if None.
+        repeats: Whether a time that the clocks repeat fires twice, whatever the hour is.
 
     Raises:
         ValueError: The expression or zone is wrong, or means a date that does not exist.
+        TypeError: One of them is of another type.
     """
     zone = _zone(timezone)
+    if not isinstance(expression, str):
+        raise TypeError(f"a crontab expression is a text, as '30 3 * * mon-fri', not {expression!r}")
     text = expression.strip()
     if text.startswith("@"):
         text = _nickname(text)
@@ -74,30 +81,60 @@ def crontab(expression: str, timezone: str | tzinfo | None = None) -> BaseTrigge
             f"{expression!r}: expected 5 fields (minute, hour, day of month, month, day of week), "
             f"not {len(words)}{hint}"
         )
+    special_days, words[2] = split_days(words[2])
+    special_weekdays, words[4] = split_weekdays(words[4], lambda text: _weekday_name(expression, text))
     fields = zip(FIELDS, words, strict=True)
-    minutes, hours, days, months, weekdays = [_parse(expression, field, word) for field, word in fields]
-    common = {
+    minutes, hours, days, months, weekdays = [
+        _parse(expression, field, word) if word else [] for field, word in fields
+    ]
+    common: dict[str, Any] = {
         "minute": _spell(minutes, FIELDS[0]),
         "hour": _spell(hours, FIELDS[1]),
         "month": _spell(months, FIELDS[3]),
         "timezone": zone,
+        "repeats": repeats,
     }
-    day = {"day": _spell(days, FIELDS[2])}
-    day_of_week = {"day_of_week": _spell_weekdays(weekdays)}
-    days_exist = any(min(days) <= _LONGEST[month] for month in months)
-    if "*" in (words[2][0], words[4][0]):
-        if not days_exist:
-            raise ValueError(f"{expression!r} never fires: no such month has a day {min(days)}")
-        return Cron(**common, **day, **day_of_week)
-    by_weekday = Cron(**common, **day_of_week)
-    # A trigger that never fires is searched for until the year 9999, at each firing.
-    return Or([Cron(**common, **day), by_weekday]) if days_exist else by_weekday
+    day = ",".join([*([_spell(days, FIELDS[2])] if days else []), *special_days])
+    starts = words[2][:1], words[4][:1]
+    if special_weekdays and starts[0] == "*" and day != "*":
+        raise ValueError(f"{expression!r}: {words[2]} and an nth weekday cannot be combined: name the days")
+    needed = min([*days, *([earliest(special_days)] if special_days else [])])
+    if not any(needed <= _LONGEST[month] for month in months):
+        if "*" in starts or not (weekdays or special_weekdays):
+            raise ValueError(f"{expression!r} never fires: no such month has a day {needed}")
+        # A trigger that never fires is searched for at each firing.
+        day = ""
+    parts = _day_parts(day, special_weekdays, _spell_weekdays(weekdays) if weekdays else "", starts)
+    triggers = [Cron(**common, **part) for part in parts]
+    return triggers[0] if len(triggers) == 1 else Or(triggers)
+
+
+def _day_parts(
+    day: str, special_weekdays: list[str], day_of_week: str, starts: tuple[str, str]
+) -> list[dict[str, Any]]:
+    """Return the day fields of one trigger, or of those of which any fires."""
+    nth = [{"day": ",".join(special_weekdays)}] if special_weekdays else []
+    if "*" not in starts:
+        by_day = [{"day": day}] if day else []
+        return [*by_day, *([{"day_of_week": day_of_week}] if day_of_week else []), *nth]
+    if not nth:
+        return [{"day": day, "day_of_week": day_of_week}]
+    # The field of days is `*`, or that of weekdays has one beside its nth ones.
+    return [*([{"day_of_week": day_of_week}] if day_of_week and day == "*" else []), *nth]
+
+
+def _weekday_name(expression: str, text: str) -> str:
+    return _WEEKDAYS[_value(expression, FIELDS[4], text) % 7]
 
 
 def _zone(zone: str | tzinfo | None) -> tzinfo:
     if zone is None:
-        return UTC
-    return named_zone(zone_name(zone) if isinstance(zone, tzinfo) else zone)
+        zone = jobs_settings().CRON_TIME_ZONE
+    if not isinstance(zone, str | tzinfo):
+        raise TypeError(f"the time zone must be a name, as 'Europe/Berlin', or a tzinfo, not {zone!r}")
+    found = named_zone(zone_name(zone) if isinstance(zone, tzinfo) else zone)
+    check_zone(found)
+    return found
 
 
 def _nickname(text: str) -> str:
@@ -107,7 +144,8 @@ def _nickname(text: str) -> str:
     if text.lower() == "@reboot":
         raise ValueError(
             "'@reboot' is not supported: jobs are shared by many processes, and none of their starts "
-            "is the reboot; call add_immediate_job from AppConfig.ready or a deployment script"
+            "is the reboot. Once per deploy: `manage.py jobs add` in the deployment script. Once per start of "
+            "a worker: add_immediate_job in a receiver of django_jobs.signals.worker_started"
         )
     raise ValueError(f"{text!r} is not a crontab nickname; there are {', '.join(_NICKNAMES)}")
 

@@ -5,14 +5,26 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
-from apscheduler.triggers.cron.expressions import AllExpression, RangeExpression
-from apscheduler.triggers.cron.fields import MAX_VALUES, MIN_VALUES
+from apscheduler.triggers.cron.expressions import (
+    AllExpression,
+    LastDayOfMonthExpression,
+    RangeExpression,
+    WeekdayPositionExpression,
+)
+from apscheduler.triggers.cron.fields import (
+    MAX_VALUES,
+    MIN_VALUES,
+    DayOfMonthField,
+    DayOfWeekField,
+    MonthField,
+)
 from django.utils.dates import MONTHS, WEEKDAYS
 from django.utils.translation import gettext, ngettext
 
 from django_jobs.triggers.cron import FIELDS
 from django_jobs.triggers.lengths import every
 from django_jobs.triggers.ranges import spell_runs, step_of
+from django_jobs.triggers.special_days import NearestWeekday
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +40,12 @@ def describe_cron(trigger: CronTrigger) -> str:
         return f"cron {str(trigger).removeprefix('cron')}"
     clock = _describe_times(_values(fields["minute"]), _values(fields["hour"]))
     days = _describe_days(fields)
-    if clock is None or days is None:
+    if days is None:
+        return f"cron {str(trigger).removeprefix('cron')}"
+    if clock is None and (_needs_both_days(fields) or _values(fields["day"]) is None):
+        # As a crontab expression it would mean either of them, or nothing.
+        return f"cron {str(trigger).removeprefix('cron')}"
+    if clock is None:
         return "cron " + " ".join(str(fields[field.name]) for field in FIELDS)
     if days:
         return gettext("%(times)s %(days)s") % {"times": clock.words, "days": days}
@@ -95,13 +112,61 @@ def _even_step(values: list[int], size: int) -> int:
     return step if step and size % step == 0 else 0
 
 
+def _describe_special_days(fields: dict[str, BaseField]) -> str | None:
+    """Say which days the day field means, where one of them depends on the month; None where nothing would."""
+    months, weekdays = _values(fields["month"]), _values(fields["day_of_week"])
+    plain = [part for part in fields["day"].expressions if isinstance(part, RangeExpression)]
+    words = [_special_day(part) for part in fields["day"].expressions if part not in plain]
+    if not months or not weekdays or not all(words):
+        return None
+    if plain:
+        field = DayOfMonthField("day", ",".join(map(str, plain)))
+        days = _describe_days({**fields, "day": field, "month": _EVERY_MONTH, "day_of_week": _EVERY_WEEKDAY})
+        words.insert(0, days)
+    joint = gettext("%(one)s or %(other)s")
+    text = functools.reduce(lambda one, other: joint % {"one": one, "other": other}, filter(None, words))
+    if len(months) < 12:
+        names = _join(spell_runs(months, lambda value: str(MONTHS[value]), _to))
+        text += " " + gettext("in %(months)s") % {"months": names}
+    if len(weekdays) < 7:
+        both = {"days": text, "weekdays": _describe_weekdays(weekdays)}
+        text = gettext("%(days)s, but only %(weekdays)s") % both
+    return text
+
+
+def _special_day(part: AllExpression) -> str | None:
+    if isinstance(part, WeekdayPositionExpression):
+        nth = (
+            gettext("on the first %(weekday)s of the month"),
+            gettext("on the second %(weekday)s of the month"),
+            gettext("on the third %(weekday)s of the month"),
+            gettext("on the fourth %(weekday)s of the month"),
+            gettext("on the fifth %(weekday)s of the month"),
+            gettext("on the last %(weekday)s of the month"),
+        )
+        return nth[part.option_num] % {"weekday": WEEKDAYS[part.weekday]}
+    if isinstance(part, NearestWeekday):
+        if part.day is None:
+            return gettext("on the last day from Monday to Friday of the month")
+        return gettext("on the day from Monday to Friday nearest to day %(day)d of the month") % {
+            "day": part.day
+        }
+    if isinstance(part, LastDayOfMonthExpression):
+        return gettext("on the last day of the month")
+    return None
+
+
 def _describe_days(fields: dict[str, BaseField]) -> str | None:
     days, months, weekdays = _values(fields["day"]), _values(fields["month"]), _values(fields["day_of_week"])
+    if days is None:
+        return _describe_special_days(fields)
     if not days or not months or not weekdays:
         return None
     in_months = "" if len(months) == 12 else _join(spell_runs(months, lambda value: str(MONTHS[value]), _to))
     if len(days) < 31 and len(weekdays) < 7:
-        return None
+        every_day = {**fields, "day_of_week": _EVERY_WEEKDAY}
+        both = {"days": _describe_days(every_day), "weekdays": _describe_weekdays(weekdays)}
+        return gettext("%(days)s, but only %(weekdays)s") % both
     if len(days) < 31:
         numbers = _join(spell_runs(days, str, _to))
         if in_months:
@@ -109,15 +174,25 @@ def _describe_days(fields: dict[str, BaseField]) -> str | None:
         else:
             text = ngettext("on day %(days)s of the month", "on days %(days)s of the month", len(days))
         return text % {"days": numbers, "months": in_months}
-    words = []
-    if weekdays == [0, 1, 2, 3, 4]:
-        words.append(gettext("on weekdays"))
-    elif len(weekdays) < 7:
-        names = _join(spell_runs(weekdays, lambda day: str(WEEKDAYS[day]), _to))
-        words.append(gettext("on %(weekdays)s") % {"weekdays": names})
+    words = [_describe_weekdays(weekdays)] if len(weekdays) < 7 else []
     if in_months:
         words.append(gettext("in %(months)s") % {"months": in_months})
     return " ".join(words)
+
+
+_EVERY_MONTH = MonthField("month", "*")
+_EVERY_WEEKDAY = DayOfWeekField("day_of_week", "*")
+
+
+def _describe_weekdays(weekdays: list[int]) -> str:
+    if weekdays == [0, 1, 2, 3, 4]:
+        return gettext("on weekdays")
+    names = _join(spell_runs(weekdays, lambda day: str(WEEKDAYS[day]), _to))
+    return gettext("on %(weekdays)s") % {"weekdays": names}
+
+
+def _needs_both_days(fields: dict[str, BaseField]) -> bool:
+    return str(fields["day"]) != "*" and str(fields["day_of_week"]) != "*"
 
 
 def _to(first: str, last: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
@@ -12,10 +12,12 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from django.utils.dates import MONTHS, WEEKDAYS
+from django.utils.timezone import get_current_timezone_name, now
 from django.utils.translation import gettext
 
 from django_jobs.codec.zones import zone_key
 from django_jobs.triggers.cron_description import describe_cron
+from django_jobs.triggers.intervals import has_chosen_start
 from django_jobs.triggers.lengths import every, units_of
 from django_jobs.triggers.storage import CALENDAR_UNITS
 
@@ -48,17 +50,28 @@ def describe(trigger: BaseTrigger) -> str:
 
 def _describe_moment(moment: datetime) -> str:
     text = f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second else f"{moment:%Y-%m-%d %H:%M}"
-    return text + (_describe_zone(moment.tzinfo) or " UTC")
+    zone = _describe_zone(moment.tzinfo)
+    return text + (zone if zone not in {"", " (UTC)"} else " UTC")
 
 
 def _describe_zone(zone: tzinfo | None) -> str:
     key = zone_key(zone)
     if key is None and zone is not None:
         key = datetime(2000, 1, 1, tzinfo=zone).isoformat()[19:]
-    return "" if key in {"UTC", "Etc/UTC", "+00:00"} else f" ({key})"
+    # To a reader in UTC it goes without saying; to any other it does not.
+    if _is_utc(key):
+        return "" if _is_utc(get_current_timezone_name()) else " (UTC)"
+    return f" ({key})"
+
+
+def _is_utc(key: str | None) -> bool:
+    return key in {None, "UTC", "Etc/UTC", "+00:00"}
 
 
 def _limited(words: str, trigger: Any) -> str:
+    if start := _start_to_tell(trigger):
+        since = _describe_moment(start) if isinstance(start, datetime) else start
+        words = gettext("%(words)s, from %(moment)s") % {"words": words, "moment": since}
     if end := trigger.end_date:
         until = _describe_moment(end) if isinstance(end, datetime) else end
         words = gettext("%(words)s, until %(moment)s") % {"words": words, "moment": until}
@@ -68,6 +81,19 @@ def _limited(words: str, trigger: Any) -> str:
             "seconds": trigger.jitter,
         }
     return words
+
+
+def _start_to_tell(trigger: Any) -> date | None:
+    """Return a trigger's start where it is to come, or decides when the trigger fires after it."""
+    start: date | None = trigger.start_date
+    if start is None:
+        return None
+    if isinstance(trigger, IntervalTrigger):
+        return start if has_chosen_start(trigger) else None
+    if isinstance(trigger, CalendarIntervalTrigger):
+        units = [count for unit in CALENDAR_UNITS if (count := getattr(trigger, unit))]
+        return start if units != [1] or start > now().astimezone(trigger.timezone).date() else None
+    return start if start > now() else None
 
 
 def _describe_calendar(trigger: CalendarIntervalTrigger) -> str:

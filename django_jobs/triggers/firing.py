@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
+from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from apscheduler.triggers.combining import OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
@@ -12,6 +14,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
+
+
+_MOST_MOVED = timedelta(hours=3)
 
 
 def first(trigger: BaseTrigger, now: datetime) -> datetime | None:
@@ -27,9 +32,9 @@ def first(trigger: BaseTrigger, now: datetime) -> datetime | None:
 
 
 def due(
-    trigger: BaseTrigger, next_run_time: datetime, now: datetime, *, coalesce: bool
+    trigger: BaseTrigger, next_run_time: datetime, now: datetime, *, coalesce: bool, limit: int = 1000
 ) -> tuple[list[datetime], datetime | None]:
-    """Return the firings from a job's next one until now, and the first after now.
+    """Return the firings from a job's next one until now, and the one after them.
 
     Args:
         trigger: The job's.
@@ -37,11 +42,14 @@ def due(
         now: The time, aware.
         coalesce: Return the last of them alone, found without going through those before it, of
             which a year of minutes has half a million.
+        limit: How many at most without `coalesce`; the one after them may be due already, then.
     """
     times: list[datetime] = []
     moment: datetime | None = _last_known(trigger, next_run_time, now) if coalesce else next_run_time
-    while moment is not None and in_utc(moment) <= in_utc(now):
-        times = [moment] if coalesce else [*times, moment]
+    while moment is not None and in_utc(moment) <= in_utc(now) and len(times) < limit:
+        if coalesce:
+            times.clear()
+        times.append(moment)
         moment = trigger.get_next_fire_time(moment, now)
     return times, moment
 
@@ -70,6 +78,53 @@ def _looks_only_at_the_clock(trigger: BaseTrigger) -> bool:
     if isinstance(trigger, OrTrigger):
         return not trigger.jitter and all(map(_looks_only_at_the_clock, trigger.triggers))
     return isinstance(trigger, CronTrigger) and not trigger.jitter
+
+
+def strays(trigger: BaseTrigger, next_run_time: datetime, now: datetime) -> bool:
+    """Return whether a next run that is to come is later than the trigger would give it now.
+
+    A database's clock that ran ahead leaves such, and so do rules of a time zone that changed. What jitter
+    and the unknown phase of an interval may come to is allowed for.
+    """
+    if is_once(trigger) or in_utc(next_run_time) <= in_utc(now):
+        return False
+    expected = first(trigger, now)
+    return expected is not None and in_utc(next_run_time) - in_utc(expected) > _leeway(trigger)
+
+
+def _leeway(trigger: BaseTrigger) -> timedelta:
+    leeway = timedelta(seconds=getattr(trigger, "jitter", None) or 0)
+    if isinstance(trigger, IntervalTrigger):
+        leeway += trigger.interval
+    return leeway + max(map(_leeway, getattr(trigger, "triggers", ())), default=timedelta(0))
+
+
+def moved_to(trigger: BaseTrigger, next_run_time: datetime) -> datetime | None:
+    """Return the time that a next run stands for, if the rules of its zone put it later since it was stored.
+
+    None where it stands for itself, or for an earlier time. Zones were never moved by more than some hours.
+    """
+    if not _has_zone_with_rules(trigger):
+        return None
+    right = first(trigger, next_run_time)
+    if right is None:
+        return None
+    distance = in_utc(right) - in_utc(next_run_time)
+    if not timedelta(0) < distance <= _MOST_MOVED:
+        return None
+    # An earlier time as near as this one is the one that it stands for.
+    before = first(trigger, in_utc(next_run_time) - distance)
+    return right if before is not None and in_utc(before) == in_utc(right) else None
+
+
+def _has_zone_with_rules(trigger: BaseTrigger) -> bool:
+    if getattr(trigger, "jitter", None):
+        return False
+    if isinstance(trigger, OrTrigger):
+        return any(map(_has_zone_with_rules, trigger.triggers))
+    return isinstance(trigger, CronTrigger | CalendarIntervalTrigger) and isinstance(
+        trigger.timezone, ZoneInfo
+    )
 
 
 def is_once(trigger: BaseTrigger) -> bool:

@@ -66,6 +66,23 @@ def zone_name(zone: tzinfo) -> str:
     )
 
 
+# Names of whatever zone a host has: another host would fire at another time.
+_HOSTS_OWN = {"localtime", "posixrules", "factory", "local"}
+
+
+def check_zone(zone: tzinfo) -> None:
+    """Refuse a zone that means something else on another host.
+
+    Raises:
+        ValueError: It is one.
+    """
+    key = zone_key(zone) or ""
+    if key.lower() in _HOSTS_OWN:
+        raise ValueError(
+            f"the time zone {key!r} is another one on each host; name the one that you mean, as 'Europe/Berlin'"
+        )
+
+
 def named_zone(name: str) -> tzinfo:
     """Return the zone of a `zone_name`.
 

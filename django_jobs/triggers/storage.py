@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
@@ -15,6 +15,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.triggers.combining import And, Or
+from django_jobs.triggers.intervals import CalendarInterval, Interval, has_chosen_start
 from django_jobs.triggers.moments import (
     decode_moment,
     decode_optional,
@@ -109,26 +110,35 @@ def _decode_date(state: dict[str, Any]) -> DateTrigger:
 
 
 def _encode_interval(trigger: IntervalTrigger) -> dict[str, Any]:
+    is_chosen = has_chosen_start(trigger)
     return {
         "seconds": in_seconds(trigger.interval),
         "start": encode_moment(trigger.start_date),
+        # Said only where the start itself does not show it: earlier versions did not write it.
+        **({} if is_chosen == _is_whole(trigger.start_date) else {"chosen": is_chosen}),
         "end": encode_moment(trigger.end_date),
         "timezone": zone_name(trigger.timezone),
         "jitter": trigger.jitter,
     }
 
 
-def _decode_interval(state: dict[str, Any]) -> IntervalTrigger:
+def _decode_interval(state: dict[str, Any]) -> Interval:
     if timedelta(seconds=state["seconds"]) <= timedelta(0):
         # APScheduler would make one second of 0, and run back in time below it.
         raise UnknownTrigger(f"a stored interval trigger has a length of {state['seconds']} seconds")
-    return IntervalTrigger(
+    start = decode_moment(state["start"])
+    return Interval(
+        has_chosen_start=bool(state.get("chosen", _is_whole(start))),
         seconds=state["seconds"],
-        start_date=decode_moment(state["start"]),
+        start_date=start,
         end_date=decode_optional(state.get("end")),
         timezone=named_zone(state["timezone"]),
         jitter=_decode_jitter(state),
     )
+
+
+def _is_whole(moment: datetime) -> bool:
+    return moment.microsecond == 0
 
 
 def _encode_cron(trigger: CronTrigger) -> dict[str, Any]:
@@ -138,6 +148,8 @@ def _encode_cron(trigger: CronTrigger) -> dict[str, Any]:
         "end": encode_moment(trigger.end_date),
         "timezone": zone_name(trigger.timezone),
         "jitter": trigger.jitter,
+        # Said only where it is so: versions that do not know it read the others as they are.
+        **({"repeats": True} if getattr(trigger, "repeats", False) else {}),
     }
 
 
@@ -151,6 +163,7 @@ def _decode_cron(state: dict[str, Any]) -> Cron:
         end_date=decode_optional(state.get("end")),
         timezone=named_zone(state["timezone"]),
         jitter=_decode_jitter(state),
+        repeats=state.get("repeats") is True,
     )
 
 
@@ -169,8 +182,8 @@ def _encode_calendar(trigger: CalendarIntervalTrigger) -> dict[str, Any]:
     }
 
 
-def _decode_calendar(state: dict[str, Any]) -> CalendarIntervalTrigger:
-    return CalendarIntervalTrigger(
+def _decode_calendar(state: dict[str, Any]) -> CalendarInterval:
+    return CalendarInterval(
         **{unit: _decode_count(state[unit]) for unit in (*CALENDAR_UNITS, *_CLOCK_UNITS)},
         start_date=date.fromisoformat(state["start"]),
         end_date=None if state.get("end") is None else date.fromisoformat(state["end"]),
@@ -201,7 +214,10 @@ _KINDS = {
     "and": _Kind(AndTrigger, _encode_combined, _decode_combined(And)),
     "or": _Kind(OrTrigger, _encode_combined, _decode_combined(Or)),
 }
-_KINDS_BY_CLASS = {kind.trigger: name for name, kind in _KINDS.items()} | {
+_KINDS_BY_CLASS: dict[type[BaseTrigger], str] = {
+    **{kind.trigger: name for name, kind in _KINDS.items()},
+    Interval: "interval",
+    CalendarInterval: "calendar",
     Cron: "cron",
     And: "and",
     Or: "or",
@@ -210,7 +226,7 @@ _KINDS_BY_CLASS = {kind.trigger: name for name, kind in _KINDS.items()} | {
 
 def _decode_jitter(state: dict[str, Any]) -> float | None:
     jitter = state.get("jitter")
-    if jitter is None or (isinstance(jitter, int | float) and math.isfinite(jitter)):
+    if jitter is None or (isinstance(jitter, int | float) and math.isfinite(jitter) and jitter >= 0):
         return jitter
     raise UnknownTrigger(f"a stored trigger has a jitter of {jitter!r:.50}")
 

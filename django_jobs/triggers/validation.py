@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from django_jobs.triggers.builders import too_short
+from django_jobs.triggers.builders import MAX_INTERVAL, check_in_calendar, too_short
 from django_jobs.triggers.description import describe
 from django_jobs.triggers.firing import first
+from django_jobs.triggers.moments import check_zone
 from django_jobs.triggers.storage import decode, encode
 
 if TYPE_CHECKING:
@@ -36,6 +37,13 @@ def check(trigger: BaseTrigger) -> BaseTrigger:
 
 
 def _check_parts(trigger: BaseTrigger) -> None:
+    _check_jitter(trigger)
+    for name in ("run_date", "start_date", "end_date"):
+        moment = getattr(trigger, name, None)
+        if isinstance(moment, datetime):
+            check_in_calendar(moment)
+    if (zone := getattr(trigger, "timezone", None)) is not None:
+        check_zone(zone)
     if isinstance(trigger, IntervalTrigger) and trigger.interval <= timedelta(0):
         raise ValueError(too_short(str(trigger.interval)))
     if isinstance(trigger, AndTrigger | OrTrigger):
@@ -43,3 +51,14 @@ def _check_parts(trigger: BaseTrigger) -> None:
             raise ValueError(f"{type(trigger).__name__} has no triggers")
         for part in trigger.triggers:
             _check_parts(part)
+
+
+def _check_jitter(trigger: BaseTrigger) -> None:
+    jitter = getattr(trigger, "jitter", None)
+    if jitter is None:
+        return
+    if isinstance(jitter, bool) or not isinstance(jitter, int | float):
+        raise ValueError(f"jitter is a number of seconds, not {jitter!r}")  # noqa: TRY004 - of a trigger, whose other mistakes are ValueErrors
+    # Not a number is not in any range either.
+    if not 0 <= jitter <= MAX_INTERVAL.total_seconds():
+        raise ValueError(f"jitter is 0 or more seconds, by which a firing comes later, and not {jitter!r}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from apscheduler.triggers.cron import CronTrigger
 
 from django_jobs.triggers.firing import in_utc
+from django_jobs.triggers.special_days import DayField
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,16 +21,33 @@ if TYPE_CHECKING:
 # No zone ever changed by more, or twice within it.
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
+# Years between two matches at most, where fields match at all: a 29th of February on one weekday, around 2100.
+_RAREST = 41
 
 
 class Cron(CronTrigger):  # type: ignore[misc]
     """Fires when the wall clock shows what the fields ask for.
 
     A time that the clocks skip fires at the moment it would have been, once with what else is due
-    then; a time that they repeat fires twice.
+    then. A time that they repeat fires the first time only, unless its hour is `*`: what is due in each
+    hour is due in that one, too.
+
+    Args:
+        repeats: Whether a time that the clocks repeat fires both times, whatever its hour is.
+        **fields: As for `CronTrigger`.
     """
 
-    __slots__ = ()
+    __slots__ = ("repeats",)
+    FIELDS_MAP = {**CronTrigger.FIELDS_MAP, "day": DayField}
+
+    def __init__(self, *, repeats: bool = False, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.repeats = repeats
+
+    @property
+    def _fires_in_each_hour(self) -> bool:
+        (hour,) = (field for field in self.fields if field.name == "hour")
+        return self.repeats or str(hour) == "*"
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the next match, after the previous firing or from now on; None when there is none."""
@@ -77,17 +95,22 @@ class Cron(CronTrigger):  # type: ignore[misc]
             Wall clocks are datetimes whose zone, UTC, means nothing.
         """
         before, offset, after = map(self._offset, (begin - _DAY, begin, end))
+        first = begin + offset
         if before != offset:
-            # As if the clocks had not been put forward: what they skipped, if it is still to come.
             change = self._change(begin - _DAY, begin)
+            # As if the clocks had not been put forward: what they skipped, if it is still to come.
             yield max(change, begin) + before, change + offset, before
+            if not self._fires_in_each_hour:
+                # What they repeat was due before they were put back.
+                first = max(first, change + before)
         if offset == after:
-            yield begin + offset, end + offset, offset
+            yield first, end + offset, offset
         else:
             change = self._change(begin, end)
-            yield begin + offset, change + offset, offset
+            yield first, change + offset, offset
             yield change + offset, change + after, offset
-            yield change + after, end + after, after
+            again = after if self._fires_in_each_hour else max(offset, after)
+            yield change + again, end + after, after
 
     def _offset(self, moment: datetime) -> timedelta:
         return moment.astimezone(self.timezone).utcoffset() or timedelta(0)
@@ -106,8 +129,12 @@ class Cron(CronTrigger):  # type: ignore[misc]
     def _match(self, wall: datetime) -> datetime | None:
         """Return the first of the wall clock's times from one on that all fields match."""
         position = 0
+        # A year that is asked for may be as far away as it likes.
+        last_year = wall.year + _RAREST if str(self.fields[0]) == "*" else 9999
         try:
             while position < len(self.fields):
+                if wall.year > last_year:
+                    return None
                 field = self.fields[position]
                 value, shown = field.get_next_value(wall), field.get_value(wall)
                 if value == shown:

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-from multiprocessing import util as multiprocessing_util
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django_jobs import conf
@@ -25,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Packages whose frames are on the stack while a server loads the project.
 SERVERS = ("uvicorn", "daphne", "hypercorn", "granian", "waitress", "cheroot", "_mod_wsgi", "mod_wsgi")
+# Modules that are there while any server, or a worker of Celery, does.
+ENTRIES = ("django.core.wsgi", "django.core.asgi", "celery.fixups.django")
 # And while a test runner does, Django's processes of its own among them (`manage.py test --parallel`).
 TEST_RUNNERS = ("_pytest", "unittest", "django.test")
 # Commands of manage.py that serve requests.
@@ -69,9 +70,7 @@ def where_to_start() -> str:
     if wanted is False:
         return "nowhere"
     modules = _modules_on_stack()
-    if any(
-        name == "django.core.management" or name.startswith("django.core.management.") for name in modules
-    ):
+    if _is_command(modules):
         return _under_manage(sys.argv)
     if any(name == runner or name.startswith(f"{runner}.") for name in modules for runner in TEST_RUNNERS):
         return "nowhere"
@@ -85,6 +84,29 @@ def where_to_start() -> str:
     if any(name.split(".")[0] in SERVERS for name in modules):
         return "here"
     return "here" if wanted else "nowhere"
+
+
+def serves_requests() -> bool:
+    """Return whether this process or its forks serve requests, or Celery's tasks, with or without a worker."""
+    modules = _modules_on_stack()
+    if _is_command(modules):
+        return _under_manage(sys.argv) == "here"
+    return (
+        where_to_start() != "nowhere"
+        or not modules.isdisjoint(ENTRIES)
+        or any(name.split(".")[0] in SERVERS for name in modules)
+    )
+
+
+def is_command() -> bool:
+    """Return whether this process is a command of manage.py, which runs the checks that it wants."""
+    return _is_command(_modules_on_stack())
+
+
+def _is_command(modules: set[str]) -> bool:
+    return any(
+        name == "django.core.management" or name.startswith("django.core.management.") for name in modules
+    )
 
 
 def _modules_on_stack() -> set[str]:
@@ -156,6 +178,8 @@ def start(manager: Manager, delay: float = 0.0) -> None:
     manager.start_after(delay)
     stop = (lambda: _stop_soon(manager)) if _is_reloaded() else manager.shutdown
     atexit.register(stop)
+    from multiprocessing import util as multiprocessing_util
+
     # Children of multiprocessing (hypercorn's and uvicorn's workers) end without atexit.
     multiprocessing_util.Finalize(None, stop, exitpriority=100)
     if "uwsgi" not in sys.modules:

@@ -31,7 +31,7 @@ from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.watchdog import AttemptWatch
 from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
-from django_jobs.scheduler.clock import Clock
+from django_jobs.scheduler.occurrences import fire_all
 from django_jobs.storage import (
     claims,
     identity,
@@ -95,7 +95,7 @@ class InlineWorker:
 
     def fire(self) -> int:
         """Fire the jobs that are due; return how many were."""
-        return Clock(self._using).fire_here()
+        return fire_all(self._using)
 
     def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that any worker would claim first, of some queues or of all that are not paused."""
@@ -288,7 +288,7 @@ def _separate_transactions() -> Iterator[None]:
             del connection.run_on_commit[count:]
             continue
         connection.savepoint_commit(savepoint)
-        entries: list[Any]
+        entries: Any
         while entries := connection.run_on_commit[count:]:
             del connection.run_on_commit[count:]
             for _, callback, is_robust in entries:

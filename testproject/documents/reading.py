@@ -13,11 +13,6 @@ from documents.models import Document
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-try:
-    import pypdf
-except ImportError:  # the optional dependency of the `demo` extra
-    pypdf = None
-
 CHUNK_CHARACTERS = 800
 
 KINDS = {
@@ -152,8 +147,11 @@ def _describe_row(header: list[str], row: list[str]) -> str:
 
 
 def _read_pdf(data: bytes) -> tuple[str, str]:
-    if pypdf is None:
-        raise Unreadable("reading PDF files needs pypdf: pip install pypdf")
+    # Here and not above: every command imports the modules called jobs, and what they import.
+    try:
+        import pypdf
+    except ImportError as error:  # the optional dependency of the `demo` extra
+        raise Unreadable("reading PDF files needs pypdf: pip install pypdf") from error
     try:
         reader = pypdf.PdfReader(io.BytesIO(data))
         title = (reader.metadata and reader.metadata.title) or ""

@@ -9,6 +9,7 @@ from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.utils import timezone
@@ -456,3 +457,16 @@ def test_a_job_that_runs_once_does_not_replace_a_recurring_one(manager, probes):
         replacing.add_scheduled_job(probes.mark, timezone.now(), job_id="r")
 
     assert manager.get_job("r")["kind"] == "recurring"
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the database during app initialization")
+@pytest.mark.parametrize("method", ["add_immediate_job", "add_recurring_job", "add_cron_job"])
+def test_a_job_without_an_id_is_refused_while_django_starts(manager, probes, monkeypatch, method):
+    monkeypatch.setattr(apps, "ready", False)
+    schedule = {"add_immediate_job": (), "add_recurring_job": (60,), "add_cron_job": ("@daily",)}[method]
+
+    with pytest.raises(RuntimeError, match="worker_started"):
+        getattr(manager, method)(probes.mark, *schedule)
+    getattr(manager, method)(probes.mark, *schedule, job_id="x")
+
+    assert Run.objects.count() + Job.objects.count() == 1

@@ -705,7 +705,7 @@ def test_a_changed_row_does_not_verify(func, payload, cut):
     signature = codec.sign("app.jobs:send", "{}")
 
     with pytest.raises(
-        BadPayload, match=rf"signature of {func} does not match: .*SECRET_KEY_FALLBACKS.*jobs resign"
+        BadPayload, match=rf"signature of {func} does not match: .*SECRET_KEY_FALLBACKS.*jobs re-sign"
     ):
         codec.verify(func, payload, signature[cut:])
 

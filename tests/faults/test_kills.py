@@ -87,7 +87,7 @@ def due_once(manager):
 
 def test_a_clock_killed_between_firing_and_commit(worker, manager, ledger, until):
     due_once(manager)
-    victim = worker(at="django_jobs.scheduler.clock:Clock._write after kill", wait=False)
+    victim = worker(at="django_jobs.scheduler.occurrences:_move after kill", wait=False)
     assert victim.wait(40) == -signal.SIGKILL, victim.log.read_text()
     assert (Job.objects.count(), Run.objects.count()) == (1, 0)
 
@@ -100,7 +100,7 @@ def test_a_clock_killed_between_firing_and_commit(worker, manager, ledger, until
 
 def test_a_clock_killed_right_after_the_commit_of_a_firing(worker, manager, ledger, until):
     due_once(manager)
-    victim = worker("--queue", "nobody", at="django_jobs.scheduler.clock:Clock._tell before kill", wait=False)
+    victim = worker("--queue", "nobody", at="django_jobs.scheduler.occurrences:_tell before kill", wait=False)
     assert victim.wait(40) == -signal.SIGKILL, victim.log.read_text()
     assert (Job.objects.count(), Run.objects.count(), ledger.count("fired")) == (0, 1, 0)
 
@@ -263,7 +263,7 @@ def test_a_result_whose_answer_was_lost_is_recorded_once(worker, manager, ledger
 def test_a_firing_whose_answer_was_lost_happens_once(worker, manager, ledger, until):
     due_once(manager)
 
-    worker(at="django_jobs.scheduler.clock:Clock.fire_due after lose")
+    worker(at="django_jobs.scheduler.occurrences:fire_due after lose")
 
     until(lambda: Run.objects.filter(status="SUCCESSFUL").exists())
     assert (Job.objects.count(), Run.objects.count(), ledger.count("began")) == (0, 1, 1)

@@ -92,7 +92,7 @@ def test_a_worker_stopped_between_the_functions_end_and_the_recorded_result_past
 def test_a_clock_stopped_inside_its_transaction_holds_up_only_what_it_has_locked(
     worker, manager, ledger, until
 ):
-    sleeper = worker("--queue", "nobody", at="django_jobs.scheduler.clock:Clock._write after stop")
+    sleeper = worker("--queue", "nobody", at="django_jobs.scheduler.occurrences:_move after stop")
     manager.add_recurring_job(probes.note, 1, job_id="tick")
     until(lambda: state(sleeper.pid) == "T")
 

@@ -82,7 +82,8 @@ def test_each_worker_process_works_and_is_named(supervise, manager, ledger, gate
     assert process.pid not in live_rows()
     assert {line["pid"] for line in ledger.lines("ended")} == set(pids(process))
     log = process.log.read_text()
-    assert set(re.findall(r"^\[\d\] (?=.*SUCCESSFUL)", log, re.MULTILINE)) == {"[1] ", "[2] ", "[3] "}
+    said_by = re.findall(r"^\[\d\] (?=runjobs: process \d+ serves)", log, re.MULTILINE)
+    assert set(said_by) == {"[1] ", "[2] ", "[3] "}
     assert log.count("serves all queues with 1 thread, with a clock.") == 3
 
 
@@ -150,7 +151,9 @@ def test_an_old_worker_stops_only_when_its_successor_serves(supervise, until, tr
 def test_a_worker_that_takes_too_much_memory_is_replaced_but_not_again_and_again(
     supervise, probe_module, until, transactional_db
 ):
-    probe_module.path.write_text("from django_jobs import supervisor\nsupervisor.MEASURE_SECONDS = 0\n")
+    probe_module.path.write_text(
+        "from django_jobs.worker import supervisor\nsupervisor.MEASURE_SECONDS = 0\n"
+    )
     # Less than any worker takes.
     process = supervise(1, "--max-memory", "1", FAULTS_MODULE=probe_module.name)
 

@@ -36,7 +36,7 @@ def test_without_a_worker_the_service_is_unavailable(ask):
     status, text = ask()
 
     assert status == 500
-    assert re.match(r"Jobs\(\): Unavailable: no worker is alive: .*; no live worker has a clock", text)
+    assert re.match(r"Jobs\(\): Unavailable: no worker is alive, .*; no live worker has a clock", text)
 
 
 def test_what_is_late_is_a_warning_that_says_what(ask, make_worker, make_run):

@@ -124,6 +124,7 @@ def test_every_problem_that_a_report_can_have_is_a_label(make_run, make_job):
     make_run(run_after=long_ago)
     make_run(run_after=None, error="BadPayload: no")
     make_run(status="RUNNING", worker_id="gone")
+    make_job(next_run_time=timezone.now() + timedelta(days=800))
 
     found = samples()
 

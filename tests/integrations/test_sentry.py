@@ -269,6 +269,7 @@ PARIS = ZoneInfo("Europe/Paris")
         (CronTrigger(day_of_week="1-5/2,sun", hour=9), "0 9 * * tue,thu,sat,sun"),
         (CronTrigger(day_of_week="fri-sun", hour=9), "0 9 * * fri,sat,sun"),
         (CronTrigger(day="last", hour=9, minute=0), None),
+        (triggers.crontab("0 9 15W * *"), None),
         (CronTrigger(second=30), None),
         (IntervalTrigger(seconds=30), None),
         (IntervalTrigger(seconds=90), ("interval", 2, "minute")),

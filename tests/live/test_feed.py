@@ -24,7 +24,7 @@ def news(feed):
     return watch
 
 
-def test_who_watches_is_told_at_first_and_when_something_changes(news, make_run):
+def test_a_watch_gets_the_states_at_first_and_when_something_changes(news, make_run):
     run = make_run(status="RUNNING")
     told = news(f"run:{run.pk}")
 
@@ -33,7 +33,7 @@ def test_who_watches_is_told_at_first_and_when_something_changes(news, make_run)
     assert told.get(timeout=60)[f"run:{run.pk}"].status == "successful"
 
 
-def test_who_watches_something_else_is_not_told(news, make_run):
+def test_a_watch_of_something_else_gets_nothing(news, make_run):
     run, other = make_run(status="RUNNING"), make_run(status="RUNNING")
     told, others = news(f"run:{run.pk}"), news(f"run:{other.pk}")
     told.get(timeout=60), others.get(timeout=60)
@@ -119,7 +119,7 @@ def test_a_storm_of_notices_is_not_a_storm_of_queries(feed, news, until, monkeyp
     assert feed.looks == 1
 
 
-def test_a_watcher_that_is_gone_does_not_keep_others_from_being_told(feed, news):
+def test_a_watch_that_fails_does_not_keep_states_from_others(feed, news):
     def gone(_news):
         raise RuntimeError("Event loop is closed")
 

@@ -105,7 +105,7 @@ async def is_refused(*args, **options):
     return message["type"] == "websocket.close"
 
 
-def test_the_staff_are_told_that_something_changed_and_what(run_async, login, make_run):
+def test_the_staff_is_notified_that_something_changed_and_what(run_async, login, make_run):
     session, run = login("view_run"), make_run(status="RUNNING")
 
     async def main():
@@ -410,7 +410,7 @@ def test_a_layer_that_is_away_is_no_more_than_a_line_in_the_log(monkeypatch, unt
         until(lambda count=count: len(asked) == count)
 
     assert [record.message for record in caplog.records].count(
-        "the channel layer was not told of what happened: no redis"
+        "could not publish to the channel layer: no redis"
     ) == 1
 
 

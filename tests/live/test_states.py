@@ -207,7 +207,7 @@ def test_what_anybody_is_shown_has_no_arguments_errors_or_log(make_run):
         payload="secret payload",
     )  # fmt: skip
 
-    shown = states.for_anybody(states.of_job(run.job_id, using="default"), result=False)
+    shown = states.public_state(states.of_job(run.job_id, using="default"), result=False)
 
     assert "secret" not in str(shown)
     assert (shown["status"], shown["finished"], shown["succeeded"]) == ("failed", True, False)
@@ -217,7 +217,7 @@ def test_progress_has_a_percentage_and_what_is_left(make_run):
     began = timezone.now() - timedelta(seconds=30)
     run = make_run(status="RUNNING", started_at=began, progress={"done": 3, "total": 4, "message": "page 3"})
 
-    shown = states.for_anybody(states.of_job(run.job_id, using="default"), result=False)
+    shown = states.public_state(states.of_job(run.job_id, using="default"), result=False)
 
     assert (shown["done"], shown["total"], shown["percent"], shown["message"]) == (3, 4, 75.0, "page 3")
     assert 9 < shown["eta_seconds"] < 60
@@ -239,7 +239,7 @@ def test_progress_has_a_percentage_and_what_is_left(make_run):
 def test_odd_progress_does_not_break_a_page(make_run, progress, percent):
     run = make_run(status="RUNNING", progress=progress)
 
-    assert states.for_anybody(states.of_job(run.job_id, using="default"), result=False)["percent"] == percent
+    assert states.public_state(states.of_job(run.job_id, using="default"), result=False)["percent"] == percent
 
 
 def test_the_result_is_shown_to_who_may_see_it(make_run):
@@ -247,8 +247,8 @@ def test_the_result_is_shown_to_who_may_see_it(make_run):
 
     state = states.of_job(run.job_id, result=True, using="default")
 
-    assert states.for_anybody(state, result=True)["result"] == {"chunks": 7}
-    assert "result" not in states.for_anybody(state, result=False)
+    assert states.public_state(state, result=True)["result"] == {"chunks": 7}
+    assert "result" not in states.public_state(state, result=False)
 
 
 def test_what_the_queue_really_does_is_seen(moves, manager, make_worker):

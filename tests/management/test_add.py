@@ -86,10 +86,10 @@ def test_an_id_in_use_is_refused_unless_something_else_was_said(jobs):
         (["tests.probes.jobs:mark", "--every", "0"], "too short: it must be at least 0.001 seconds"),
         (["tests.probes.jobs:mark", "--every", "60", "--wait", "1"], "--wait is for jobs that end"),
         (["tests.probes.jobs:mark", "--id", "x" * 256], "1 to 255 characters"),
-        (["tests.probes.jobs:mark", "--at", "tomorrow"], "'tomorrow' is no time"),
+        (["tests.probes.jobs:mark", "--at", "tomorrow"], "'tomorrow' is not a valid time"),
         (["tests.probes.jobs:mark", "--at", "2026-12-01T03:30"], "write 2026-12-01T03:30Z for UTC"),
-        (["tests.probes.jobs:mark", "--at", "2026-13-01T03:30Z"], "is no time"),
-        (["tests.probes.jobs:mark", "--every", "3x"], "'3x' is no duration"),
+        (["tests.probes.jobs:mark", "--at", "2026-13-01T03:30Z"], "is not a valid time"),
+        (["tests.probes.jobs:mark", "--every", "3x"], "'3x' is not a valid duration"),
     ],
 )
 def test_what_cannot_be_added_is_refused_with_the_way_out(arguments, message, jobs):

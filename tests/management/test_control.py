@@ -30,6 +30,18 @@ def test_queues_are_paused_and_resumed(jobs):
         jobs("resume", "--queue", "mail")
 
 
+def test_a_queue_that_nothing_names_is_paused_with_a_warning(jobs, make_job, make_run, make_worker):
+    make_job(queue_name="of-job"), make_run(queue_name="of-run"), make_worker(queues=["of-worker"])
+    for name in ("of-job", "of-run", "of-worker", "default"):
+        assert jobs("pause", "--queue", name).err.getvalue() == ""
+
+    said = jobs("pause", "--queue", "of-jop")
+
+    assert said.lines == ["Paused queue of-jop."]
+    assert said.err.getvalue() == "no job, run or worker names queue of-jop yet; did you mean of-job?\n"
+    assert Queue.objects.get(name="of-jop").paused_at is not None
+
+
 @pytest.mark.parametrize("arguments", [["pause"], ["pause", "a", "--queue", "mail"]])
 def test_either_jobs_or_queues_are_paused(arguments, jobs):
     with pytest.raises(CommandError, match="say which jobs to pause, or which --queue") as wrong:
@@ -146,7 +158,7 @@ def test_removing_without_anybody_to_ask_needs_a_yes(jobs, make_job, make_run, m
     make_run(job_id="nightly")
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
 
-    with pytest.raises(CommandError, match="say --yes") as wrong:
+    with pytest.raises(CommandError, match="add --yes") as wrong:
         jobs("remove", "nightly")
 
     assert wrong.value.returncode == 2

@@ -1,3 +1,4 @@
+import logging
 import signal
 from datetime import timedelta
 
@@ -25,7 +26,7 @@ def test_drain_works_until_nothing_is_due_and_exits(runjobs, manager, probes):
     assert Run.objects.filter(status="SUCCESSFUL").count() == 21
     log = process.log.read_text()
     assert "serves all queues with 10 threads, with a clock, until nothing is due" in log
-    assert log.count("SUCCESSFUL mark job=") == 21
+    assert log.count("SUCCESSFUL") == 21
     assert not Worker.objects.filter(stopped_at__isnull=True).exists()
 
 
@@ -110,3 +111,38 @@ def test_a_function_that_was_handed_back_does_not_go_on(runjobs, manager, until,
     # Its function takes 30 s.
     assert process.wait(15) == 0, process.log.read_text()
     assert Run.objects.get().status == "READY", process.log.read_text()
+
+
+@pytest.fixture
+def logger():
+    """The logger of attempts, without what the project's settings gave its parents."""
+    found = logging.getLogger("django_jobs.worker")
+    level, propagates = found.level, found.propagate
+    found.propagate = False
+    yield found
+    found.setLevel(level)
+    found.propagate = propagates
+    found.handlers.clear()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("level", "kind", "times_printed"),
+    [
+        ("INFO", logging.StreamHandler, 0),
+        ("WARNING", logging.StreamHandler, 1),
+        ("INFO", logging.NullHandler, 1),
+    ],
+)
+def test_each_attempt_is_written_once_to_the_terminal(
+    manager, probes, capsys, logger, level, kind, times_printed
+):
+    logger.addHandler(kind())
+    logger.setLevel(level)
+    manager.add_immediate_job(probes.nothing, job_id="one\nERROR forged\x1b[31m")
+
+    call_command("runjobs", "--drain", "--no-clock")
+
+    written = capsys.readouterr()
+    assert written.out.count("SUCCESSFUL nothing job=one\\nERROR forged\\x1b[31m") == times_printed
+    assert written.err.count("status=SUCCESSFUL") == 1 - times_printed

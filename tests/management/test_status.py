@@ -29,7 +29,7 @@ def test_all_is_well_where_it_is(jobs, make_worker, make_run, make_job):
 def test_what_is_wrong_ends_the_command_with_1_only_when_asked(jobs):
     said = jobs("status")
 
-    assert said.lines[-2].startswith("no_worker: no worker is alive: nothing is executed. Start ")
+    assert said.lines[-2].startswith("no_worker: no worker is alive, so no runs start. Start ")
     with pytest.raises(CommandError, match=r"^no_worker; no_clock$") as wrong:
         jobs("status", "--exit-code")
     assert wrong.value.returncode == 1
@@ -44,6 +44,17 @@ def test_the_limit_and_the_clock_can_be_said(jobs, make_worker, make_run):
     with pytest.raises(CommandError, match=r"^overdue_runs$"):
         jobs("status", "--exit-code", "--no-clock")
     jobs("status", "--exit-code", "--no-clock", "--overdue", "11m")
+
+
+def test_a_queue_without_a_live_worker_is_not_serving(jobs, make_worker, make_run):
+    make_worker(queues=["mail"])
+    make_worker(lease_expires_at=timezone.now() - timedelta(hours=1))
+    make_run(queue_name="mail"), make_run(queue_name="reports")
+
+    said = jobs("status").out.getvalue()
+
+    assert re.search(r"^mail +serving ", said, re.MULTILINE)
+    assert re.search(r"^reports +unserved ", said, re.MULTILINE)
 
 
 def test_json_is_the_report(jobs):

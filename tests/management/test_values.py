@@ -16,13 +16,13 @@ def test_durations_are_seconds_or_numbers_with_units(text, seconds):
 
 @pytest.mark.parametrize("text", ["", "m", "3x", "1h30", "-5", "1 h", "1h 30m", "inf", "٣"])
 def test_other_durations_are_refused(text):
-    with pytest.raises(ArgumentTypeError, match="is no duration"):
+    with pytest.raises(ArgumentTypeError, match="is not a valid duration; use 90s, 5m or 1h30m"):
         values.duration(text)
 
 
 def test_a_time_has_its_zone():
     assert values.moment("2026-12-01 03:30+01:00") == datetime(2026, 12, 1, 2, 30, tzinfo=UTC)
-    with pytest.raises(ArgumentTypeError, match="does not say of which time zone"):
+    with pytest.raises(ArgumentTypeError, match="has no time zone"):
         values.moment("2026-12-01 03:30")
 
 

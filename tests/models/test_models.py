@@ -8,7 +8,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs.models import InStatus, Run, Status
-from django_jobs.operations.selection import Selection
+from django_jobs.operations.run_query import Criteria
 from django_jobs.storage import claims, leases, outbox
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.tables import RUN_TABLE
@@ -195,7 +195,7 @@ def test_waiting_runs_of_a_worker_are_not_looked_for_among_its_finished_ones(man
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 
-    runs = Selection(status="READY", worker_id="w0").apply(Run.objects.all())
+    runs = Criteria(status="READY", worker_id="w0").apply(Run.objects.all())
     text = explain(runs.order_by("-pk")[:51])
 
     assert "_pkey" not in text

@@ -26,7 +26,7 @@ PARIS = ZoneInfo("Europe/Paris")
 
 
 def taken(job_id):
-    (found,) = import_jobs.take_over([job_id])
+    (found,) = import_jobs.import_jobs([job_id])
     assert found.problem == ""
     return Job.objects.get(pk=job_id)
 
@@ -90,10 +90,10 @@ def test_a_paused_job_stays_paused_until_it_is_resumed(old, manager):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_job_that_was_taken_over_fires_and_is_executed(old, serve, until):
+def test_a_job_that_was_imported_fires_and_is_executed(old, serve, until):
     old.add_job(probes.mark, "interval", hours=1, args=["from before"], id="it", misfire_grace_time=None,
                 next_run_time=timezone.now() - timedelta(minutes=5))  # fmt: skip
-    import_jobs.take_over()
+    import_jobs.import_jobs()
 
     serve()
 
@@ -111,21 +111,21 @@ def test_what_job_says_of_the_function_holds_from_now_on(old):
 def test_apschedulers_limit_of_a_second_comes_along_and_can_be_lifted(old):
     old.add_job(probes.nothing, "interval", hours=1, id="it")
 
-    (found,) = import_jobs.look()
+    (found,) = import_jobs.find_jobs()
     assert found.row.misfire_grace_time == 1
     assert "more than 1 s late" in found.notes[0]
 
-    import_jobs.take_over(late=True)
+    import_jobs.import_jobs(late=True)
 
     assert Job.objects.get().misfire_grace_time is None
 
 
 def test_doing_it_again_does_nothing(old):
     old.add_job(probes.nothing, "interval", hours=1, id="it")
-    import_jobs.take_over()
+    import_jobs.import_jobs()
     before = Job.objects.values().get()
 
-    assert import_jobs.take_over() == []
+    assert import_jobs.import_jobs() == []
 
     assert Job.objects.values().get() == before
 
@@ -134,7 +134,7 @@ def test_looking_changes_nothing(old):
     old.add_job(probes.nothing, "interval", hours=1, id="it")
     before = list(DjangoJob.objects.values_list("id", "next_run_time", "job_state"))
 
-    assert [found.id for found in import_jobs.look()] == ["it"]
+    assert [found.id for found in import_jobs.find_jobs()] == ["it"]
 
     assert not Job.objects.exists()
     assert list(DjangoJob.objects.values_list("id", "next_run_time", "job_state")) == before
@@ -144,7 +144,7 @@ def test_some_jobs_can_be_chosen(old):
     for job_id in ("a", "b", "c"):
         old.add_job(probes.nothing, "interval", hours=1, id=job_id)
 
-    import_jobs.take_over(["a", "c"])
+    import_jobs.import_jobs(["a", "c"])
 
     assert sorted(Job.objects.values_list("pk", flat=True)) == ["a", "c"]
 
@@ -167,7 +167,7 @@ def test_added_jobs_are_told_of(old, django_capture_on_commit_callbacks):
 
     signals.job_added.connect(hear)
     with django_capture_on_commit_callbacks(execute=True):
-        import_jobs.take_over()
+        import_jobs.import_jobs()
     signals.job_added.disconnect(hear)
 
     assert told == ["it"]
@@ -184,7 +184,7 @@ def test_a_declaration_takes_over_the_row_of_its_id(old, monkeypatch):
     assert (job.func, job.declared is None) == ("tests.probes.jobs:give", False)
     assert triggers.describe(triggers.loads(job.job_state)) == "every 5 minutes"
     assert DjangoJob.objects.count() == 1
-    assert import_jobs.look() == []
+    assert import_jobs.find_jobs() == []
 
 
 def test_a_job_that_is_added_takes_over_the_row_of_its_id(old, manager):
@@ -201,7 +201,7 @@ def test_a_job_that_is_added_takes_over_the_row_of_its_id(old, manager):
 
 def refused(job_id="it"):
     before = bytes(DjangoJob.objects.get(pk=job_id).job_state)
-    (found,) = import_jobs.take_over([job_id])
+    (found,) = import_jobs.import_jobs([job_id])
     assert not Job.objects.exists()
     assert bytes(DjangoJob.objects.get(pk=job_id).job_state) == before
     return found.problem
@@ -217,7 +217,7 @@ def test_a_function_that_was_renamed_waits_for_moved(old, settings, monkeypatch)
 
     settings.DJANGO_JOBS = {"MOVED": {"tests.probes.jobs:old_name": "tests.probes.jobs:add"}}
 
-    (found,) = import_jobs.look()
+    (found,) = import_jobs.find_jobs()
     assert "its function is now tests.probes.jobs:add" in found.notes
     assert taken("it").func == "tests.probes.jobs:add"
 
@@ -232,7 +232,7 @@ def test_a_lambda_never_comes_into_the_table(old):
     with pytest.raises(ValueError, match="cannot be serialized"):
         old.add_job(lambda: None, "interval", hours=1, id="it")
 
-    assert import_jobs.look() == []
+    assert import_jobs.find_jobs() == []
 
 
 def test_arguments_that_are_objects_are_refused_by_name(old, admin_user):
@@ -291,6 +291,7 @@ def test_a_hostile_pickle_is_named_and_does_not_run(old, where):
         ({"trigger": None}, "its trigger is a NoneType"),
         ({"args": 5}, "not iterable"),
         ({"func": "os:system"}, "belongs to no installed app"),
+        ({"func": "tests.probes.jobs:time.sleep"}, "which tests.probes.jobs only imports"),
         ({"func": 5}, "not of the form"),
     ],
     ids=str,

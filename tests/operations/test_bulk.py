@@ -7,8 +7,8 @@ from django.utils import timezone
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Run, Status
-from django_jobs.operations import bulk, selection
-from django_jobs.operations.selection import Selection
+from django_jobs.operations import bulk
+from django_jobs.operations.run_query import Criteria, pages
 from django_jobs.testing import drain_jobs
 
 
@@ -23,7 +23,7 @@ def do(boss):
 
     def act(action, *, up_to=None, user=boss, **criteria):
         last = Run.objects.latest("pk").pk if up_to is None else up_to
-        return bulk.act_on_matching(action, Selection(**criteria).plain(), last, user.pk)
+        return bulk.act_on_matching(action, Criteria(**criteria).plain(), last, user.pk)
 
     return act
 
@@ -161,16 +161,16 @@ def test_it_is_a_job_with_progress_whatever_modules_are_allowed(boss, make_run, 
 
 def test_it_does_not_end_itself_and_ends_when_it_is_cancelled(boss, make_run, manager, monkeypatch):
     monkeypatch.setattr(bulk, "BATCH", 2)
-    monkeypatch.setattr(selection, "WINDOW", 2)
+    monkeypatch.setattr(pages, "LOOKED_AT", 2)
     waiting = [make_run(queue_name="nobody serves it") for _ in range(6)]
-    retry = bulk._ACTS["cancel"][1]
+    cancel = bulk.RUN_ACTIONS["cancel"]
 
-    def cancel_and_be_told(ids, using):
-        changes = retry(ids, using)
+    def cancel_and_stop(ids, using):
+        changes = cancel.act(ids, using)
         bulk.current_run().stop("cancelled")
         return changes
 
-    monkeypatch.setitem(bulk._ACTS, "cancel", (bulk._ACTS["cancel"][0], cancel_and_be_told))
+    monkeypatch.setitem(bulk.RUN_ACTIONS, "cancel", cancel._replace(act=cancel_and_stop))
     job_id = manager.add_immediate_job(bulk.act_on_matching, "cancel", {}, waiting[-1].pk + 100, boss.pk)
     drain_jobs(queues=["default"])
 

@@ -3,6 +3,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from django_jobs import triggers
 from django_jobs.operations import health
 from django_jobs.storage.queues import obstacle
 
@@ -161,6 +162,23 @@ def test_runs_of_workers_that_are_gone_are_a_problem(well, make_worker, make_run
     assert text("lost_runs").startswith("2 runs belong to workers that are gone")
 
 
+def test_next_runs_that_a_clock_ahead_left_behind_are_a_problem(well, make_job):
+    years = timezone.now() + timedelta(days=800)
+    make_job(id="hourly", trigger=triggers.crontab("0 * * * *"), next_run_time=years.replace(minute=0))
+    make_job(id="minute", next_run_time=years)
+    make_job(id="chosen", next_run_time=years, overrides={"next_run_time": years.isoformat()})
+    make_job(id="once", trigger=triggers.at(years), next_run_time=years)
+    make_job(
+        id="leap day",
+        trigger=(leap := triggers.crontab("0 0 29 2 *")),
+        next_run_time=triggers.first(leap, timezone.now()),
+    )
+
+    (problem,) = health.report()["problems"]
+
+    assert (problem["code"], problem["count"]) == ("stray_jobs", 2)
+
+
 @pytest.mark.parametrize("count", [1, 30])
 def test_a_report_costs_the_same_number_of_queries_whatever_there_is(
     count, make_worker, make_run, make_job, django_assert_num_queries
@@ -172,6 +190,9 @@ def test_a_report_costs_the_same_number_of_queries_whatever_there_is(
         make_job()
 
     with django_assert_num_queries(6):
+        health.report()
+    make_job(next_run_time=timezone.now() + timedelta(days=2), trigger=triggers.interval(86400 * 3))
+    with django_assert_num_queries(7):
         health.report()
 
 

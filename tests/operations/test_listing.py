@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from django_jobs.models import Run
 from django_jobs.operations import listing
+from django_jobs.operations.run_query import pages as run_pages
 
 pytestmark = pytest.mark.django_db
 
@@ -124,7 +125,7 @@ def test_queues_functions_and_jobs_can_be_chosen(everything, make_run):
 
 
 def test_a_page_looks_at_a_bounded_part_of_the_history_and_says_where_to_go_on(make_run, monkeypatch):
-    monkeypatch.setattr(listing, "LOOKED_AT", 10)
+    monkeypatch.setattr(run_pages, "LOOKED_AT", 10)
     wanted = make_run(job_id="wanted", status="SUCCESSFUL", queue_name="rare")
     for _ in range(25):
         make_run(status="SUCCESSFUL")
@@ -197,7 +198,8 @@ def test_a_page_of_runs_needs_no_sorting_and_no_scan_of_the_history(status, make
 
     with CaptureQueriesContext(connection) as queries:
         listing.page([status])
-    statements = [query["sql"] for query in queries if "LIMIT" in query["sql"]]
+    # Without the first and the last id of all runs.
+    statements = [q["sql"] for q in queries if "LIMIT" in q["sql"] and "name" in q["sql"]]
 
     assert statements
     for statement in statements:

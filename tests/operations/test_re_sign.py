@@ -39,8 +39,8 @@ def test_only_unfinished_rows_of_another_key_are_foreign(copied):
     assert [run.job_id for run in runs] == ["tried", "paused"]
 
 
-def test_resigned_rows_run_and_what_was_paused_stays_so(copied):
-    text = call("resign", "--yes")
+def test_re_signed_rows_run_and_what_was_paused_stays_so(copied):
+    text = call("re-sign", "--yes")
 
     assert "Signed 1 jobs and 2 runs." in text
     assert re_sign.foreign() == ([], [])
@@ -52,15 +52,15 @@ def test_resigned_rows_run_and_what_was_paused_stays_so(copied):
 def test_it_asks_first(copied, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda question: "n")
 
-    assert "Nothing was changed." in call("resign")
+    assert "Nothing was changed." in call("re-sign")
     assert re_sign.foreign()[0]
 
 
 def test_where_nobody_can_be_asked_it_says_so(copied, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
 
-    with pytest.raises(CommandError, match="say --yes") as error:
-        call("resign")
+    with pytest.raises(CommandError, match="add --yes") as error:
+        call("re-sign")
 
     assert error.value.returncode == 2
     assert re_sign.foreign()[0]
@@ -71,18 +71,18 @@ def test_it_writes_what_it_signed_as_json(copied):
         Run.objects.filter(job_id__in=["tried", "paused"]).order_by("pk").values_list("pk", flat=True)
     )
 
-    assert json.loads(call("resign", "--yes", "--json")) == {
+    assert json.loads(call("re-sign", "--yes", "--json")) == {
         "jobs": ["foreign"],
         "runs": runs,
         "signed": True,
     }
-    assert json.loads(call("resign", "--yes", "--json")) == {"jobs": [], "runs": [], "signed": True}
+    assert json.loads(call("re-sign", "--yes", "--json")) == {"jobs": [], "runs": [], "signed": True}
 
 
 def test_it_says_when_there_is_nothing_to_sign(make_job):
     make_job()
 
-    assert call("resign", "--yes") == "Nothing waits for a signature.\n"
+    assert call("re-sign", "--yes") == "Nothing waits for a signature.\n"
 
 
 def test_what_a_fallback_has_signed_is_signed_anew_before_that_key_goes(settings, make_job, make_run):
@@ -95,7 +95,7 @@ def test_what_a_fallback_has_signed_is_signed_anew_before_that_key_goes(settings
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [old]
     make_job(id="own")
 
-    assert call("resign", "--fallbacks", "--yes").endswith("Signed 1 jobs and 2 runs.\n")
+    assert call("re-sign", "--fallbacks", "--yes").endswith("Signed 1 jobs and 2 runs.\n")
 
     settings.SECRET_KEY_FALLBACKS = []
     jobs, runs = re_sign.foreign()
@@ -104,4 +104,6 @@ def test_what_a_fallback_has_signed_is_signed_anew_before_that_key_goes(settings
     running = Run.objects.get(job_id="runs")
     codec.verify(running.func, running.payload, running.signature)
     assert Run.objects.get(job_id="waits").run_after is None
-    assert call("resign", "--fallbacks", "--yes") == "Nothing is signed with a key of SECRET_KEY_FALLBACKS.\n"
+    assert (
+        call("re-sign", "--fallbacks", "--yes") == "Nothing is signed with a key of SECRET_KEY_FALLBACKS.\n"
+    )

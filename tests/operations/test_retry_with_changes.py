@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from django_jobs import codec
+from django_jobs.exceptions import BadPayload
 from django_jobs.models import Run, Status
 from django_jobs.operations import retry_with_changes
 from django_jobs.testing import drain_jobs
@@ -204,3 +205,30 @@ def test_a_changed_run_keeps_no_trace_of_the_old_one(make_call):
     new = Run.objects.get(pk=retry_with_changes.enqueue(run, payload))
 
     assert new.options == {"tags": ["kept"], "changed_from": run.pk}
+
+
+def test_nothing_is_signed_for_a_row_whose_own_signature_is_forged(make_call):
+    planted = make_call(1)
+    Run.objects.filter(pk=planted.pk).update(func="tests.probes.jobs:give")
+    planted.refresh_from_db()
+
+    with pytest.raises(BadPayload, match="does not match"):
+        retry_with_changes.editable(planted)
+    with pytest.raises(retry_with_changes.NotFitting, match="does not match"):
+        retry_with_changes.changed(planted, "[1]", "{}")
+    with pytest.raises(BadPayload, match="does not match"):
+        retry_with_changes.enqueue(planted, codec.dump_arguments((1,), {}))
+
+    assert Run.objects.get() == planted
+
+
+def test_a_row_that_a_fallback_key_signed_can_be_retried_with_changes(make_call, settings):
+    run = make_call(1)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "the key after it"
+
+    payload, names = retry_with_changes.changed(run, "[2]", "{}")
+
+    assert names == ["1"]
+    new = Run.objects.get(pk=retry_with_changes.enqueue(run, payload))
+    codec.verify(new.func, new.payload, new.signature)

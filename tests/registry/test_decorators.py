@@ -4,7 +4,7 @@ import pytest
 
 from django_jobs import codec, job
 from django_jobs.models import Job, Run
-from django_jobs.registry import decorators
+from django_jobs.registry import decorators, managers
 from django_jobs.registry.options import NO_OPTIONS
 from tests.probes import jobs as probes
 
@@ -130,7 +130,7 @@ def test_what_takes_no_attributes_cannot_be_decorated():
 
 
 def test_enqueueing_before_django_is_set_up_says_what_is_missing(monkeypatch, greeting):
-    monkeypatch.setattr(decorators, "_get_manager", None)
+    monkeypatch.setattr(managers, "_get_manager", None)
 
     with pytest.raises(RuntimeError, match=r"django\.setup\(\)"):
         greeting.enqueue("Ada")

@@ -47,6 +47,50 @@ def test_only_functions_of_installed_apps_are_called(path):
         functions.resolve(path)
 
 
+@pytest.fixture
+def shop(tmp_path, monkeypatch, settings):
+    """Make the module `shop_jobs`, which is allowed and imports functions of others."""
+    (tmp_path / "shop_jobs.py").write_text(
+        "import functools, os\n"
+        "from math import sqrt\n"
+        "from pathlib import Path\n"
+        "from django_jobs import job\n"
+        "from shop_library import borrowed, marked\n"
+        "job(marked)\n"
+        "unlink = functools.partial(os.unlink, 'a')\n"
+        "@functools.wraps(os.system)\n"
+        "def pretends(command): pass\n"
+        "@functools.lru_cache\n"
+        "def own(): return 1\n"
+        "class Report:\n"
+        "    @classmethod\n"
+        "    def make(cls): return 2\n"
+    )
+    (tmp_path / "shop_library.py").write_text("def borrowed(): pass\ndef marked(): return 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.DJANGO_JOBS = {"ALLOWED_MODULES": ["shop_jobs"]}
+    yield
+    for name in ("shop_jobs", "shop_library"):
+        sys.modules.pop(name, None)
+        functions._registered.discard(f"{name}:marked")
+
+
+@pytest.mark.parametrize(
+    "name", ["os.system", "sqrt", "Path", "Path.cwd", "functools.reduce", "borrowed", "unlink", "pretends"]
+)
+def test_a_function_that_an_allowed_module_only_imports_is_refused(shop, name):
+    with pytest.raises(FunctionNotAllowed, match="only imports"):
+        functions.resolve(f"shop_jobs:{name}")
+    with pytest.raises(FunctionNotAllowed, match="only imports"):
+        functions.find(f"shop_jobs:{name}")
+
+
+def test_what_an_allowed_module_defines_or_decorates_is_called(shop):
+    assert functions.resolve("shop_jobs:own")() == 1
+    assert functions.resolve("shop_jobs:Report.make")() == 2
+    assert functions.resolve("shop_jobs:marked")() == 3
+
+
 def test_the_package_of_the_project_itself_is_allowed():
     assert functions.is_allowed("testproject.anything:f")
     assert not functions.is_allowed("testprojectile:f")

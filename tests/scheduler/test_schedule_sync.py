@@ -13,7 +13,7 @@ from django_jobs.registry import decorators, schedules
 from django_jobs.registry.decorators import job
 from django_jobs.registry.retry import Retry
 from django_jobs.registry.schedules import cron, recurring
-from django_jobs.scheduler import schedule_edits, schedule_sync
+from django_jobs.scheduler import declarations, schedule_edits, schedule_sync
 from django_jobs.scheduler.schedule_sync import ScheduleSync
 from tests.probes import jobs as probes
 
@@ -655,7 +655,7 @@ def test_processes_that_start_at_the_same_moment_wait_for_each_other(transaction
     told = []
     for code in codes:
         with code:
-            told.append(schedule_sync.own())
+            told.append(declarations.own())
     starting = threading.Barrier(6)
 
     def start(number):

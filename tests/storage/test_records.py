@@ -1,7 +1,7 @@
 import pytest
 from django.utils import timezone
 
-from django_jobs.storage.records import MOST_ERRORS, firing_key, immediate_key, with_error
+from django_jobs.storage.records import MOST_ERRORS, immediate_key, occurrence_key, with_error
 
 
 def test_a_run_that_is_tried_for_ever_keeps_its_row_within_bounds(settings):
@@ -24,9 +24,13 @@ def test_keys_of_long_ids_fit_their_column_and_differ(make_run):
     at = timezone.now()
     ids = ["x" * 255, "x" * 254 + "y", "x" * 200, "é" * 255]
 
-    keys = {make(job_id) for job_id in ids for make in (immediate_key, lambda i: firing_key(i, at))}
+    keys = {
+        key
+        for job_id in ids
+        for key in (immediate_key(job_id), occurrence_key(job_id, at), occurrence_key(job_id, at, at))
+    }
 
-    assert len(keys) == 8
+    assert len(keys) == 12
     assert max(map(len, keys)) <= 255
     for key in keys:
         make_run(unique_key=key)

@@ -1,6 +1,8 @@
+import itertools
 import json
 import math
 import pickle
+from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -10,12 +12,14 @@ from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from django.utils import translation
+from django.utils.timezone import override
 
 from django_jobs import triggers
 from django_jobs.exceptions import UnknownTrigger
-from django_jobs.triggers import storage
+from django_jobs.triggers import storage, wall_clock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -124,8 +128,11 @@ def test_a_trigger_comes_back_with_the_same_fire_times(number):
     back = triggers.loads(memoryview(triggers.dumps(trigger)))
 
     assert isinstance(back, type(trigger))
-    assert fire_times(back) == fire_times(trigger)
-    assert [moment.utcoffset() for moment in fire_times(back)] == [m.utcoffset() for m in fire_times(trigger)]
+    # APScheduler's calendar interval begins with its start, whatever time it is.
+    start = date_time(2024, 1, 1) if isinstance(trigger, CalendarIntervalTrigger) else NOW
+    times, expected = fire_times(back, start), fire_times(trigger, start)
+    assert times == expected
+    assert [moment.utcoffset() for moment in times] == [moment.utcoffset() for moment in expected]
     assert storage.encode(back) == storage.encode(trigger)
     assert triggers.describe(back) == triggers.describe(trigger)
 
@@ -146,12 +153,107 @@ def test_a_cron_trigger_comes_back_across_clock_changes_and_leap_days(start, zon
 
 @pytest.mark.parametrize("zone", ZONES, ids=str)
 @pytest.mark.parametrize("units", [{"days": 1}, {"weeks": 1}, {"months": 1}], ids=str)
-def test_a_calendar_trigger_comes_back_across_clock_changes(zone, units):
-    trigger = CalendarIntervalTrigger(**units, hour=2, minute=15, start_date=date(2026, 1, 29), timezone=zone)
+def test_a_calendar_trigger_fires_when_apschedulers_does_where_no_clock_skips_it(zone, units):
+    trigger = CalendarIntervalTrigger(
+        **units, hour=12, minute=15, start_date=date(2026, 1, 29), timezone=zone
+    )
 
     back = storage.decode(storage.encode(trigger))
 
-    assert fire_times(back, count=400) == fire_times(trigger, count=400)
+    assert fire_times(back, date_time(2026, 1, 29), 400) == fire_times(trigger, date_time(2026, 1, 29), 400)
+
+
+def date_time(*day):
+    return datetime(*day, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("units", "start", "expected"),
+    [
+        ({"days": 1}, date(2026, 3, 28), ["2026-03-28 02:30", "2026-03-29 03:30", "2026-03-30 02:30"]),
+        ({"weeks": 1}, date(2026, 3, 22), ["2026-03-22 02:30", "2026-03-29 03:30", "2026-04-05 02:30"]),
+        ({"months": 1}, date(2026, 2, 28), ["2026-02-28 02:30", "2026-03-28 02:30", "2026-04-28 02:30"]),
+        ({"months": 1}, date(2026, 1, 29), ["2026-01-29 02:30", "2026-03-29 03:30", "2026-04-29 02:30"]),
+        ({"years": 1}, date(2025, 3, 29), ["2025-03-29 02:30", "2026-03-29 03:30", "2027-03-29 02:30"]),
+        (
+            {"months": 1, "days": 1},
+            date(2026, 1, 27),
+            ["2026-01-27 02:30", "2026-02-28 02:30", "2026-03-29 03:30"],
+        ),
+    ],
+)
+def test_a_calendar_interval_leaves_out_no_day_whose_hour_the_clocks_skip(units, start, expected):
+    trigger = as_stored(
+        CalendarIntervalTrigger(**units, hour=2, minute=30, start_date=start, timezone=BERLIN)
+    )
+
+    times = fire_times(trigger, datetime.combine(start, time(), BERLIN), 3)
+
+    assert [f"{moment:%Y-%m-%d %H:%M}" for moment in times] == expected
+
+
+def test_a_calendar_interval_whose_hour_the_clocks_repeat_fires_once():
+    trigger = as_stored(
+        CalendarIntervalTrigger(days=1, hour=2, minute=30, start_date=date(2026, 10, 24), timezone=BERLIN)
+    )
+
+    assert utc_times(trigger, date_time(2026, 10, 24), 3) == [
+        "2026-10-24 00:30",
+        "2026-10-25 00:30",
+        "2026-10-26 01:30",
+    ]
+
+
+def test_jitter_moves_no_date_of_a_calendar_interval():
+    trigger = as_stored(
+        CalendarIntervalTrigger(
+            months=1, hour=23, minute=59, start_date=date(2026, 1, 31), timezone=UTC, jitter=7200
+        )
+    )
+
+    times = fire_times(trigger, date_time(2026, 1, 1), 14)
+
+    meant = [day for month in range(24) if (day := date_time(2026 + month // 12, month % 12 + 1, 1))]
+    last_days = [day + timedelta(days=30, hours=23, minutes=59) for day in meant]
+    expected = [day for day in last_days if day.day == 31]
+    assert all(
+        timedelta(0) <= moment - of <= timedelta(hours=2) for moment, of in zip(times, expected, strict=True)
+    )
+
+
+def test_jitter_takes_no_firing_from_an_interval():
+    trigger = as_stored(IntervalTrigger(hours=1, start_date=NOW, timezone=UTC, jitter=900))
+
+    times = fire_times(trigger, NOW, 168)
+
+    for number, moment in enumerate(times):
+        assert timedelta(0) <= moment - (NOW + timedelta(hours=number)) <= timedelta(minutes=15)
+
+
+def test_jitter_leads_an_interval_not_beyond_its_end():
+    end = NOW + timedelta(hours=2)
+    trigger = as_stored(IntervalTrigger(hours=1, start_date=NOW, end_date=end, timezone=UTC, jitter=1800))
+
+    times = fire_times(trigger, NOW, 10)
+
+    assert len(times) == 3
+    assert times[-1] <= end
+
+
+def test_a_calendar_interval_whose_steps_depend_on_each_other_counts_from_its_start():
+    mixed = CalendarIntervalTrigger(months=1, days=3, start_date=date(2026, 1, 30), timezone=UTC)
+
+    ours, theirs = as_stored(mixed), mixed
+
+    assert fire_times(ours, date_time(2026, 1, 1), 60) == fire_times(theirs, date_time(2026, 1, 1), 60)
+    later = fire_times(theirs, date_time(2026, 1, 1), 60)[40]
+    assert triggers.first(ours, later) == later
+
+
+def test_a_calendar_interval_ends_with_the_calendar():
+    yearly = as_stored(CalendarIntervalTrigger(years=1, start_date=date(2026, 1, 1), timezone=UTC))
+
+    assert triggers.first(yearly, date_time(9999, 6, 1)) is None
 
 
 def test_jitter_and_limits_come_back():
@@ -429,7 +531,7 @@ def test_a_date_that_never_comes_is_refused(expression):
         ("-5 * * * *", "'-5 * * * *': minute '-5' is not a value, a range or *"),
         ("1-2-3 * * * *", "'1-2-3 * * * *': minute '1-2-3' is not a value, a range or *"),
         ("٣ * * * *", "'٣ * * * *': minute '٣' is not a value, a range or *"),
-        ("* * L * *", "'* * L * *': day of month 'L' is not 1-31"),
+        ("* * L-1 * *", "'* * L-1 * *': day of month 'L' is not 1-31"),
         ("* 22-4 * * *", "'* 22-4 * * *': hour range 22-4 runs backwards; write 22-23,0-4"),
         (
             "* * * * fri-mon",
@@ -475,14 +577,99 @@ def test_a_time_that_the_clocks_skip_fires_when_it_would_have_been():
     ]
 
 
-def test_a_time_that_the_clocks_repeat_fires_twice():
-    trigger = triggers.crontab("30 1 * * *", NEW_YORK)
+def test_a_time_that_the_clocks_repeat_fires_once():
+    trigger = as_stored(triggers.crontab("30 1 * * *", NEW_YORK))
+
+    assert utc_times(trigger, datetime(2026, 10, 31, 12, tzinfo=UTC), 2) == [
+        "2026-11-01 05:30",
+        "2026-11-02 06:30",
+    ]
+
+
+def test_a_time_that_the_clocks_repeat_fires_twice_where_that_is_chosen():
+    trigger = as_stored(triggers.crontab("30 1 * * *", NEW_YORK, repeats=True))
 
     assert utc_times(trigger, datetime(2026, 10, 31, 12, tzinfo=UTC), 3) == [
         "2026-11-01 05:30",
         "2026-11-01 06:30",
         "2026-11-02 06:30",
     ]
+
+
+def test_what_fires_in_each_hour_fires_in_the_repeated_one():
+    trigger = as_stored(triggers.crontab("30 * * * *", NEW_YORK))
+
+    assert utc_times(trigger, datetime(2026, 11, 1, 5, tzinfo=UTC), 3) == [
+        "2026-11-01 05:30",
+        "2026-11-01 06:30",
+        "2026-11-01 07:30",
+    ]
+
+
+def test_a_daily_job_that_is_asked_in_the_repeated_hour_is_due_on_the_next_day():
+    trigger = as_stored(triggers.crontab("30 1 * * *", NEW_YORK))
+
+    assert triggers.first(trigger, datetime(2026, 11, 1, 6, 10, tzinfo=UTC)) == datetime(
+        2026, 11, 2, 6, 30, tzinfo=UTC
+    )
+
+
+SPECIAL_DAYS = {
+    "0 6 L * *": lambda day, last: day.day == last,
+    "0 6 LW * *": lambda day, last: day == max(d for d in month_of(day) if d.weekday() < 5),
+    "0 6 15W * *": lambda day, last: day == nearest_weekday(day, 15),
+    "0 6 1W * *": lambda day, last: day == nearest_weekday(day, 1),
+    "0 6 31W * *": lambda day, last: last == 31 and day == nearest_weekday(day, 31),
+    "0 6 * * fri#2": lambda day, last: day.weekday() == 4 and 8 <= day.day <= 14,
+    "0 6 * * mon#5": lambda day, last: day.weekday() == 0 and day.day > 28,
+    "0 6 * * 7L": lambda day, last: day.weekday() == 6 and day.day > last - 7,
+    "0 6 1,L * *": lambda day, last: day.day in {1, last},
+    "0 6 L * mon": lambda day, last: day.day == last or day.weekday() == 0,
+    "0 6 * * mon,fri#2": lambda day, last: day.weekday() == 0 or (day.weekday() == 4 and 8 <= day.day <= 14),
+    "0 6 L * wed,fri#2": lambda day, last: (
+        day.day == last or day.weekday() == 2 or (day.weekday() == 4 and 8 <= day.day <= 14)
+    ),
+    "0 6 L 2,6 *": lambda day, last: day.day == last and day.month in {2, 6},
+}
+
+
+def month_of(day):
+    return [date(day.year, day.month, number) for number in range(1, monthrange(day.year, day.month)[1] + 1)]
+
+
+def nearest_weekday(day, number):
+    days = [d for d in month_of(day) if d.weekday() < 5]
+    return min(days, key=lambda d: (abs(d.day - number), d.day))
+
+
+@pytest.mark.parametrize("expression", SPECIAL_DAYS)
+def test_letters_for_days_fire_when_they_say(expression):
+    days = [date(2027, 1, 1) + timedelta(days=number) for number in range(365 * 4 + 1)]
+    expected = [day for day in days if SPECIAL_DAYS[expression](day, monthrange(day.year, day.month)[1])]
+
+    trigger = as_stored(triggers.crontab(expression))
+
+    assert [moment.date() for moment in fire_times(trigger, date_time(2027, 1, 1), len(expected))] == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        ("0 6 * * fri#6", "1st to 5th"),
+        ("0 6 * * fri#0", "1st to 5th"),
+        ("0 6 * * xyz#1", "day of week 'xyz'"),
+        ("0 6 0W * *", "from 1 to 31"),
+        ("0 6 32W * *", "from 1 to 31"),
+        ("0 6 31W 2,4 *", "never fires"),
+        ("0 6 L-3 * *", "day of month 'L'"),
+        ("0 6 * * L", "day of week 'L'"),
+        ("0 6 */2 * fri#1", "cannot be combined"),
+        ("L 6 * * *", "minute 'L'"),
+    ],
+)
+def test_letters_for_days_where_they_mean_nothing_are_refused(expression, words):
+    with pytest.raises(ValueError, match=words):
+        triggers.crontab(expression)
 
 
 # Clocks that change
@@ -518,7 +705,7 @@ MEANT = {
 def moments_of(wall, zone):
     """When a clock shows a time; if it never does, when it would have if it had not been put forward."""
     moments = [wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)]
-    return {m for m in moments if m.astimezone(zone).replace(tzinfo=None) == wall} or {moments[0]}
+    return sorted({m for m in moments if m.astimezone(zone).replace(tzinfo=None) == wall} or {moments[0]})
 
 
 def offset_at(day, zone):
@@ -536,14 +723,20 @@ def spans_to_look_at(zone, soak_minutes):
     return [*around, (date(2026, 6, 1), date(2026, 6, 30))]
 
 
-@pytest.mark.parametrize("expression", MEANT)
+@pytest.mark.parametrize(
+    ("expression", "repeats"),
+    [
+        *((expression, False) for expression in MEANT),
+        *((expression, True) for expression in ("30 0 * * *", "15 1,2,3 * * *", "20,40 2 * * *")),
+    ],
+)
 @pytest.mark.parametrize("name", CHANGING)
 def test_cron_fires_at_all_times_that_the_wall_clock_shows_when_clocks_change_and_when_not(
-    name, expression, soak_minutes
+    name, expression, repeats, soak_minutes
 ):
     zone = ZoneInfo(name)
     minutes, hours, is_meant = MEANT[expression]
-    trigger = as_stored(triggers.crontab(expression, zone))
+    trigger = as_stored(triggers.crontab(expression, zone, repeats=repeats))
     spans = spans_to_look_at(zone, soak_minutes)
     assert soak_minutes or len(spans) == 5
 
@@ -560,7 +753,9 @@ def test_cron_fires_at_all_times_that_the_wall_clock_shows_when_clocks_change_an
                 for day in filter(is_meant, days)
                 for hour in hours
                 for minute in minutes
-                for moment in moments_of(datetime.combine(day, time(hour, minute)), zone)
+                for moment in moments_of(datetime.combine(day, time(hour, minute)), zone)[
+                    : 2 if repeats or hours is ALL_DAY else 1
+                ]
             }
         )
         times, _ = one_by_one(trigger, triggers.first(trigger, expected[0]), expected[-1])
@@ -700,7 +895,7 @@ def test_the_last_of_many_missed_firings_is_found_as_if_one_went_through_all(mak
         now = first.astimezone(UTC) + timedelta(hours=hours)
         times, following = one_by_one(trigger, first, now)
 
-        assert triggers.due(trigger, first, now, coalesce=False) == (times, following)
+        assert triggers.due(trigger, first, now, coalesce=False, limit=5000) == (times, following)
         assert triggers.due(trigger, first, now, coalesce=True) == (times[-1:], following)
 
 
@@ -806,6 +1001,90 @@ def test_a_trigger_that_fires_passes(trigger):
     triggers.check(trigger)
 
 
+FAR = datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: cron(hour=1, jitter=-5), "0 or more seconds"),
+        (lambda: IntervalTrigger(seconds=5, jitter=-10, timezone=UTC), "0 or more seconds"),
+        (lambda: OrTrigger([cron(hour=1)], jitter=-1), "0 or more seconds"),
+        (lambda: cron(hour=1, jitter=math.nan), "0 or more seconds"),
+        (lambda: cron(hour=1, jitter=1e18), "0 or more seconds"),
+        (lambda: cron(hour=1, jitter="5"), "a number of seconds"),
+        (lambda: DateTrigger(FAR), "out of the calendar"),
+        (lambda: cron(hour=1, end_date=FAR), "out of the calendar"),
+        (lambda: cron(hour=1, timezone=ZoneInfo("localtime")), "another one on each host"),
+        (lambda: AndTrigger([cron(hour=1, timezone=ZoneInfo("localtime"))]), "another one on each host"),
+    ],
+    ids=["cron", "interval", "or", "nan", "huge", "text", "date", "end", "zone", "part"],
+)
+def test_values_out_of_range_are_refused_with_their_rule(make, words):
+    with pytest.raises(ValueError, match=words):
+        triggers.check(make())
+
+
+def test_a_moment_out_of_the_calendar_is_refused():
+    with pytest.raises(ValueError, match="out of the calendar"):
+        triggers.at(FAR)
+
+
+def test_a_zone_of_the_host_is_refused_by_name():
+    with pytest.raises(ValueError, match="another one on each host"):
+        triggers.crontab("0 3 * * *", "localtime")
+
+
+@pytest.mark.parametrize("arguments", [(5,), (None,), ("@daily", 5)])
+def test_an_expression_of_another_type_is_a_type_error_that_says_what_is_meant(arguments):
+    with pytest.raises(TypeError, match=r"Europe/Berlin|a text"):
+        triggers.crontab(*arguments)
+
+
+def test_a_length_beyond_all_numbers_is_a_value_error():
+    with pytest.raises(ValueError, match="longer than 100 years"):
+        triggers.length_of(weeks=1e12)
+    with pytest.raises(ValueError, match="longer than 100 years"):
+        triggers.interval(10**400)
+
+
+def test_a_stored_jitter_below_zero_is_not_read():
+    raw = triggers.dumps(cron(hour=1, jitter=5)).replace(b'"jitter":5', b'"jitter":-5')
+
+    with pytest.raises(UnknownTrigger, match="jitter"):
+        triggers.loads(raw)
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        cron(week=53, month=6),
+        cron(month=2, day=30),
+        cron(month=2, day=30, timezone=BERLIN),
+        AndTrigger([cron(hour=3), cron(hour=4)]),
+    ],
+    ids=["week", "day", "zone", "and"],
+)
+def test_a_trigger_that_never_fires_is_refused_in_few_steps(trigger, monkeypatch):
+    steps = itertools.count()
+    carry = wall_clock._carry
+    monkeypatch.setattr(wall_clock, "_carry", lambda *args: (next(steps), carry(*args))[1])
+
+    with pytest.raises(ValueError, match="never fires"):
+        triggers.check(trigger)
+
+    assert next(steps) < 20_000
+
+
+@pytest.mark.parametrize("weekday", ["mon", "tue", "wed", "thu", "fri", "sat", "sun"])
+def test_the_rarest_day_there_is_is_found(weekday):
+    trigger = as_stored(cron(month=2, day=29, day_of_week=weekday))
+
+    for year in (2026, 2072, 2097, 2104):
+        assert triggers.first(trigger, date_time(year, 1, 1)) is not None
+
+
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize(
     ("trigger", "words"),
@@ -857,6 +1136,75 @@ def test_an_interval_declared_again_is_the_same_trigger(time_machine):
 )
 def test_two_triggers_are_the_same_when_they_fire_alike(old, new, same):
     assert triggers.same(triggers.dumps(old), triggers.dumps(new)) is same
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            CalendarIntervalTrigger(months=1, start_date=date(2026, 1, 1), timezone=UTC),
+            CalendarIntervalTrigger(months=1, start_date=date(2026, 1, 15), timezone=UTC),
+        ),
+        (
+            IntervalTrigger(hours=6, start_date=datetime(2026, 1, 1, 3, tzinfo=UTC), timezone=UTC),
+            IntervalTrigger(hours=6, start_date=datetime(2026, 1, 1, 4, tzinfo=UTC), timezone=UTC),
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda one: one, lambda one: triggers.check(OrTrigger([one, cron(hour=3)]))],
+    ids=["alone", "in another"],
+)
+def test_another_start_makes_another_trigger(wrap, old, new):
+    assert triggers.same(triggers.dumps(wrap(old)), triggers.dumps(wrap(old)))
+    assert not triggers.same(triggers.dumps(wrap(old)), triggers.dumps(wrap(new)))
+
+
+def test_a_start_that_is_left_open_is_no_other_start():
+    monthly = CalendarIntervalTrigger(months=1, start_date=date(2026, 1, 1), timezone=UTC)
+    six_hours = IntervalTrigger(hours=6, start_date=datetime(2026, 1, 1, 3, tzinfo=UTC), timezone=UTC)
+
+    for said, open_ in [
+        (monthly, CalendarIntervalTrigger(months=1, timezone=UTC)),
+        (six_hours, IntervalTrigger(hours=6, timezone=UTC)),
+        (six_hours, triggers.interval(6 * 3600)),
+    ]:
+        assert triggers.same(triggers.dumps(said), triggers.dumps(open_))
+        assert not triggers.same(triggers.dumps(said), triggers.dumps(triggers.interval(60)))
+
+
+def test_an_interval_of_a_frozen_whole_second_has_no_chosen_start(time_machine):
+    time_machine.move_to(NOW, tick=False)
+    raw = triggers.dumps(triggers.interval(60))
+
+    assert triggers.rule(triggers.loads(raw))["start"] is None
+
+
+@pytest.mark.parametrize(
+    ("trigger", "next_run", "strays"),
+    [
+        (triggers.crontab("0 3 * * *"), datetime(2030, 1, 1, 3, tzinfo=UTC), True),
+        (triggers.crontab("0 5 * * *"), datetime(2026, 11, 24, 5, tzinfo=UTC), False),
+        (IntervalTrigger(hours=1, start_date=NOW, timezone=UTC), NOW + timedelta(minutes=59), False),
+        (IntervalTrigger(hours=1, start_date=NOW, timezone=UTC), NOW + timedelta(hours=3), True),
+        (cron(hour=5, jitter=1800), datetime(2026, 11, 24, 5, 29, tzinfo=UTC), False),
+        (triggers.at(NOW + timedelta(days=9)), NOW + timedelta(days=99), False),
+        (triggers.crontab("0 3 * * *"), NOW - timedelta(days=1), False),
+    ],
+)
+def test_a_next_run_strays_that_is_later_than_the_trigger_gives_it(trigger, next_run, strays):
+    assert triggers.strays(trigger, next_run, NOW) is strays
+
+
+def test_a_next_run_moves_with_the_rules_of_its_zone():
+    nine = as_stored(triggers.crontab("0 9 * * *", BERLIN))
+    right = datetime(2026, 11, 25, 8, tzinfo=UTC)
+
+    assert triggers.moved_to(nine, right - timedelta(hours=1)) == right, "it would fire again the same day"
+    assert triggers.moved_to(nine, right) is None
+    assert triggers.moved_to(nine, right + timedelta(hours=1)) is None, "it is late, and fires"
+    assert triggers.moved_to(triggers.crontab("0 9 * * *"), right) is None
 
 
 def test_a_trigger_that_cannot_be_read_is_not_the_same():
@@ -921,23 +1269,67 @@ def test_a_trigger_without_a_zone_leaves_a_moment_as_it_is():
         (triggers.crontab("*/15 9-17 * * 1-5"), "every 15 minutes from 09:00 to 17:45 on weekdays"),
         (triggers.crontab("5 8-18 * * *"), "every hour from 08:05 to 18:05 every day"),
         (triggers.crontab("5 1,2,8,9,10 * * *"), "cron 5 1,2,8-10 * * *"),
-        (cron(day="last", hour=3), "cron 0 3 last * *"),
-        (cron(day=13, day_of_week="fri"), "cron 0 0 13 * fri"),
+        (cron(day="last", hour=3), "at 03:00 on the last day of the month"),
+        (triggers.crontab("0 6 L * *"), "at 06:00 on the last day of the month"),
+        (triggers.crontab("0 6 1,L 6 *"), "at 06:00 on day 1 of the month or on the last day of the month in June"),
+        (triggers.crontab("0 6 LW * *"), "at 06:00 on the last day from Monday to Friday of the month"),
+        (triggers.crontab("0 6 15W * *"),
+         "at 06:00 on the day from Monday to Friday nearest to day 15 of the month"),
+        (triggers.crontab("0 6 * * fri#2"), "at 06:00 on the second Friday of the month"),
+        (triggers.crontab("0 6 * * 0L"), "at 06:00 on the last Sunday of the month"),
+        (triggers.crontab("0 6 L * mon"), "at 06:00 on the last day of the month or at 06:00 on Monday"),
+        (cron(day="last", day_of_week="fri", hour=6),
+         "at 06:00 on the last day of the month, but only on Friday"),
+        (cron(day=13, day_of_week="fri"), "at 00:00 on day 13 of the month, but only on Friday"),
+        (cron(day="1-7", day_of_week="mon", month=6, hour=6),
+         "at 06:00 on days 1 to 7 of June, but only on Monday"),
+        (cron(day=13, day_of_week="fri", minute="7,9", hour="1,2"),
+         "cron [day='13', day_of_week='fri', hour='1,2', minute='7,9']"),
+        (IntervalTrigger(hours=6, start_date=datetime(2026, 1, 1, 3, tzinfo=UTC), timezone=UTC),
+         "every 6 hours, from 2026-01-01 03:00 UTC"),
+        (cron(hour=3, start_date=datetime(2126, 1, 1, tzinfo=UTC)), "at 03:00 every day, from 2126-01-01 00:00 UTC"),
+        (cron(hour=3, start_date=datetime(2026, 1, 1, tzinfo=UTC)), "at 03:00 every day"),
+        (CalendarIntervalTrigger(months=1, start_date=date(2126, 1, 5), timezone=UTC),
+         "every month on day 5 at 00:00, from 2126-01-05"),
         (cron(hour=3, second=5), "cron [hour='3', second='5']"),
         (cron(week=1, hour=3), "cron [week='1', hour='3']"),
         (CalendarIntervalTrigger(months=2, start_date=date(2026, 1, 1), hour=3, minute=30, timezone=UTC),
-         "every 2 months on day 1 at 03:30"),
+         "every 2 months on day 1 at 03:30, from 2026-01-01"),
         (CalendarIntervalTrigger(years=1, start_date=date(2026, 5, 9), second=7, timezone=BERLIN),
          "every year on 9 May at 00:00:07 (Europe/Berlin)"),
         (CalendarIntervalTrigger(weeks=2, start_date=date(2026, 11, 24), hour=3, timezone=UTC),
-         "every 2 weeks on Tuesday at 03:00"),
+         "every 2 weeks on Tuesday at 03:00, from 2026-11-24"),
         (CalendarIntervalTrigger(days=3, start_date=NOW.date(), end_date=date(2027, 1, 1), timezone=UTC),
-         "every 3 days at 00:00, until 2027-01-01"),
+         "every 3 days at 00:00, from 2026-11-24, until 2027-01-01"),
         (AndTrigger([cron(hour=3), triggers.interval(60)]), "at 03:00 every day and every minute"),
     ],
 )  # fmt: skip
 def test_a_trigger_is_described_in_words(trigger, words):
     assert triggers.describe(trigger) == words
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        (triggers.crontab("30 3 * * *"), "at 03:30 every day (UTC)"),
+        (triggers.crontab("30 3 * * *", BERLIN), "at 03:30 every day (Europe/Berlin)"),
+        (triggers.at(datetime(2026, 11, 24, 3, 30, tzinfo=UTC)), "once at 2026-11-24 03:30 UTC"),
+        (triggers.interval(60), "every minute"),
+    ],
+)
+def test_a_reader_in_another_zone_is_told_that_utc_is_meant(trigger, words):
+    with override("Europe/Berlin"):
+        assert triggers.describe(trigger) == words
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("UTC", 3), ("Europe/Berlin", 2)])
+def test_one_setting_says_whose_clock_expressions_without_a_zone_speak_of(settings, zone, hour):
+    settings.DJANGO_JOBS = {"CRON_TIME_ZONE": zone}
+
+    first = triggers.first(triggers.crontab("0 3 * * *"), NOW)
+
+    assert first.astimezone(UTC).hour == hour
+    assert triggers.first(triggers.crontab("0 3 * * *", "UTC"), NOW).hour == 3
 
 
 def test_a_trigger_of_another_class_describes_itself():

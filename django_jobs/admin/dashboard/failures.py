@@ -12,6 +12,7 @@ from django.db.models import TextField
 from django.db.models.functions import Cast, Left, Right
 
 from django_jobs.models import InStatus, Run, Status, jobs_database
+from django_jobs.operations.run_query import UNSUCCESSFUL
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 NEWEST = 1000
 # Of an error's beginning, and of the end of what is kept of a run's attempts: there the last frames are.
 MESSAGE, TAIL = 300, 2000
-# States of one index, which SQLite uses only when it is asked for all of them, too.
-_INDEXED = (Status.FAILED, Status.CANCELLED, Status.SKIPPED)
 _FRAME = re.compile(r'File \\"((?:[^"\\]|\\\\)+)\\", line (\d+), in ([^\s\\]+)')
 _CLASS = re.compile(r"[\w.]+(?=:|$)")
 
@@ -64,7 +63,7 @@ def since(moment: datetime) -> Failures:
     runs = Run.objects.using(using).filter(InStatus(Status.FAILED))
     if connections[using].vendor == "sqlite":
         # PostgreSQL would multiply the two conditions, expect few rows, and read and sort all that failed.
-        runs = runs.filter(InStatus(*_INDEXED))
+        runs = runs.filter(InStatus(*UNSUCCESSFUL))
     rows = (
         runs.order_by("-pk")
         .annotate(message=Left("error", MESSAGE), tail=Right(Cast("errors", TextField()), TAIL))

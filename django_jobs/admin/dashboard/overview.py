@@ -1,4 +1,4 @@
-"""What the dashboard knows, each thing read once and only when a part of the page asks for it."""
+"""What the dashboard reads: each thing once, and only when a part of the page asks for it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs.admin.dashboard import failures, occurrences
+from django_jobs.admin.dashboard import failures, upcoming
 from django_jobs.models import Run, jobs_database
 from django_jobs.operations import health
 from django_jobs.storage import statistics
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 OVERDUE = timedelta(minutes=1)
 # How long a worker that was found dead is still shown.
 LOST_WITHIN = timedelta(days=1)
+# Running runs that are shown.
 RUNNING = 10
-FUNCTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,14 @@ class Overview:
         return statistics.series(self.since, self.now, step=self.range.step)
 
     @cached_property
-    def apart(self) -> dict[tuple[str, str], statistics.Summary]:
+    def by_function_and_queue(self) -> dict[tuple[str, str], statistics.Summary]:
         """What ended, by function and queue."""
         return statistics.by_function_and_queue(self.since, self.now)
 
     @cached_property
     def total(self) -> statistics.Summary:
         """What ended, all together."""
-        return statistics.merge(self.apart.values())
+        return statistics.merge(self.by_function_and_queue.values())
 
     @cached_property
     def by_function(self) -> dict[str, statistics.Summary]:
@@ -96,9 +96,9 @@ class Overview:
         return failures.since(self.since)
 
     @cached_property
-    def timeline(self) -> occurrences.Timeline:
+    def timeline(self) -> upcoming.Timeline:
         """What fires next."""
-        return occurrences.upcoming(self.now)
+        return upcoming.timeline(self.now)
 
     @cached_property
     def running(self) -> list[Run]:
@@ -114,7 +114,7 @@ class Overview:
 
     def _grouped(self, key: Callable[[tuple[str, str]], str]) -> dict[str, statistics.Summary]:
         parts: dict[str, list[statistics.Summary]] = {}
-        for names, summary in self.apart.items():
+        for names, summary in self.by_function_and_queue.items():
             parts.setdefault(key(names), []).append(summary)
         return {name: statistics.merge(several) for name, several in parts.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -12,26 +12,22 @@ from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
-from django_jobs.admin.dashboard import parts
 from django_jobs.admin.dashboard.overview import DEFAULT_RANGE, RANGES, Overview
+from django_jobs.admin.dashboard.parts import PARTS
+from django_jobs.admin.dashboard.viewer import Page, Viewer
+from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.api.manager import get_job_manager
-from django_jobs.models import Dashboard, Queue
+from django_jobs.models import Queue
 
 if TYPE_CHECKING:
     from django.db.models import Model
     from django.http import HttpRequest
     from django.urls import URLPattern
 
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    # Django 5.2's cannot be subscripted when the program runs.
-    _ModelAdmin = admin.ModelAdmin
-
 MAX_NAME = Queue._meta.get_field("name").max_length or 0
 
 
-@admin.register(Dashboard)
-class DashboardAdmin(_ModelAdmin):
+class DashboardAdmin(ModelAdmin):
     """One page, which whoever may view runs may see; `?range=` chooses the time it looks back on."""
 
     class Media:
@@ -69,8 +65,8 @@ class DashboardAdmin(_ModelAdmin):
             raise PermissionDenied
         request.current_app = self.admin_site.name  # as stock admin does
         chosen = RANGES.get(request.GET.get("range", ""), RANGES[DEFAULT_RANGE])
-        viewer = parts.Viewer(request, self.admin_site)
-        page = parts.Page(Overview(chosen), viewer)
+        viewer = Viewer(request, self.admin_site)
+        page = Page(Overview(chosen), viewer)
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Dashboard"),
@@ -78,14 +74,14 @@ class DashboardAdmin(_ModelAdmin):
             "media": self.media,
             "page": page,
             "ranges": RANGES.values(),
-            "parts": {name: about(page) for name, about in parts.PARTS.items()},
+            "parts": {name: about(page) for name, about in PARTS.items()},
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/django_jobs/dashboard/index.html", context)
 
     def queue_view(self, request: HttpRequest) -> HttpResponse:
         """Pause a queue or resume it, and go back to the page."""
-        viewer = parts.Viewer(request, self.admin_site)
+        viewer = Viewer(request, self.admin_site)
         if not (self.has_view_permission(request) and viewer.may_pause):
             raise PermissionDenied
         name = request.POST.get("name", "")

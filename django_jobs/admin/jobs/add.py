@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_jobs.admin.jobs import change_words
 from django_jobs.admin.jobs.argument_form import ArgumentForm, why_not
-from django_jobs.admin.jobs.edit import EditableAdmin
+from django_jobs.admin.jobs.edit import EditMixin
 from django_jobs.admin.jobs.schedule_form import POLICY_ROWS, TRIGGER_ROWS, ScheduleForm, fields_of_retry
 from django_jobs.admin.shared import permissions
 from django_jobs.api.manager import get_job_manager
@@ -69,7 +69,7 @@ class NewJobForm(ScheduleForm):
         return job_id
 
 
-class AddableAdmin(EditableAdmin):
+class AddMixin(EditMixin):
     """Lets jobs be added for functions that the code registered with `@job`."""
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

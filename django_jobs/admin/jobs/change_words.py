@@ -12,13 +12,14 @@ from django_jobs import triggers
 from django_jobs.admin.shared import display
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job
-from django_jobs.scheduler.schedule_sync import retry_of
+from django_jobs.scheduler.declarations import retry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from django.utils.functional import _StrOrPromise
 
+# What a person may change of a job.
 NAMES: dict[str, _StrOrPromise] = {
     "status": gettext_lazy("status"),
     "trigger": gettext_lazy("trigger"),
@@ -27,6 +28,7 @@ NAMES: dict[str, _StrOrPromise] = {
     "priority": gettext_lazy("priority"),
     "max_instances": gettext_lazy("max instances"),
     "retry": gettext_lazy("retry"),
+    "paused": gettext_lazy("paused"),
 }
 _GROWTH: dict[str, _StrOrPromise] = {
     "fixed": gettext_lazy("each time the same"),
@@ -67,15 +69,15 @@ def listed(job: Job) -> str:
     return _("%(function)s: %(facts)s.") % {"function": job.func, "facts": text}
 
 
-def told(words: str) -> Callable[[Job], str]:
-    """Return a function that says of a job, as it was before, what was done and what differs now."""
+def logged(words: _StrOrPromise) -> Callable[[Job], str]:
+    """Return what writes the log's text for a job as it was before: what was done, and what differs now."""
 
-    def tell(before: Job) -> str:
+    def text_of(before: Job) -> str:
         after = Job.objects.filter(pk=before.pk).first()
         changed = difference(facts(before), facts(after)) if after else ""
-        return f"{words} {changed[0].upper()}{changed[1:]}." if changed else words
+        return f"{words} {changed[0].upper()}{changed[1:]}." if changed else str(words)
 
-    return tell
+    return text_of
 
 
 def trigger(job: Job) -> str:

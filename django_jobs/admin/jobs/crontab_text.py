@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_jobs import triggers
+from django_jobs.triggers.special_days import as_crontab
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
@@ -28,17 +29,23 @@ def of(trigger: BaseTrigger) -> Crontab | None:
     try:
         same = triggers.rule(triggers.crontab(*written)) == state
     except ValueError:
-        # Fields that only APScheduler knows, such as the last day of the month.
+        # Fields that only APScheduler knows, such as weeks.
         return None
     return written if same else None
 
 
 def _written(state: dict[str, Any]) -> Crontab | None:
     parts = state.get("triggers", [state])
-    if any(part["type"] != "cron" for part in parts) or len(parts) > 2:
+    if any(part["type"] != "cron" for part in parts) or len(parts) > 3:
         return None
-    fields = dict(parts[0]["fields"])
-    if len(parts) == 2:
-        # The day of the month or the day of the week: crontab has both in one expression.
-        fields["day_of_week"] = parts[1]["fields"].get("day_of_week", "*")
+    # The day of the month or that of the week: crontab has all of them in one expression.
+    days: list[str] = []
+    weekdays: list[str] = []
+    for part in parts:
+        pairs = [as_crontab(day) for day in part["fields"].get("day", "*").split(",")]
+        days += [day for day, _ in pairs if day not in {"", "*"}]
+        weekdays += [weekday for _, weekday in pairs if weekday]
+        if (weekday := part["fields"].get("day_of_week", "*")) != "*":
+            weekdays.append(weekday)
+    fields = {**parts[0]["fields"], "day": ",".join(days) or "*", "day_of_week": ",".join(weekdays) or "*"}
     return Crontab(" ".join(fields.get(name, "*") for name in _FIELDS), parts[0]["timezone"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.helpers import AdminForm
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -26,10 +26,11 @@ from django_jobs.admin.jobs.schedule_form import (
     following,
 )
 from django_jobs.admin.shared import permissions, times
+from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job
 from django_jobs.scheduler import schedule_edits
-from django_jobs.scheduler.schedule_sync import retry_of
+from django_jobs.scheduler.declarations import retry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,12 +41,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
-
-class EditableAdmin(_ModelAdmin):
+class EditMixin(ModelAdmin):
     """Lets the schedule and the policy of a job be edited."""
 
     def get_urls(self) -> list[URLPattern]:

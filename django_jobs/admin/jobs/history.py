@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from django_jobs.admin.shared import display, times
 from django_jobs.models import Run, Status
+from django_jobs.operations.run_query import LARGE_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from django_jobs.models import Job
 
 RUNS = 20
-# Columns that no list shows, and that can be large.
-BIG = ("payload", "result", "errors", "log")
 # Besides its colour, a sign for each outcome: not everybody sees the colours.
 _SIGNS = {
     "SUCCESSFUL": "✓",
@@ -40,7 +39,7 @@ def newest(job: Job) -> list[Run]:
     """Return a job's newest runs, the newest first; asked for once."""
     known: list[Run] | None = getattr(job, "_newest_runs", None)
     if known is None:
-        known = list(Run.objects.filter(job_id=job.pk).order_by("-pk").defer(*BIG)[:RUNS])
+        known = list(Run.objects.filter(job_id=job.pk).order_by("-pk").defer(*LARGE_COLUMNS)[:RUNS])
         job._newest_runs = known  # kept with the row, for one page
     return known
 

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 from django_jobs import triggers
 from django_jobs.admin.jobs import crontab_text
 from django_jobs.admin.shared.widgets import SplitDateTime
+from django_jobs.conf import jobs_settings
 from django_jobs.models import MAX_PRIORITY, MIN_PRIORITY
 from django_jobs.registry.retry import Retry
 from django_jobs.registry.retry import from_json as retry_from_json
@@ -75,14 +76,14 @@ class ScheduleForm(forms.Form):
         max_length=200,
         help_text=gettext_lazy(
             "Minute, hour, day of month, month, day of week: “30 3 * * mon-fri” is at 03:30 on weekdays. "
-            "Also @hourly, @daily, @weekly, @monthly and @yearly."
+            "L is the last day of the month, 15W the weekday nearest to the 15th, fri#2 the second Friday, "
+            "friL the last. Also @hourly, @daily, @weekly, @monthly and @yearly."
         ),
     )
     zone = forms.CharField(
         label=gettext_lazy("Time zone"),
         required=False,
         max_length=100,
-        help_text=gettext_lazy("Whose clock is meant, such as Europe/Berlin; empty: UTC."),
     )
     at = forms.SplitDateTimeField(label=gettext_lazy("At"), required=False, widget=SplitDateTime)
     next_run = forms.SplitDateTimeField(
@@ -122,6 +123,9 @@ class ScheduleForm(forms.Form):
         # They are read from left to right in any language.
         for name in ("expression", "zone", "queue_name"):
             self.fields[name].widget.attrs["dir"] = "ltr"
+        self.fields["zone"].help_text = _("Whose clock is meant, such as Europe/Berlin; empty: %(zone)s.") % {
+            "zone": jobs_settings().CRON_TIME_ZONE
+        }
         kinds: list[tuple[str, Any]] = [kind for kind in _KINDS if may_be_once or kind[0] != ONCE]
         if current is not None and (fields_of(current)["kind"] == KEEP):
             kinds.insert(0, (KEEP, _("As it is: %s") % triggers.describe(current)))
@@ -172,7 +176,7 @@ class ScheduleForm(forms.Form):
             self.add_error(place, _("This is longer than 100 years."))
 
     def _crontab(self, said: Mapping[str, Any]) -> BaseTrigger | None:
-        zone = said["zone"].strip() or "UTC"
+        zone = said["zone"].strip() or None
         try:
             triggers.crontab("@daily", zone)
         except ValueError as error:

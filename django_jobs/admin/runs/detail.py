@@ -9,14 +9,13 @@ from django.utils.translation import gettext as _
 from django_jobs import codec
 from django_jobs.admin.runs import timeline
 from django_jobs.admin.shared import display
+from django_jobs.exceptions import BadPayload
 from django_jobs.models import Job, Run, Worker, jobs_database
 from django_jobs.operations import retry_with_changes
 from django_jobs.storage.queues import obstacle
 
 if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
-
-PAYLOAD = "django_jobs.view_payload"
 
 
 def facts(site: AdminSite, run: Run, *, with_payload: bool) -> dict[str, Any]:
@@ -37,6 +36,7 @@ def facts(site: AdminSite, run: Run, *, with_payload: bool) -> dict[str, Any]:
         "runs_of_queue": display.list_link(site, run.queue_name, queue=run.queue_name),
         "worker": workers.get(run.worker_id, run.worker_id),
         "error": display.cut(run.error),
+        "signature_problem": display.cut(_signature_problem(run)),
         "attempt": _attempt(run),
         "steps": list(timeline.steps(run, workers, with_payload=with_payload, obstacle=_obstacle(run))),
         "picture": timeline.picture(run),
@@ -49,6 +49,14 @@ def facts(site: AdminSite, run: Run, *, with_payload: bool) -> dict[str, Any]:
         "log": run.log if with_payload else "",
         **_neighbours(site, run),
     }
+
+
+def _signature_problem(run: Run) -> str:
+    try:
+        codec.verify(run.func, run.payload, run.signature)
+    except BadPayload as error:
+        return str(error)
+    return ""
 
 
 def _job(site: AdminSite, job_id: str) -> str:

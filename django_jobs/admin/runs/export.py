@@ -1,4 +1,4 @@
-"""The runs that match, as CSV or JSON, a few at a time: however many they are, few are in memory."""
+"""The runs that match as CSV or JSON. However many they are, few of them are in memory at a time."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, StreamingHttpResponse
+from django.urls import path
 from django.utils import timezone
+from django.views.decorators.http import require_GET
 
 from django_jobs import codec
-from django_jobs.admin.runs.retry_with_changes import may_see_payload
+from django_jobs.admin.shared.model_admin import ModelAdmin
+from django_jobs.admin.shared.permissions import may_view_payload
 from django_jobs.exceptions import BadPayload
 from django_jobs.models import Run, jobs_database
-from django_jobs.operations import selection
+from django_jobs.operations import run_query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from django.http import HttpRequest, HttpResponse
+    from django.urls import URLPattern
 
-    from django_jobs.admin.runs.page import RunAdmin
-    from django_jobs.operations.selection import Selection
+    from django_jobs.operations.run_query import Criteria
 
-# Runs in memory at once; with arguments, results and logs each may have some megabytes.
+# Runs in memory at the same time; with arguments, results and logs each may have some megabytes.
 SMALL_BATCH, BATCH = 20, 1000
 TIMES = ("scheduled_at", "enqueued_at", "run_after", "started_at", "finished_at")
 PLAIN = (
@@ -40,28 +43,37 @@ STORED = ("payload", "options", "result", "errors", "log")
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - some read the wide forms as well
 
 
-def view(admin: RunAdmin, request: HttpRequest, kind: str) -> HttpResponse:
-    """Send the runs that match the address' filters as a file."""
-    if not admin.has_view_or_change_permission(request):
-        raise PermissionDenied
-    if kind not in _WRITERS:
-        raise Http404
-    using = jobs_database()
-    wanted = selection.of_query(request.GET).asked_for(request.GET.get("q", ""), using=using)
-    write, content_type = _WRITERS[kind]
-    parts = write(_batches(wanted, using, with_payload=may_see_payload(request)), may_see_payload(request))
-    # Under ASGI an iterator that is not asynchronous would be read to its end first.
-    body = _asynchronously(parts) if isinstance(request, ASGIRequest) else parts
-    stamp = timezone.localtime().strftime("%Y-%m-%d-%H%M")
-    return StreamingHttpResponse(
-        body,
-        content_type=content_type,
-        headers={
-            "Content-Disposition": f'attachment; filename="runs-{stamp}.{kind}"',
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
-        },
-    )  # type: ignore[return-value]
+class ExportMixin(ModelAdmin):
+    """Adds the files of the runs that match."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add their addresses."""
+        view = self.admin_site.admin_view(require_GET(self.export_view))
+        return [path("export/<slug:kind>/", view, name="django_jobs_run_export"), *super().get_urls()]
+
+    def export_view(self, request: HttpRequest, kind: str) -> HttpResponse:
+        """Send the runs that match the filters of the address as a file."""
+        if not self.has_view_or_change_permission(request):
+            raise PermissionDenied
+        if kind not in _WRITERS:
+            raise Http404
+        using = jobs_database()
+        criteria = run_query.from_address(request.GET).searching(request.GET.get("q", ""), using=using)
+        write, content_type = _WRITERS[kind]
+        with_payload = may_view_payload(request)
+        parts = write(_batches(criteria, using, with_payload=with_payload), with_payload)
+        # Under ASGI an iterator that is not asynchronous would be read to its end first.
+        body = _asynchronously(parts) if isinstance(request, ASGIRequest) else parts
+        stamp = timezone.localtime().strftime("%Y-%m-%d-%H%M")
+        return StreamingHttpResponse(
+            body,
+            content_type=content_type,
+            headers={
+                "Content-Disposition": f'attachment; filename="runs-{stamp}.{kind}"',
+                "X-Content-Type-Options": "nosniff",
+                "Cache-Control": "no-store",
+            },
+        )  # type: ignore[return-value]
 
 
 async def _asynchronously(parts: Iterator[str]) -> AsyncIterator[str]:
@@ -72,10 +84,10 @@ async def _asynchronously(parts: Iterator[str]) -> AsyncIterator[str]:
         yield part
 
 
-def _batches(wanted: Selection, using: str, *, with_payload: bool) -> Iterator[list[dict[str, Any]]]:
+def _batches(criteria: Criteria, using: str, *, with_payload: bool) -> Iterator[list[dict[str, Any]]]:
     size = SMALL_BATCH if with_payload else BATCH
     columns = [*PLAIN, *(STORED if with_payload else ())]
-    for ids, _way in selection.walk(wanted, size=size, newest_first=True, using=using):
+    for ids, _way in run_query.walk(criteria, size=size, newest_first=True, using=using):
         if ids:
             rows = Run.objects.using(using).filter(pk__in=ids).order_by("-pk").values(*columns)
             yield [_row(row, with_payload=with_payload) for row in rows]

@@ -1,236 +1,57 @@
-"""The list of runs: its filters, and its pages by id."""
+"""The list of runs: a page at a time, by id, from `operations.run_query`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models.functions import Left
-from django.utils.translation import gettext_lazy as _
 
-from django_jobs.admin.shared import display, paging
-from django_jobs.models import DEFAULT_QUEUE_NAME, Job, Kind, Queue, Run, Status, Worker, jobs_database
-from django_jobs.operations import selection
+from django_jobs.models import jobs_database
+from django_jobs.operations import run_query
+from django_jobs.operations.run_query import LARGE_COLUMNS, Criteria
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-# Columns that the list does not show, and that can be large.
-BIG = ("payload", "signature", "options", "result", "error", "errors", "log", "progress")
+# Columns that the list does not show.
+HIDDEN = (*LARGE_COLUMNS, "signature", "options", "error", "progress")
 ERROR_LENGTH = 120
 # Words of the address that are no filters: where the page begins.
 POSITION = ("before", "after")
-# Newest runs that are asked for the names of their queues, functions and workers; and names that are offered.
-LOOKED_AT, OFFERED = 1000, 40
-
-
-class _Names:
-    """Queues, functions and workers to offer: those of the newest runs, of jobs, and those that live."""
-
-    def __init__(self) -> None:
-        newest = Run.objects.order_by("-pk").values_list("queue_name", "func", "worker_id")[:LOOKED_AT]
-        seen = {*newest}
-        jobs = set(Job.objects.order_by().values_list("queue_name", "func").distinct()[:LOOKED_AT])
-        live = Worker.objects.filter(stopped_at__isnull=True).order_by("-started_at")
-        self.queues = {DEFAULT_QUEUE_NAME, *Queue.objects.values_list("name", flat=True)[:OFFERED]}
-        self.queues |= {row[0] for row in seen} | {row[0] for row in jobs}
-        self.functions = {row[1] for row in seen} or {row[1] for row in jobs}
-        self.workers = {*live.values_list("pk", flat=True)[:OFFERED]} | {row[2] for row in seen if row[2]}
-
-
-def _names(request: HttpRequest) -> _Names:
-    """Return what the filters of one page offer, looked up once."""
-    names: _Names | None = getattr(request, "_django_jobs_names", None)
-    if names is None:
-        names = _Names()
-        request._django_jobs_names = names  # type: ignore[attr-defined]
-    return names
-
-
-class ChoiceFilter(admin.SimpleListFilter):
-    """Some choices; what they mean is `django_jobs.operations.selection`'s to say."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        """Leave the rows alone: `RunList` selects them."""
-        return queryset
-
-    def offer(self, names: Iterable[str]) -> list[tuple[str, str]]:
-        """Return some names as choices, the present one among them."""
-        present = {str(self.value())} if self.value() else set()
-        return [(name, name) for name in sorted({*sorted(names)[:OFFERED], *present})]
-
-
-class StatusFilter(ChoiceFilter):
-    """By status."""
-
-    title = _("status")
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer every status, and after the first one what those runs wait for."""
-        ready, *others = Status.choices
-        return [ready, *((name, display.STATES[name]) for name in selection.WAITING), *others]
-
-
-class AgeFilter(ChoiceFilter):
-    """By when a run was added."""
-
-    title = _("enqueued")
-    parameter_name = "since"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer what operators look at."""
-        return [("hour", _("Last hour")), ("today", _("Today")), ("week", _("Last 7 days"))]
-
-
-class KindFilter(ChoiceFilter):
-    """By how the job came to be."""
-
-    title = _("kind")
-    parameter_name = "kind"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer every kind."""
-        return Kind.choices
-
-
-class QueueFilter(ChoiceFilter):
-    """By queue."""
-
-    title = _("queue")
-    parameter_name = "queue"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer the queues that jobs, operators and the newest runs name."""
-        return self.offer(_names(request).queues)
-
-
-class FunctionFilter(ChoiceFilter):
-    """By function."""
-
-    title = _("function")
-    parameter_name = "func"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer the functions of the newest runs."""
-        return self.offer(_names(request).functions)
-
-
-class WorkerFilter(ChoiceFilter):
-    """By the worker that has or had a run."""
-
-    title = _("worker")
-    parameter_name = "worker_id"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer those that live, and those of the newest runs."""
-        return self.offer(_names(request).workers)
-
-
-class FormFilter(admin.ListFilter):
-    """Something to write, in a form of its own that needs no script."""
-
-    template = "admin/django_jobs/run/form_filter.html"
-    # Names in the address, with their labels and kinds of input.
-    inputs: tuple[tuple[str, Any, str], ...] = ()
-
-    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
-        super().__init__(request, params, model, model_admin)
-        for name in self.expected_parameters():
-            if name in params:
-                self.used_parameters[name] = params.pop(name)[-1]
-
-    def expected_parameters(self) -> Any:
-        """Return its names in the address."""
-        return [name for name, _label, _kind in self.inputs]
-
-    def has_output(self) -> bool:
-        """Show it always."""
-        return True
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        """Leave the rows alone: `RunList` selects them."""
-        return queryset
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """Give the template what the form has, and what else the address says."""
-        yield {
-            "inputs": [
-                {"name": name, "label": label, "kind": kind, "value": self.used_parameters.get(name, "")}
-                for name, label, kind in self.inputs
-            ],
-            "others": [
-                pair for pair in changelist.params.items() if pair[0] not in self.expected_parameters()
-            ],
-            "is_used": bool(self.used_parameters),
-            "without": changelist.get_query_string(remove=self.expected_parameters()),
-        }
-
-
-class ErrorFilter(FormFilter):
-    """By text in the error."""
-
-    title = _("error")
-    inputs = (("error", _("The error contains"), "search"),)
-
-
-class JobFilter(FormFilter):
-    """By the id of the job."""
-
-    title = _("job")
-    inputs = (("job_id", _("Id of the job"), "search"),)
-
-
-class TimeFilter(FormFilter):
-    """By when a run was added, to the minute."""
-
-    title = _("time")
-    inputs = (
-        ("from", _("Enqueued from"), "datetime-local"),
-        ("until", _("Enqueued before"), "datetime-local"),
-    )
-
-
-FILTERS: list[Any] = [
-    StatusFilter, AgeFilter, TimeFilter, FunctionFilter, QueueFilter, KindFilter, ErrorFilter, JobFilter,
-    WorkerFilter,
-]  # fmt: skip
 
 
 class RunList(ChangeList):
-    """The list of runs: newest first whatever is asked, without the large columns, a page at a time."""
+    """The list of runs: always newest first, without the large columns, a page at a time."""
 
-    selection: selection.Selection
-    page: paging.Page
+    criteria: Criteria
+    page: run_query.Page
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Refuse other orders: each would sort the whole table."""
         return ["-pk"]
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Select what the address asks for; actions choose from it."""
+        """Select the runs that the address asks for. Actions choose from them."""
         for name in POSITION:
             self.params.pop(name, None)
             self.filter_params.pop(name, None)
         runs: Any = super().get_queryset(request, exclude_parameters)
-        if not hasattr(self, "selection"):
-            asked = selection.of_query(self.params)
-            self.selection = asked.asked_for(self.query, using=jobs_database())
-        return self.selection.apply(runs)
+        if not hasattr(self, "criteria"):
+            criteria = run_query.from_address(self.params)
+            self.criteria = criteria.searching(self.query, using=jobs_database())
+        return self.criteria.apply(runs)
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read one page, and count nothing."""
+        """Read one page without counting."""
         rows: Any = self.root_queryset
-        self.page = paging.page(
-            self.selection,
-            rows.annotate(error_start=Left("error", ERROR_LENGTH + 1)).defer(*BIG),
+        self.page = run_query.page(
+            self.criteria,
+            rows.annotate(error_start=Left("error", ERROR_LENGTH + 1)).defer(*HIDDEN),
             size=self.list_per_page,
-            before=paging.number_of(request.GET, "before"),
-            after=paging.number_of(request.GET, "after"),
+            before=run_query.run_number(request.GET.get("before", "")),
+            after=run_query.run_number(request.GET.get("after", "")),
             using=jobs_database(),
         )
         self.result_list = self.page.runs

@@ -8,32 +8,30 @@ from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.urls import path, reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_GET
 
-from django_jobs.admin.runs import bulk_page, detail, export, retry_with_changes
-from django_jobs.admin.runs.list import BIG, ERROR_LENGTH, FILTERS, POSITION, RunList
+from django_jobs.admin.runs import bulk_page, detail
+from django_jobs.admin.runs.actions import RunActionsMixin
+from django_jobs.admin.runs.bulk_page import BulkMixin
+from django_jobs.admin.runs.export import ExportMixin
+from django_jobs.admin.runs.filters import FILTERS
+from django_jobs.admin.runs.list import ERROR_LENGTH, POSITION, RunList
+from django_jobs.admin.runs.retry_with_changes import RetryWithChangesMixin
 from django_jobs.admin.shared import display, times
-from django_jobs.admin.shared.actions import ActionsAdmin
+from django_jobs.admin.shared.permissions import may_view_payload
 from django_jobs.live import views as live_views
-from django_jobs.models import FINISHED, UNFINISHED, Run
-from django_jobs.operations import bulk
-from django_jobs.operations.selection import UNSUCCESSFUL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from django.contrib.admin.views.main import ChangeList
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
-__all__ = ["BIG", "RunAdmin"]
+    from django_jobs.models import Run
 
 
-@admin.register(Run)
-class RunAdmin(ActionsAdmin):
+class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
     """Runs: what waits, what runs and what became of the rest."""
 
     list_display = ["number", "call", "state", "enqueued_in", "started_by", "took", "beginning_of_error"]
@@ -46,52 +44,17 @@ class RunAdmin(ActionsAdmin):
     # What is done with it is `RunList`'s; stock admin shows the field only for some.
     search_fields = ["=job_id", "^func"]
     search_help_text = _("By a job's id or a run's number, or by the beginning of a function's name.")
-    actions = ["hurry", "cancel", "retry", "delete_selected"]
-    buttons = {"hurry": _("Run now"), "cancel": _("Cancel"), "retry": _("Retry")}
     readonly_fields = ["number", "arguments", "policy", "tags"]
 
     class Media:
         css = {"all": ["django_jobs/runs.css"]}
 
-    # Permissions
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Allow actions to those who may change runs or manage jobs, but nobody a form."""
-        return obj is None and bulk.may(request.user, "retry")
-
-    def may_change_arguments(self, request: HttpRequest) -> bool:
-        """Allow it to those who may retry, and see what they change."""
-        return self.has_change_permission(request) and retry_with_changes.may_see_payload(request)
-
     # Pages
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages of bulk actions, exports and retries with changes."""
-        view = self.admin_site.admin_view
-        return [
-            # What live pages ask, of whatever they show.
-            path("changes/", view(live_views.changes), name="django_jobs_changes"),
-            path("matching/", view(self.bulk_view), name="django_jobs_run_bulk"),
-            path("export/<slug:kind>/", view(require_GET(self.export_view)), name="django_jobs_run_export"),
-            path(
-                "<path:object_id>/retry-with-changes/",
-                view(self.retry_with_changes_view),
-                name="django_jobs_run_retry_with_changes",
-            ),
-            *super().get_urls(),
-        ]
-
-    def bulk_view(self, request: HttpRequest) -> HttpResponse:
-        """Ask what to do to all runs that match."""
-        return bulk_page.view(self, request)
-
-    def export_view(self, request: HttpRequest, kind: str) -> HttpResponse:
-        """Send the runs that match as a file."""
-        return export.view(self, request, kind)
-
-    def retry_with_changes_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask for other arguments, and add a run with them."""
-        return retry_with_changes.change_and_retry(self, request, object_id)
+        """Add what live pages ask, whatever they show."""
+        changes = self.admin_site.admin_view(live_views.changes)
+        return [path("changes/", changes, name="django_jobs_changes"), *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """List them as `RunList` does."""
@@ -120,7 +83,7 @@ class RunAdmin(ActionsAdmin):
             "bulk_url": reverse(f"{site}:django_jobs_run_bulk") + asked
             if bulk_page.actions_for(request)
             else "",
-            "may_see_payload": retry_with_changes.may_see_payload(request),
+            "may_see_payload": may_view_payload(request),
         }
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
@@ -128,7 +91,7 @@ class RunAdmin(ActionsAdmin):
         """Read a run once, however often a page asks for it."""
         read: dict[str, Run | None] = request.__dict__.setdefault("_django_jobs_runs", {})
         if request.method != "GET":
-            return super().get_object(request, object_id, from_field)
+            read.pop(object_id, None)
         if object_id not in read:
             read[object_id] = super().get_object(request, object_id, from_field)
         return read[object_id]
@@ -139,7 +102,7 @@ class RunAdmin(ActionsAdmin):
         """Add what the page shows besides its fields."""
         run: Run | None = kwargs.get("obj")
         if run is not None:
-            with_payload = retry_with_changes.may_see_payload(request)
+            with_payload = may_view_payload(request)
             context["run"] = detail.facts(self.admin_site, run, with_payload=with_payload)
             if self.may_change_arguments(request):
                 url = reverse(
@@ -150,20 +113,12 @@ class RunAdmin(ActionsAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
-        """Show what does not change; the rest is in templates of its own, which can be shown anew."""
+        """Show what does not change; the rest is in templates of its own, which can be shown again."""
         if obj is None:
             return [(None, {"fields": ["number"]})]
-        call = ["arguments"] if retry_with_changes.may_see_payload(request) else []
+        call = ["arguments"] if may_view_payload(request) else []
         how = [*(["tags"] if obj.tags else []), ("kind", "priority", "rescues"), "policy"]
         return [(_("Call"), {"fields": [*call, *how]})]
-
-    def fitting(self, obj: Run) -> Sequence[str]:
-        """Offer to run what is deferred, to end what is unfinished, and to retry what failed or is held."""
-        is_deferred = obj.state == "deferred"
-        can_end = obj.status in UNFINISHED and not obj.cancel_requested
-        can_retry = obj.status in UNSUCCESSFUL or obj.is_held
-        offers = (("hurry", is_deferred), ("cancel", can_end), ("retry", can_retry))
-        return [name for name, fits in offers if fits]
 
     # Columns and fields
 
@@ -211,7 +166,7 @@ class RunAdmin(ActionsAdmin):
     @admin.display(description=_("error"))
     def beginning_of_error(self, run: Run) -> str:
         """Show as much of the error as fits a row."""
-        return display.cut(getattr(run, "error_start", "") or "", ERROR_LENGTH) or display.EMPTY
+        return display.cut(getattr(run, "error_start", "") or "", ERROR_LENGTH) or times.EMPTY
 
     @admin.display(description=_("arguments"))
     def arguments(self, run: Run) -> str:
@@ -227,64 +182,6 @@ class RunAdmin(ActionsAdmin):
     def tags(self, run: Run) -> str:
         """Show its tags."""
         return display.tags(run)
-
-    # Actions
-
-    @admin.action(permissions=["change"], description=_("Run selected runs now"))
-    def hurry(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        """Let runs begin now that wait for their time, or for a retry."""
-        retry_with_changes.act_on(
-            self,
-            request,
-            self.chosen(request, queryset),
-            bulk.hurry,
-            done=lambda n: ngettext("%d run begins now.", "%d runs begin now.", n) % n,
-            refusal=gettext("does not wait for its time"),
-        )
-
-    @admin.action(permissions=["change"], description=_("Cancel selected runs"))
-    def cancel(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        """Cancel waiting runs, and ask running ones to stop."""
-        retry_with_changes.act_on(
-            self,
-            request,
-            self.chosen(request, queryset),
-            bulk.cancel,
-            done=lambda n: (
-                ngettext(
-                    "%d run was cancelled; if it was running, it was asked to stop.",
-                    "%d runs were cancelled; those that were running were asked to stop.",
-                    n,
-                )
-                % n
-            ),
-            refusal=gettext("is finished, or was asked to stop already"),
-        )
-
-    @admin.action(permissions=["change"], description=_("Retry selected runs"))
-    def retry(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
-        """Make runs READY that ended without success, or that are held."""
-        retry_with_changes.act_on(
-            self,
-            request,
-            self.chosen(request, queryset),
-            bulk.retry,
-            done=lambda n: ngettext("%d run is tried again.", "%d runs are tried again.", n) % n,
-            refusal=gettext("did not end without success, or its job was added anew"),
-        )
-
-    def why_not_deleted(self, obj: Run) -> str:
-        """Keep what is unfinished: work that was accepted is not lost by a click."""
-        return "" if obj.status in FINISHED else gettext("is unfinished: cancel it first")
-
-    def remove(self, objects: Sequence[Run]) -> None:
-        """Delete runs, unless one was retried this instant."""
-        Run.objects.finished().filter(pk__in=[run.pk for run in objects]).delete()
-
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
-        """Write down what they were; they are gone afterwards."""
-        gone = [(run.pk, str(run), bulk.DELETION, bulk.was(run.status, run.func)) for run in queryset]
-        bulk.write_down(request.user.pk, gone)
 
 
 def _with_short_error(run: Run) -> Run:

@@ -1,4 +1,4 @@
-"""What can be done to runs on their pages: each change is written to the admin's log, before and after."""
+"""The page that changes a run's arguments, and adds a run with them."""
 
 from __future__ import annotations
 
@@ -11,52 +11,19 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs.admin.runs.detail import PAYLOAD
-from django_jobs.admin.shared import display
+from django_jobs.admin.shared import display, permissions
+from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.exceptions import BadPayload
 from django_jobs.models import Run, jobs_database
-from django_jobs.operations import bulk, retry_with_changes
+from django_jobs.operations import retry_with_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from django.contrib.admin import AdminSite
     from django.http import HttpRequest, HttpResponse
-
-    from django_jobs.admin.runs.page import RunAdmin
-
-
-def act_on(
-    admin: RunAdmin,
-    request: HttpRequest,
-    runs: Sequence[Run],
-    act: Callable[[Sequence[int], str], list[bulk.Change]],
-    *,
-    done: Callable[[int], str],
-    refusal: str,
-) -> None:
-    """Do something to some runs, write it down, and say how it went.
-
-    Args:
-        admin: The pages.
-        request: Of a user who was found to have the permission.
-        runs: The chosen ones.
-        act: Of `django_jobs.operations.bulk`.
-        done: Returns the message for a number of successes.
-        refusal: Why the others were left alone.
-    """
-    using = jobs_database()
-    with transaction.atomic(using=using):
-        changes = act([run.pk for run in runs], using)
-        bulk.write_down(request.user.pk, changes)
-    if changes:
-        admin.message_user(request, done(len(changes)), messages.SUCCESS)
-    changed = {pk for pk, *_more in changes}
-    admin.report(request, [(run, refusal) for run in runs if run.pk not in changed])
+    from django.urls import URLPattern
 
 
 class ArgumentsForm(forms.Form):
@@ -92,57 +59,71 @@ class ArgumentsForm(forms.Form):
         return cleaned
 
 
-def change_and_retry(admin: RunAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
-    """Ask for other arguments, and add a run with them; the old one stays as it is."""
-    if not admin.may_change_arguments(request):
-        raise PermissionDenied
-    run: Run | None = admin.get_object(request, unquote(object_id))
-    if run is None:
-        raise Http404
-    site: AdminSite = admin.admin_site
-    if request.method == "POST":
-        form = ArgumentsForm(run, request.POST)
-        if form.is_valid():
-            return _add(admin, request, run, form)
+class RetryWithChangesMixin(ModelAdmin):
+    """Adds the page that retries a run with changes."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add its address."""
+        page = path(
+            "<path:object_id>/retry-with-changes/",
+            self.admin_site.admin_view(self.retry_with_changes_view),
+            name="django_jobs_run_retry_with_changes",
+        )
+        return [page, *super().get_urls()]
+
+    def may_change_arguments(self, request: HttpRequest) -> bool:
+        """Allow it to those who may retry, and see what they change."""
+        return self.has_change_permission(request) and permissions.may_view_payload(request)
+
+    def retry_with_changes_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask for other arguments, and add a run with them; the old run stays as it is."""
+        if not self.may_change_arguments(request):
+            raise PermissionDenied
+        run: Run | None = self.get_object(request, unquote(object_id))
+        if run is None:
+            raise Http404
+        if request.method == "POST":
+            form, problem = ArgumentsForm(run, request.POST), ""
+            if form.is_valid():
+                return self._add_changed(request, run, form)
+        else:
+            form, problem = _first_form(run)
+        site = self.admin_site
+        context = {
+            **site.each_context(request),
+            "title": gettext("Retry with changes"),
+            "subtitle": display.cut(str(run), 100),
+            "opts": self.opts,
+            "original": run,
+            "form": form,
+            "problem": problem,
+            "media": self.media,
+            "page_url": reverse(f"{site.name}:django_jobs_run_change", args=[quote(run.pk)]),
+        }
+        request.current_app = site.name
+        return TemplateResponse(request, "admin/django_jobs/run/retry_with_changes.html", context)
+
+    def _add_changed(self, request: HttpRequest, run: Run, form: ArgumentsForm) -> HttpResponse:
+        names = ", ".join(form.names) or gettext("none")
+        with transaction.atomic(using=jobs_database()):
+            pk = retry_with_changes.enqueue(run, form.payload)
+            # Names only: who may see the log may lack the permission to see arguments.
+            words = gettext("Retried with changes as run %(new)d; changed arguments: %(names)s")
+            origin = gettext("Made from run %(old)d; changed arguments: %(names)s")
+            self.log_change(request, run, words % {"new": pk, "names": names})
+            new = Run.objects.using(jobs_database()).get(pk=pk)
+            self.log_change(request, new, origin % {"old": run.pk, "names": names})
+        text = gettext("Run %d was added with the changed arguments. The old run is as it was.")
+        self.message_user(request, text % pk, messages.SUCCESS)
+        url = reverse(f"{self.admin_site.name}:django_jobs_run_change", args=[quote(pk)])
+        return HttpResponseRedirect(url)
+
+
+def _first_form(run: Run) -> tuple[ArgumentsForm, str]:
+    """Return the form with the arguments of the run, and why they cannot be read or an empty string."""
+    try:
+        args, kwargs = retry_with_changes.editable(run)
         problem = ""
-    else:
-        try:
-            args, kwargs = retry_with_changes.editable(run)
-            problem = ""
-        except BadPayload as error:
-            args, kwargs, problem = "[]", "{}", str(error)
-        form = ArgumentsForm(run, initial={"args": args, "kwargs": kwargs})
-    context = {
-        **site.each_context(request),
-        "title": gettext("Retry with changes"),
-        "subtitle": display.cut(str(run), 100),
-        "opts": admin.opts,
-        "original": run,
-        "form": form,
-        "problem": problem,
-        "media": admin.media,
-        "page_url": reverse(f"{site.name}:django_jobs_run_change", args=[quote(run.pk)]),
-    }
-    request.current_app = site.name
-    return TemplateResponse(request, "admin/django_jobs/run/retry_with_changes.html", context)
-
-
-def _add(admin: RunAdmin, request: HttpRequest, run: Run, form: ArgumentsForm) -> HttpResponse:
-    names = ", ".join(form.names) or gettext("none")
-    with transaction.atomic(using=jobs_database()):
-        pk = retry_with_changes.enqueue(run, form.payload)
-        # Names only: whoever may see the log need not be allowed to see arguments.
-        words = gettext("Retried with changes as run %(new)d; changed arguments: %(names)s")
-        origin = gettext("Made from run %(old)d; changed arguments: %(names)s")
-        admin.log_change(request, run, words % {"new": pk, "names": names})
-        new = Run.objects.using(jobs_database()).get(pk=pk)
-        admin.log_change(request, new, origin % {"old": run.pk, "names": names})
-    text = gettext("Run %d was added with the changed arguments. The old run is as it was.")
-    admin.message_user(request, text % pk, messages.SUCCESS)
-    url = reverse(f"{admin.admin_site.name}:django_jobs_run_change", args=[quote(pk)])
-    return HttpResponseRedirect(url)
-
-
-def may_see_payload(request: HttpRequest) -> bool:
-    """Return whether a user may see arguments, results, tracebacks and logs."""
-    return bool(request.user.has_perm(PAYLOAD))
+    except BadPayload as error:
+        args, kwargs, problem = "[]", "{}", str(error)
+    return ArgumentsForm(run, initial={"args": args, "kwargs": kwargs}), problem

@@ -1,7 +1,8 @@
-"""What the pages share: rows to look at and to act on with actions and buttons, not to edit."""
+"""What all pages share: rows to look at and to act on with actions and buttons, not to edit."""
 
 from __future__ import annotations
 
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -17,7 +18,9 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
 
+from django_jobs import codec
 from django_jobs.admin.shared import display
+from django_jobs.admin.shared.model_admin import ModelAdmin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,12 +28,10 @@ if TYPE_CHECKING:
     from django.db.models import Model, QuerySet
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
-    from django.utils.functional import _StrOrPromise
+    from django.utils.functional import _StrOrPromise, _StrPromise
 
-    _ModelAdmin = admin.ModelAdmin[Any]
-else:
-    # Django 5.2's cannot be subscripted when the program runs.
-    _ModelAdmin = admin.ModelAdmin
+    # Says what an object's history has of an action, or what it has of all objects.
+    Log = _StrOrPromise | Callable[[Any], str]
 
 # Objects of one action: its confirmation page sends one field each, and Django refuses forms of
 # more than 1,000 (DATA_UPLOAD_MAX_NUMBER_FIELDS).
@@ -41,7 +42,35 @@ FROM_LIST = "_list"
 NAMED = 5
 
 
-class ActionsAdmin(_ModelAdmin):
+def object_action(
+    permission: str, description: _StrOrPromise, *, done: _StrPromise, log: Log
+) -> Callable[[Callable[[Any, HttpRequest, Any], str]], Callable[[Any, HttpRequest, QuerySet[Any]], None]]:
+    """Make an admin action of a method that acts on one object, and returns why it did not or an empty string.
+
+    Each change is written to the admin's log, and a message says how many there were.
+
+    Args:
+        permission: The user needs it, as `permissions` of `admin.action`.
+        description: What the list calls the action.
+        done: The message, an `ngettext_lazy` of the number of changed objects.
+        log: What the object's history says was done; or a function that says it of the object as it was
+            before.
+    """
+
+    def decorate(
+        method: Callable[[Any, HttpRequest, Any], str],
+    ) -> Callable[[Any, HttpRequest, QuerySet[Any]], None]:
+        @admin.action(permissions=[permission], description=description)
+        @wraps(method)
+        def action(self: ActionsAdmin, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+            self.act_on_each(request, queryset, partial(method, self, request), done=done, log=log)
+
+        return action
+
+    return decorate
+
+
+class ActionsAdmin(ModelAdmin):
     """Rows to look at and to act on, with nothing to fill in.
 
     An action is a method with the name of its button: it is offered in the list, and as a button on
@@ -78,6 +107,10 @@ class ActionsAdmin(_ModelAdmin):
             lookup, value, request
         )
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Look a row up by what an address has; NUL, which PostgreSQL refuses, is in no id."""
+        return super().get_object(request, codec.storable(object_id), from_field)
+
     def fitting(self, obj: Any) -> Sequence[str]:
         """Return the names of the buttons that make sense for an object."""
         return tuple(self.buttons)
@@ -104,6 +137,12 @@ class ActionsAdmin(_ModelAdmin):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """Give the list a title that promises no editing."""
+        if any("\0" in value for values in request.GET.lists() for value in values[1]):
+            # No row has it, and PostgreSQL refuses it.
+            query = request.GET.copy()
+            for name, values in request.GET.lists():
+                query.setlist(name, [codec.storable(str(value)) for value in values])
+            request.GET = query  # type: ignore[assignment] # a copy like it
         title = {"title": capfirst(self.opts.verbose_name_plural)}
         return super().changelist_view(request, {**title, **(extra_context or {})})
 
@@ -170,35 +209,26 @@ class ActionsAdmin(_ModelAdmin):
         name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"
         return HttpResponseRedirect(self._with_filters(request, reverse(name, args=[object_id])))
 
-    def carry_out(
+    def act_on_each(
         self,
         request: HttpRequest,
         queryset: QuerySet[Any],
         act: Callable[[Any], str],
         *,
-        done: Callable[[int], str],
-        log: str | Callable[[Any], str],
+        done: _StrPromise,
+        log: Log,
     ) -> None:
-        """Do something to each object, write it to the admin's log and say how it went.
-
-        Args:
-            request: Of a user who was found to have the permission.
-            queryset: The chosen objects.
-            act: Does it to one object; returns why it could not, or an empty string.
-            done: Returns the message for a number of successes.
-            log: What the object's history says was done; or a function that says it of the object as
-                it was before.
-        """
+        """Act on each chosen object, write it to the admin's log and say how it went; see `object_action`."""
         count, refused = 0, []
         for obj in self.chosen(request, queryset):
             reason = act(obj)
             if reason:
                 refused.append((obj, reason))
             else:
-                self.log_change(request, obj, log if isinstance(log, str) else log(obj))
+                self.log_change(request, obj, log(obj) if callable(log) else str(log))
                 count += 1
         if count:
-            self.message_user(request, done(count), messages.SUCCESS)
+            self.message_user(request, str(done % count), messages.SUCCESS)
         self.report(request, refused)
 
     def chosen(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How pages show times, durations, states, arguments and links; all text from rows is escaped."""
+"""How pages show durations, states, arguments and links; all text from rows is escaped."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from django_jobs import codec
+from django_jobs.admin.shared import times
+from django_jobs.admin.shared.times import EMPTY
 from django_jobs.exceptions import BadPayload
 from django_jobs.models import Job, Run, Status
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
     from django.utils.safestring import SafeString
 
-EMPTY = "-"
 # Longer values are cut on pages: a browser has no use for a megabyte of JSON.
 MAX_CHARACTERS = 20_000
 
@@ -45,20 +46,8 @@ STATES: dict[str, _StrOrPromise] = {
     "gone": gettext_lazy("Gone"),
     "stopped": gettext_lazy("Stopped"),
     "serving": gettext_lazy("Serving"),
+    "unserved": gettext_lazy("Not served"),
 }
-
-
-def moment(at: datetime | None) -> str:
-    """Show a time to the second, in the zone of the page."""
-    if at is None:
-        return EMPTY
-    local = timezone.localtime(at)
-    return format_html(
-        '<time class="jobs-moment" datetime="{}" title="{}">{}</time>',
-        at.isoformat(),
-        formats.date_format(local, "DATETIME_FORMAT") + f" {local.tzname()}",
-        local.strftime("%Y-%m-%d %H:%M:%S"),
-    )
 
 
 def duration(seconds: float | None) -> str:
@@ -168,8 +157,8 @@ def run_rows(site: AdminSite, runs: Sequence[Run]) -> str:
         {
             "link": link(site, Run, run.pk, run.pk),
             "state": label(run_state(run)),
-            "enqueued": moment(run.enqueued_at),
-            "started": moment(run.started_at),
+            "enqueued": times.moment(run.enqueued_at),
+            "started": times.moment(run.started_at),
             "duration": run_duration(run),
             "error": cut(run.error, 200),
         }

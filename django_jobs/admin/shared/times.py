@@ -1,4 +1,4 @@
-"""How far away a moment is, in words such as "in 5 minutes", with the exact time on hover."""
+"""How pages show moments: exactly, or how far away they are, such as "in 5 minutes"."""
 
 from __future__ import annotations
 
@@ -85,16 +85,18 @@ def relative(at: datetime | None, now: datetime | None = None) -> str:
     return _time(at, exact(at), words(at, now))
 
 
+def moment(at: datetime | None) -> str:
+    """Show a moment to the second, in the zone of the page; `-` for none."""
+    if at is None:
+        return EMPTY
+    return _time(at, exact(at), f"{timezone.localtime(at):%Y-%m-%d %H:%M:%S}")
+
+
 def both(at: datetime | None, now: datetime | None = None) -> str:
     """Show a moment to the second and, below it, how far away it is; `-` for none."""
     if at is None:
         return EMPTY
-    local = timezone.localtime(at)
-    return format_html(
-        '{}<span class="jobs-more">{}</span>',
-        _time(at, exact(at), f"{local:%Y-%m-%d %H:%M:%S}"),
-        words(at, now),
-    )
+    return format_html('{}<span class="jobs-more">{}</span>', moment(at), words(at, now))
 
 
 def _time(at: datetime, title: str, text: str) -> SafeString:

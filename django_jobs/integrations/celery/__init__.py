@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from django_jobs.storage.components import Component
 
 
-def dispatcher(using: str, queues: Sequence[str]) -> Component | None:
+def make_dispatcher(using: str, queues: Sequence[str]) -> Component | None:
     """Return what tells Celery's workers of their runs; None where no served queue is Celery's."""
     dispatched = [name for name in queues_of("celery") if not queues or name in queues]
     if not dispatched:
@@ -30,6 +30,6 @@ def dispatcher(using: str, queues: Sequence[str]) -> Component | None:
 
 def connect_where_used() -> None:
     """Register our task with Celery, if a queue is Celery's; that it is not installed is `check`'s to say."""
-    components.register(dispatcher)
+    components.register(make_dispatcher)
     if queues_of("celery") and find_spec("celery") is not None:
         importlib.import_module("django_jobs.integrations.celery.task")

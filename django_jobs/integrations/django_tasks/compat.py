@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-FRAMEWORKS = ("django.tasks", "django_tasks")
+from django_jobs.integrations.django_tasks import FRAMEWORKS
 
 
 @dataclass(frozen=True, slots=True)

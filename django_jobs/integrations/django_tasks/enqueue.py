@@ -13,7 +13,7 @@ from django_jobs.api import enqueue as api_enqueue
 from django_jobs.api.async_support import sync_safe
 from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound
-from django_jobs.integrations.django_tasks import results
+from django_jobs.integrations.django_tasks import TASK, connect, results
 from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import Run, jobs_database
 from django_jobs.registry import arguments, decorators, functions
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from django_jobs.registry.options import JobOptions
 
 # Where TASKS was changed after the app was ready.
-results.connect()
+connect()
 
 
 @sync_safe
@@ -97,7 +97,7 @@ def _new_run(
         enqueued_at=now.isoformat(),
         run_after=None if task.run_after is None else task.run_after.isoformat(),
     )
-    run.options = {**(renewed(run.options, max(now, task.run_after or now)) or {}), results.TASK: mark}
+    run.options = {**(renewed(run.options, max(now, task.run_after or now)) or {}), TASK: mark}
     return run
 
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
-from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from django_jobs import codec, signals
+from django_jobs import codec
 from django_jobs.exceptions import (
     BadPayload,
     FunctionNotAllowed,
@@ -23,12 +20,13 @@ from django_jobs.exceptions import (
     JobCancelled,
     JobFailed,
 )
-from django_jobs.execution import adapters
-from django_jobs.integrations.django_tasks.compat import FRAMEWORKS, as_json, framework_of
+from django_jobs.integrations.django_tasks import TASK
+from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import FINISHED, Run, Status, jobs_database
+from django_jobs.printable import printable
 from django_jobs.registry import functions
 from django_jobs.storage import transactions
-from django_jobs.storage.records import error_entry, renewals
+from django_jobs.storage.records import error_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
     from django_jobs.storage.records import ClaimedRun, Outcome
 
 logger = logging.getLogger(__name__)
-
-# The key of a run's options that says that it is a task; what it holds is a `Mark`.
-TASK = "task"
 
 
 class Mark(TypedDict):
@@ -95,43 +90,19 @@ def begin(run: ClaimedRun, started_at: datetime) -> Callable[..., Any]:
     return lambda *args, **kwargs: as_json(function(*context, *args, **kwargs))
 
 
-def _renewed(mark: Mark) -> Mark:
+def renewed_mark(mark: Mark) -> Mark:
     """Return the mark of another run like one: it was enqueued now, and to run now."""
     return {**mark, "enqueued_at": timezone.now().isoformat(), "run_after": None}
 
 
-def connect() -> None:
-    """Have the framework's receivers told of tasks that end in this process; once or more."""
-    signals.run_finished.connect(_tell_finished, dispatch_uid="django_jobs.integrations.django_tasks.results")
-    signals.run_rescued.connect(_tell_rescued, dispatch_uid="django_jobs.integrations.django_tasks.results")
-    signals.runs_cancelled.connect(
-        _tell_cancelled, dispatch_uid="django_jobs.integrations.django_tasks.results"
-    )
-
-
-def connect_where_used() -> None:
-    """Connect, if TASKS has other backends than the framework's own; `AppConfig.ready` calls it."""
-    adapters.register(TASK, f"{__name__}.begin")
-    renewals[TASK] = _renewed
-    found = getattr(settings, "TASKS", None)
-    # Before Django 6.0 the name is free for whatever a project likes.
-    entries = (
-        [entry for entry in found.values() if isinstance(entry, dict)] if isinstance(found, dict) else []
-    )
-    own = tuple(f"{name}." for name in FRAMEWORKS)
-    if any(not str(entry.get("BACKEND")).startswith(own) for entry in entries):
-        connect()
-        with suppress(ModuleNotFoundError):
-            # Registers the framework's system check, which asks the backends.
-            importlib.import_module(FRAMEWORKS[0])
-
-
-def _tell_finished(*, run: ClaimedRun, outcome: Outcome, **_: Any) -> None:
+def tell_finished(*, run: ClaimedRun, outcome: Outcome, **_: Any) -> None:
+    """Send `task_finished` for a task that ended; a receiver of `run_finished`."""
     if is_task(run) and outcome.status != Status.READY:
         _send_finished(run, lambda: finished(run, outcome), outcome.error, outcome.traceback)
 
 
-def _tell_rescued(*, run_id: int, status: str, **_: Any) -> None:
+def tell_rescued(*, run_id: int, status: str, **_: Any) -> None:
+    """Send it for a task that ended with its worker; a receiver of `run_rescued`."""
     if status == Status.READY:
         return
     run = Run.objects.using(jobs_database()).filter(pk=run_id).first()
@@ -139,7 +110,8 @@ def _tell_rescued(*, run_id: int, status: str, **_: Any) -> None:
         _send_finished(run, lambda: stored(run), run.error, "")
 
 
-def _tell_cancelled(*, runs: Sequence[tuple[int, dict[str, Any] | None]], **_: Any) -> None:
+def tell_cancelled(*, runs: Sequence[tuple[int, dict[str, Any] | None]], **_: Any) -> None:
+    """Send it for tasks that were cancelled while they waited; a receiver of `runs_cancelled`."""
     ids = [run_id for run_id, options in runs if TASK in (options or ())]
     for start in range(0, len(ids), transactions.BATCH):
         batch = Run.objects.using(jobs_database()).filter(pk__in=ids[start : start + transactions.BATCH])
@@ -154,7 +126,7 @@ def _send_finished(run: Run | ClaimedRun, result_now: Callable[[], Any], error: 
         result = result_now()
     except (FunctionNotFound, FunctionNotAllowed, BadPayload) as gone:
         # There is no TaskResult without a Task.
-        logger.warning("job=%s: task_finished is not sent: %s", run.job_id, gone)
+        logger.warning("job=%s: task_finished is not sent: %s", printable(run.job_id), printable(gone))
         return
     signal = framework_of(result.task).signals.task_finished
     event = {"sender": _sender(result.task), "task_result": result}

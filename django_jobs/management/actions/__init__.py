@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django_jobs.management.actions.add import Add
-from django_jobs.management.actions.control import Cancel, Pause, Remove, Resume, Retry, Run
+from django_jobs.management.actions.cancel import Cancel, Retry
 from django_jobs.management.actions.import_apscheduler import ImportApscheduler
-from django_jobs.management.actions.look import List, Show
+from django_jobs.management.actions.list import List
 from django_jobs.management.actions.metrics import Metrics
+from django_jobs.management.actions.pause import Pause, Resume
 from django_jobs.management.actions.prune import Prune
-from django_jobs.management.actions.re_sign import Resign
+from django_jobs.management.actions.re_sign import ReSign
+from django_jobs.management.actions.remove import Remove
+from django_jobs.management.actions.run import Run
+from django_jobs.management.actions.show import Show
 from django_jobs.management.actions.status import Status
 
 if TYPE_CHECKING:
@@ -18,6 +22,6 @@ if TYPE_CHECKING:
 
 #: In the order of `manage.py jobs --help`.
 ACTIONS: tuple[type[Action], ...] = (
-    List, Show, Add, Pause, Resume, Run, Cancel, Retry, Remove, Prune, Status, Metrics, Resign,
+    List, Show, Add, Pause, Resume, Run, Cancel, Retry, Remove, Prune, Status, Metrics, ReSign,
     ImportApscheduler,
 )  # fmt: skip

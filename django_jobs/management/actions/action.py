@@ -64,6 +64,22 @@ class Action(ABC):
             CommandError: The arguments do not fit each other.
         """
 
+    def confirmed(self, question: str, *, is_sure: bool, to: str) -> bool:
+        """Ask a person, unless the caller is sure.
+
+        Args:
+            question: The question.
+            is_sure: Whether `--yes` was given.
+            to: What the question is about, as "remove it".
+
+        Raises:
+            CommandError: Nobody can answer.
+        """
+        try:
+            return self.terminal.confirm(question, is_sure=is_sure)
+        except EOFError:
+            raise wrong_usage(f"nobody is there to confirm whether to {to}: add --yes") from None
+
 
 def no_such_job(job_id: str) -> str:
     """Say that there is no job of an id, and which ones there are that look like it."""

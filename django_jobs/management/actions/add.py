@@ -46,7 +46,11 @@ class Add(Action):
         when.add_argument(
             "--cron", metavar="EXPRESSION", help="By a crontab expression: '30 3 * * mon-fri', or @daily."
         )
-        parser.add_argument("--timezone", metavar="ZONE", help="Of --cron, as Europe/Paris. Default: UTC.")
+        parser.add_argument(
+            "--timezone",
+            metavar="ZONE",
+            help="Of --cron, as Europe/Paris. Default: the setting CRON_TIME_ZONE, or UTC.",
+        )
         parser.add_argument("--id", metavar="ID", help="Id of the job. Default: a random one.")
         parser.add_argument("--name", help="What lists and pages call it. Default: the function's name.")
         parser.add_argument("--queue", metavar="NAME", help="Queue to wait in.")

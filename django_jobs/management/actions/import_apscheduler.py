@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs.management.actions.action import Action, nothing_done, wrong_usage
+from django_jobs.management.actions.action import Action, nothing_done
 from django_jobs.management.actions.terminal import ids_from
 from django_jobs.operations.apscheduler import import_jobs
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class ImportApscheduler(Action):
-    """Take over the jobs of django-apscheduler."""
+    """Import the jobs of django-apscheduler."""
 
     name = "import-apscheduler"
-    help = "Take over the jobs that django-apscheduler keeps in the database, under their ids."
+    help = "Import the jobs that django-apscheduler keeps in the database, under their ids."
     more = (
         "Stop the old scheduler first, everywhere: it deletes jobs that it cannot read, and so all that were "
-        "taken over. Its history is left alone. What the rows hold are pickles; they are read without "
+        "imported. Its history is left alone. What the rows hold are pickles; they are read without "
         "calling anything, and a row that has more than plain values in it is refused. A job's function and "
         "arguments are signed as they stand there: only do it where you trust everybody who could write to the "
         "database. Doing it again does nothing."
@@ -38,7 +38,7 @@ class ImportApscheduler(Action):
             help="Ids of jobs; - reads them from standard input. Default: all.",
         )  # fmt: skip
         parser.add_argument(
-            "--dry-run", action="store_true", help="Only show what would be taken over, and what not and why."
+            "--dry-run", action="store_true", help="Only show what would be imported, and what not and why."
         )
         parser.add_argument(
             "--run-late", action="store_true",
@@ -47,32 +47,29 @@ class ImportApscheduler(Action):
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
     def run(self, options: dict[str, Any]) -> None:
-        """Take them over."""
+        """Import them."""
         ids, late = ids_from(options["ids"]), options["run_late"]
         if options["ids"] and not ids:
             raise nothing_done("no ids were given, so nothing was done")
-        found = import_jobs.look(ids, late=late)
+        found = import_jobs.find_jobs(ids, late=late)
         missing = [one for one in ids if one not in {job.id for job in found}]
         if missing:
             raise nothing_done(
-                f"django-apscheduler has no job {missing[0]!r} that is not taken over: "
+                f"django-apscheduler has no job {missing[0]!r} that is not imported yet: "
                 "`manage.py jobs import-apscheduler --dry-run` shows what it has"
             )
         if not options["dry_run"] and any(job.row for job in found):
             self._write_table(found)
             self._ask(found, is_sure=options["yes"])
-            found = import_jobs.take_over(ids, late=late)
+            found = import_jobs.import_jobs(ids, late=late)
         else:
             self._write_table(found)
         self._sum_up(found, is_dry=options["dry_run"])
 
     def _ask(self, found: Sequence[Found], *, is_sure: bool) -> None:
         count = sum(job.row is not None for job in found)
-        question = f"Is the old scheduler stopped everywhere, and are these {count} jobs to be taken over?"
-        try:
-            is_confirmed = self.terminal.confirm(question, is_sure=is_sure)
-        except EOFError:
-            raise wrong_usage("nobody is there to say whether to take them over: say --yes") from None
+        question = f"Is the old scheduler stopped everywhere, and do you want to import these {count} jobs?"
+        is_confirmed = self.confirmed(question, is_sure=is_sure, to="import them")
         if not is_confirmed:
             raise nothing_done("nothing was changed")
 
@@ -99,7 +96,7 @@ class ImportApscheduler(Action):
         self.terminal.json(
             {
                 "dry_run": is_dry,
-                "taken_over": [] if is_dry else good,
+                "imported": [] if is_dry else good,
                 "jobs": [
                     {
                         "id": job.id,
@@ -114,9 +111,9 @@ class ImportApscheduler(Action):
             }
         )
         if not found:
-            self.terminal.say("django-apscheduler has no jobs here that are not taken over.")
+            self.terminal.say("django-apscheduler has no jobs here to import.")
             return
-        done = "would be taken over" if is_dry else "were taken over"
+        done = "would be imported" if is_dry else "were imported"
         if len(good) < len(found):
             raise nothing_done(f"{len(good)} of {len(found)} jobs {done}; the others stay as they are")
         self.terminal.say(f"{len(good)} of {len(found)} jobs {done}.", "SUCCESS")

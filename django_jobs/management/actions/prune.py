@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from django_jobs.conf import jobs_settings
 from django_jobs.management.actions.action import Action, wrong_usage
 from django_jobs.management.actions.terminal import sum_up
-from django_jobs.management.actions.values import at_least
+from django_jobs.management.actions.values import LONGEST, at_least
 from django_jobs.storage import retention
 
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ def _days(text: str) -> float:
         days = float(text)
     except ValueError:
         days = -1
-    if not 0 <= days < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days, 0 or more")
+    if not 0 <= days <= LONGEST.days:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days from 0 to {LONGEST.days}")
     return days
 
 

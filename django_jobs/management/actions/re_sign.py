@@ -1,10 +1,10 @@
-"""`manage.py jobs resign`."""
+"""`manage.py jobs re-sign`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django_jobs.management.actions.action import Action, wrong_usage
+from django_jobs.management.actions.action import Action
 from django_jobs.management.actions.terminal import safe
 from django_jobs.operations import re_sign
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 
-class Resign(Action):
+class ReSign(Action):
     """Sign rows of another key."""
 
-    name = "resign"
+    name = "re-sign"
     help = "Sign what waits as broken with this project's SECRET_KEY, and let it run."
     more = (
         "Jobs and runs that were signed with another SECRET_KEY wait as broken: in a copy of another "
@@ -26,7 +26,7 @@ class Resign(Action):
 
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:
-        """See `manage.py jobs resign --help`."""
+        """See `manage.py jobs re-sign --help`."""
         parser.add_argument(
             "--fallbacks",
             action="store_true",
@@ -42,7 +42,7 @@ class Resign(Action):
             self.terminal.say(safe(f"  {call.func}  ({getattr(call, 'job_id', None) or call.pk})"))
         let_run = "" if of_fallbacks else ", and let them run"
         question = f"Sign {len(jobs)} jobs and {len(runs)} runs with this project's key{let_run}?"
-        is_sure = not (jobs or runs) or self._confirmed(question, is_sure=options["yes"])
+        is_sure = not (jobs or runs) or self.confirmed(question, is_sure=options["yes"], to="sign them")
         if is_sure and (jobs or runs):
             re_sign.sign(jobs, runs, release=not of_fallbacks)
         self.terminal.json({
@@ -56,9 +56,3 @@ class Resign(Action):
             self.terminal.say("Nothing is signed with a key of SECRET_KEY_FALLBACKS.")
         else:
             self.terminal.say("Nothing waits for a signature.")
-
-    def _confirmed(self, question: str, *, is_sure: bool) -> bool:
-        try:
-            return self.terminal.confirm(question, is_sure=is_sure)
-        except EOFError:
-            raise wrong_usage("nobody is there to say whether to sign them: say --yes") from None

@@ -60,7 +60,7 @@ class Status(Action):
                     "jobs",
                     sum_up([(jobs[word], word) for word in ("scheduled", "paused", "broken")]) or "none",
                 ),
-                ("runs", sum_up([(report["running"], "running"), *waiting]) or "none waits or executes"),
+                ("runs", sum_up([(report["running"], "running"), *waiting]) or "no runs waiting or running"),
             ]
         )
         if report["workers"]:
@@ -75,7 +75,7 @@ class Status(Action):
             self.terminal.table(
                 ["QUEUE", "STATE", "DUE", "LATER", "HELD", "OLDEST WAITS"],
                 [_queue_row(queue) for queue in report["queues"]],
-                ["WARNING" if queue["is_paused"] else "" for queue in report["queues"]],
+                ["" if health.queue_state(queue) == "serving" else "WARNING" for queue in report["queues"]],
             )
         self.terminal.say("")
         for problem in report["problems"]:
@@ -100,7 +100,7 @@ def _worker_row(worker: WorkerReport) -> list[str]:
 def _queue_row(queue: QueueReport) -> list[str]:
     return [
         queue["name"],
-        "paused" if queue["is_paused"] else "serving",
+        health.queue_state(queue),
         str(queue["due"]),
         str(queue["later"]),
         str(queue["held"]),

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from django_jobs import codec
+from django_jobs.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -21,6 +24,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BAR = 30
+# A text that does nothing to a terminal.
+safe = printable
+# The colour of each status, as a role of Django's styles.
+ROLES = {
+    "running": "MIGRATE_HEADING",
+    "successful": "SUCCESS",
+    "paused": "WARNING",
+    "cancelled": "WARNING",
+    "skipped": "WARNING",
+    "broken": "ERROR",
+    "failed": "ERROR",
+}
 
 
 class Terminal:
@@ -153,18 +168,8 @@ def ids_from(words: Sequence[str]) -> list[str]:
     """Return ids as they were given; `-` stands for the lines of standard input."""
     ids: list[str] = []
     for word in words:
-        ids += [line.strip() for line in sys.stdin if line.strip()] if word == "-" else [word]
+        ids += [codec.storable(line.strip()) for line in sys.stdin if line.strip()] if word == "-" else [word]
     return list(dict.fromkeys(ids))
-
-
-def safe(text: str, *, keep_lines: bool = False) -> str:
-    """Return a text that does nothing to a terminal: without control characters, and on one line."""
-    return "".join(
-        character
-        if character.isprintable() or (keep_lines and character == "\n")
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def width(text: str) -> int:
@@ -214,3 +219,13 @@ def compact(value: Any) -> str:
 def sum_up(pairs: Iterable[tuple[int, str]], joint: str = ", ") -> str:
     """Return "2 paused, 1 broken", without what there is none of."""
     return joint.join(f"{count:,} {word}" for count, word in pairs if count)
+
+
+def progress_of(progress: dict[str, Any] | None) -> str:
+    """Return the progress that a run reported, such as "3 of 4 (75%) copying"."""
+    if not progress:
+        return ""
+    done, total, message = progress.get("done"), progress.get("total"), progress.get("message") or ""
+    share = f" ({done / total:.0%})" if total and isinstance(done, int | float) else ""
+    of = f" of {total:g}" if total is not None else ""
+    return f"{done:g}{of}{share} {message}".rstrip()

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+
+# No option needs more. Twice as far from now, a time can still be written.
+LONGEST = timedelta(days=36_525)
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _NAMED = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
@@ -17,14 +21,16 @@ _NAMED = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
 
 def duration(text: str) -> timedelta:
     """Read a duration: seconds, or "90s", "30m", "1h30m", "7d"."""
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        return timedelta(seconds=float(text))
     parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhdw])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no duration: write seconds, or numbers with s, m, h, d or w, as 90s or 1h30m"
-        )
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        seconds = float(text)
+    elif parts and "".join(number + unit for number, unit in parts) == text:
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    else:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid duration; use 90s, 5m or 1h30m")
+    if seconds > LONGEST.total_seconds():
+        raise argparse.ArgumentTypeError(f"{text!r:.50} is too long; use at most {LONGEST.days}d")
+    return timedelta(seconds=seconds)
 
 
 def moment(text: str) -> datetime:
@@ -32,12 +38,14 @@ def moment(text: str) -> datetime:
     try:
         at = parse_datetime(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: {error}") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid time: {error}") from None
     if at is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write it as 2026-12-01T03:30Z")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a valid time; write it as 2026-12-01T03:30Z")
     if timezone.is_naive(at):
+        raise argparse.ArgumentTypeError(f"{text!r} has no time zone; write {text}Z for UTC, or {text}+01:00")
+    if not EARLIEST <= at <= LATEST:
         raise argparse.ArgumentTypeError(
-            f"{text!r} does not say of which time zone: write {text}Z for UTC, or {text}+01:00"
+            f"{text!r} is out of range; use {EARLIEST.year} to {LATEST.year - 1}"
         )
     return at
 

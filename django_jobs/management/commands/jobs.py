@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, InterfaceError
 
 from django_jobs.management.actions import ACTIONS
-from django_jobs.management.actions.action import NO_DATABASE
+from django_jobs.management.actions.action import NO_DATABASE, wrong_usage
 from django_jobs.management.actions.terminal import Terminal
 from django_jobs.models import missing_tables
 
@@ -53,6 +53,8 @@ class Command(BaseCommand):
             is_json=options["json"],
             is_coloured=not options["no_color"] and (options["force_color"] or self.stdout.isatty()),
         )
+        if any("\0" in word for value in options.values() for word in _words(value)):
+            raise wrong_usage("an argument has a NUL character, which no database stores")
         (kind,) = [kind for kind in ACTIONS if kind.name == action]
         try:
             kind(terminal).run(options)
@@ -61,6 +63,11 @@ class Command(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (DatabaseError, InterfaceError) as error:
             raise CommandError(_why(error), returncode=NO_DATABASE) from error
+
+
+def _words(value: Any) -> list[str]:
+    """Return the texts of an option."""
+    return [word for word in (value if isinstance(value, list) else [value]) if isinstance(word, str)]
 
 
 def _why(error: Exception) -> str:

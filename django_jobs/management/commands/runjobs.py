@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django_jobs import signals
 from django_jobs.api.manager import get_job_manager
 from django_jobs.conf import jobs_settings
+from django_jobs.printable import printable
 from django_jobs.worker.process_end import end_process
 from django_jobs.worker.service import Service
 from django_jobs.worker.supervisor import Supervisor, is_possible
@@ -172,8 +173,9 @@ class Command(BaseCommand):
     ) -> None:
         if verbosity >= 1:
             count = jobs_settings().THREADS if threads is None else threads
+            names = printable(", ".join(queues))
             self._say(
-                f"runjobs: process {os.getpid()} serves {'queue ' + ', '.join(queues) if queues else 'all queues'} "
+                f"runjobs: process {os.getpid()} serves {'queue ' + names if queues else 'all queues'} "
                 f"with {count} thread{'' if count == 1 else 's'}, {'with' if clock else 'without'} a clock"
                 f"{', until nothing is due' if drain else '' if self._prefix else '; stop with Ctrl-C'}."
             )
@@ -188,12 +190,15 @@ class Command(BaseCommand):
             self._say("runjobs: stopping ...")
 
     def _print_run(self, *, run: Any, outcome: Any, **_: Any) -> None:
+        if _is_on_console(*signals.log_of(outcome.status)):
+            # The log's line says the same.
+            return
         seconds = (outcome.finished_at - outcome.started_at).total_seconds()
         style = self.style.SUCCESS if outcome.status == "SUCCESSFUL" else self.style.ERROR
         status = "RETRY" if outcome.status == "READY" else outcome.status
-        error = f" {outcome.error}" if outcome.error else ""
+        error = f" {printable(outcome.error)}" if outcome.error else ""
         self._say(
-            f"{outcome.finished_at:%Y-%m-%d %H:%M:%S} {style(status)} {run.name} job={run.job_id} "
+            f"{outcome.finished_at:%Y-%m-%d %H:%M:%S} {style(status)} {printable(run.name)} job={printable(run.job_id)} "
             f"attempt={run.attempt} {seconds:.3f}s{error}"
         )
 
@@ -224,6 +229,20 @@ def _check(options: dict[str, Any]) -> None:
             raise CommandError(f"{option} must be at least {least}, not {value:g}")
         if value is not None and name.startswith("max_") and options["processes"] is None:
             raise CommandError(f"{option} is about processes that are replaced: it needs --processes")
+
+
+def _is_on_console(logger: logging.Logger, level: int) -> bool:
+    """Return whether a line of the log is written to this process's standard output or error."""
+    if not logger.isEnabledFor(level):
+        return False
+    current: logging.Logger | None = logger
+    while current is not None:
+        for handler in current.handlers:
+            stream = getattr(handler, "stream", None)
+            if handler.level <= level and stream in {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}:
+                return True
+        current = current.parent if current.propagate else None
+    return False
 
 
 def _log_to_stderr(verbosity: int) -> None:

@@ -1,1 +1,1 @@
-"""Jobs of django-apscheduler, taken over."""
+"""The import of jobs from django-apscheduler."""

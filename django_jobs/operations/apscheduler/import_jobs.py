@@ -1,4 +1,4 @@
-"""Take over the jobs of django-apscheduler: each becomes one of ours, under its id and in its row."""
+"""Import the jobs of django-apscheduler: each becomes one of ours, under its id and in its row."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from apscheduler.triggers.base import BaseTrigger
 
-# A firing that is later than this is skipped, where nobody chose another limit: APScheduler's default.
+# Seconds after which a late firing is skipped, where nobody chose another limit: APScheduler's default.
 _HASTY = 1
 
 
@@ -47,14 +47,14 @@ class Found:
     trigger: str
     #: None while it is paused.
     next_run_time: datetime | None
-    #: Why it cannot be taken over; empty where it can.
+    #: Why it cannot be imported; empty where it can.
     problem: str
     #: What is not as it was.
     notes: list[str]
     row: Job | None = None
 
 
-def look(
+def find_jobs(
     ids: Collection[str] = (), *, late: bool = False, using: str | None = None, lock: bool = False
 ) -> list[Found]:
     """Return the jobs of django-apscheduler that are not ours yet, by id; all, or some.
@@ -75,20 +75,20 @@ def look(
     return [_found(row, late=late, now=now, using=using) for row in rows.order_by("pk")]
 
 
-def take_over(ids: Collection[str] = (), *, late: bool = False, using: str | None = None) -> list[Found]:
+def import_jobs(ids: Collection[str] = (), *, late: bool = False, using: str | None = None) -> list[Found]:
     """Make jobs of django-apscheduler ours, all that can be, in one transaction; others stay as they are.
 
     Args:
-        ids: As for `look`.
-        late: As for `look`.
-        using: As for `look`.
+        ids: As for `find_jobs`.
+        late: As for `find_jobs`.
+        using: As for `find_jobs`.
 
     Returns:
-        Those that were taken over, and those that could not be, by their `problem`.
+        Those that were imported, and those that could not be, by their `problem`.
     """
     using = using or jobs_database()
     with transactions.write_transaction(using):
-        found = look(ids, late=late, using=using, lock=True)
+        found = find_jobs(ids, late=late, using=using, lock=True)
         taken = [one.row for one in found if one.row is not None]
         for row in taken:
             row.save(using=using, force_insert=True)

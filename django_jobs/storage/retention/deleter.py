@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django_jobs.models import FINISHED, Job, Rollup, Run, Worker
+from django_jobs.models import FINISHED, Job, Rollup, Run, Status, Worker
 from django_jobs.storage.retention.walks import in_batches, of_job
 from django_jobs.storage.statistics.rows import outdated
 
@@ -90,12 +90,16 @@ class Deleter:
         runs = self._runs().filter(pk__in=ids, status__in=FINISHED, finished_at__lt=ended_before)
         self.pruned.runs += self._delete(runs, ids)
 
-    def delete_job(self, job_id: str, edge: int, cutoff: datetime | None) -> None:
-        """Delete the runs of a job up to one; those that ended before the cutoff are counted already."""
+    def delete_job(self, job_id: str, edge: int, keep: int, cutoff: datetime | None) -> None:
+        """Delete the runs of a job up to one; those that ended before the cutoff are counted already.
+
+        As many of those that are not SKIPPED are kept by themselves: skipped ones do not push them out.
+        """
+        others = self._runs().filter(job_id=job_id).exclude(status=Status.SKIPPED).order_by("-pk")
+        last = next(iter(others.values_list("pk", flat=True)[keep : keep + 1]), 0)
         for rows in self.each(of_job(self._using, job_id, edge)):
-            ids = [
-                row.pk for row in rows if row.status in FINISHED and not (cutoff and row.has_ended(cutoff))
-            ]
+            ended = [row for row in rows if row.status in FINISHED and not (cutoff and row.has_ended(cutoff))]
+            ids = [row.pk for row in ended if row.status == Status.SKIPPED or row.pk <= last]
             self.pruned.runs += self._delete(self._runs().filter(pk__in=ids, status__in=FINISHED), ids)
 
     def delete_workers(self, cutoff: datetime) -> None:

@@ -55,7 +55,7 @@ def prune(
             deleter.delete_runs(rows, cutoff)
     if keep_runs_per_job is not None:
         for job_id, edge in all_beyond(using, keep_runs_per_job):
-            deleter.delete_job(job_id, edge, cutoff)
+            deleter.delete_job(job_id, edge, keep_runs_per_job, cutoff)
             if deleter.must_end:
                 break
     return deleter.pruned

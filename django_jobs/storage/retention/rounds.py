@@ -89,7 +89,7 @@ def _prune_by_count(deleter: Deleter, keep: int, state: dict[str, Any], using: s
     seen = max(first - 1, state.get("seen", 0))
     ranges = [(range(seen + 1, last + 1), NEW_SAMPLE), (range(first, last + 1), SAMPLE)]
     for job_id, edge in sampled_beyond(using, ranges, keep):
-        deleter.delete_job(job_id, edge, None)
+        deleter.delete_job(job_id, edge, keep, None)
         if deleter.must_end:
             return
     state["seen"] = last

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 
 from django_jobs.admin import DashboardAdmin
-from django_jobs.admin.dashboard import failures, occurrences
+from django_jobs.admin.dashboard import failures, upcoming
 from django_jobs.admin.dashboard.overview import RANGES, Overview
 from django_jobs.admin.dashboard.parts import PARTS
 from django_jobs.models import BIN_ENDS, Dashboard, Queue, Rollup
@@ -260,11 +260,21 @@ def test_firings_of_a_calendars_days_are_all_on_the_line(make_job, zone, hour):
     make_job(id="later", next_run_time=(first + timedelta(days=5)).astimezone(UTC))
     make_job(id="last", next_run_time=(first + timedelta(days=5)).astimezone(UTC))
 
-    timeline = occurrences.upcoming(first - timedelta(hours=1))
+    timeline = upcoming.timeline(first - timedelta(hours=1))
 
     (line,) = [one for one in timeline.lines if one.job.pk == "daily"]
     assert timeline.ends_at - timeline.begins_at == timedelta(days=7)
     assert len(line.marks) == 7
+
+
+def test_a_queue_that_no_live_worker_serves_says_so(root, make_worker, make_run):
+    make_worker(queues=["mail"])
+    make_run(queue_name="mail"), make_run(queue_name="reports")
+
+    page = part(root, "queues")
+
+    assert "reports Not served" in page
+    assert "mail Not served" not in page
 
 
 def test_firings_are_in_order_with_what_is_late_marked(root, make_job):
@@ -275,7 +285,7 @@ def test_firings_are_in_order_with_what_is_late_marked(root, make_job):
 
     page = part(root, "firings")
 
-    assert page.index("late every minute Late 5 min") < page.index("later every minute in 4 min")
+    assert page.index("late every minute Late 5 minutes ago") < page.index("later every minute in 5 minutes")
     assert "unreadable" in page
     assert "paused-one" not in page
 

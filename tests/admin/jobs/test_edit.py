@@ -277,6 +277,11 @@ def test_a_trigger_that_the_fields_cannot_say_is_kept_or_replaced(submit, root, 
         "*/7 * * * 0",
         "0 9-17 * 6-8 *",
         "@yearly",
+        "0 6 L * *",
+        "0 6 1,LW,15W * *",
+        "0 6 * * fri#2,monL",
+        "0 6 L * wed,fri#2",
+        "0 6 L * 1-5",
     ],
 )
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "+05:30"])

@@ -51,7 +51,7 @@ def test_a_job_whose_trigger_cannot_be_read_is_listed_and_shown(root, list_url, 
     assert "Broken" in text_of(root.get(list_url("job")))
     text = text_of(root.get(page_url(job)))
     assert "cannot read the trigger" in text
-    assert "manage.py jobs resign" in text
+    assert "manage.py jobs re-sign" in text
 
 
 @pytest.mark.parametrize("state", ["scheduled", "paused", "broken"])

@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from django_jobs import codec
 from django_jobs.admin import RunAdmin
-from django_jobs.admin.shared import paging
 from django_jobs.models import Run, Status
-from django_jobs.operations import selection
+from django_jobs.operations.run_query import WAITING
+from django_jobs.operations.run_query import pages as run_pages
 from tests.admin.pages import text_of
 
 HOSTILE = "<script>alert('x')</script>"
@@ -71,7 +71,7 @@ def test_the_list_can_be_filtered_by_what_runs_wait_for(root, list_url, make_run
     broken = make_run(run_after=None, error="BadPayload: damaged")
     make_run(status=Status.FAILED)
 
-    found = {name: ids_of(root.get(list_url("run", status=name))) for name in selection.WAITING}
+    found = {name: ids_of(root.get(list_url("run", status=name))) for name in WAITING}
 
     assert found == {
         "due": [due.pk],
@@ -183,7 +183,7 @@ def test_filters_offer_what_the_newest_runs_and_the_living_workers_are_called(
 
 
 def test_filters_without_an_index_look_at_the_newest_runs_only(root, list_url, make_run, monkeypatch):
-    monkeypatch.setattr(paging, "SEARCHED", 2)
+    monkeypatch.setattr(run_pages, "LOOKED_AT", 2)
     old, middle, new = (make_run(queue_name="mail", func="a.b:c", kind="recurring") for _ in range(3))
 
     for query in (
@@ -199,7 +199,7 @@ def test_filters_without_an_index_look_at_the_newest_runs_only(root, list_url, m
 
 
 def test_a_run_is_found_by_its_id_however_old(root, list_url, make_run, monkeypatch):
-    monkeypatch.setattr(paging, "SEARCHED", 1)
+    monkeypatch.setattr(run_pages, "LOOKED_AT", 1)
     old = make_run(job_id="first")
     make_run()
 
@@ -303,7 +303,7 @@ def test_runs_that_are_added_meanwhile_move_no_page(root, list_url, make_runs, m
 
 
 def test_a_search_goes_on_below_the_runs_that_were_looked_at(root, list_url, make_runs, monkeypatch):
-    monkeypatch.setattr(paging, "SEARCHED", 5)
+    monkeypatch.setattr(run_pages, "LOOKED_AT", 5)
     (old,) = make_runs(1, queue_name="mail")
     make_runs(12)
     (new,) = make_runs(1, queue_name="mail")
@@ -319,7 +319,7 @@ def test_a_search_goes_on_below_the_runs_that_were_looked_at(root, list_url, mak
 
 
 def test_a_search_among_failed_runs_looks_at_so_many_of_them(root, list_url, make_runs, monkeypatch):
-    monkeypatch.setattr(paging, "SEARCHED_OF_STATUS", 3)
+    monkeypatch.setattr(run_pages, "LOOKED_AT_OF_STATUS", 3)
     (old,) = make_runs(1, status="FAILED", queue_name="mail")
     make_runs(4, status="FAILED")
     make_runs(5)
@@ -338,11 +338,11 @@ def test_a_position_that_is_none_is_ignored(root, list_url, make_run, query):
     assert ids_of(root.get(list_url("run", **query))) == [run.pk]
 
 
-@pytest.mark.parametrize("status", ["READY", *selection.WAITING, "RUNNING", "FAILED", "CANCELLED", "SKIPPED"])
+@pytest.mark.parametrize("status", ["READY", *WAITING, "RUNNING", "FAILED", "CANCELLED", "SKIPPED"])
 def test_the_database_reads_a_status_through_its_index(root, list_url, make_run, status):
     if connection.vendor != "sqlite":
         pytest.skip("other databases decide by their statistics")
-    make_run(status="READY" if status in selection.WAITING else status)
+    make_run(status="READY" if status in WAITING else status)
 
     with CaptureQueriesContext(connection) as queries:
         root.get(list_url("run", status=status))
@@ -358,8 +358,8 @@ def test_the_database_reads_a_status_through_its_index(root, list_url, make_run,
 def test_a_search_within_a_time_has_one_bound_of_ids_at_each_end(
     root, list_url, make_runs, monkeypatch, query
 ):
-    monkeypatch.setattr(paging, "SEARCHED", 10)
-    monkeypatch.setattr(paging, "SEARCHED_OF_STATUS", 10)
+    monkeypatch.setattr(run_pages, "LOOKED_AT", 10)
+    monkeypatch.setattr(run_pages, "LOOKED_AT_OF_STATUS", 10)
     make_runs(30, status="FAILED")
 
     with CaptureQueriesContext(connection) as queries:
@@ -627,7 +627,7 @@ def test_deferred_runs_are_run_now(root, act, make_run, said, logged):
     later = make_run(run_after=timezone.now() + timedelta(hours=1), attempt=1, error="ValueError: no")
     held = make_run(run_after=None)
 
-    words = said(act(root, "hurry", later, held))
+    words = said(act(root, "run_now", later, held))
 
     assert "1 run begins now." in words
     assert "does not wait for its time" in words
@@ -700,7 +700,7 @@ def test_a_finished_run_is_deleted_on_its_own_page(root, page_url, make_run, log
     ("fields", "offered"),
     [
         ({"status": Status.READY}, ["cancel"]),
-        ({"status": Status.READY, "run_after": timezone.now() + timedelta(days=1)}, ["hurry", "cancel"]),
+        ({"status": Status.READY, "run_after": timezone.now() + timedelta(days=1)}, ["run_now", "cancel"]),
         ({"status": Status.READY, "run_after": None}, ["cancel", "retry"]),
         ({"status": Status.RUNNING}, ["cancel"]),
         ({"status": Status.RUNNING, "cancel_requested": True}, []),

@@ -92,6 +92,17 @@ def test_damaged_arguments_can_be_written_anew(root, url, make_run):
     assert Run.objects.count() == 2
 
 
+def test_a_planted_row_is_not_signed_and_its_page_shows_that(root, url, page_url, failed):
+    Run.objects.filter(pk=failed.pk).update(func="tests.probes.jobs:give", error="")
+
+    response = root.post(url(failed), {"args": "[1]", "kwargs": "{}"})
+
+    assert response.status_code == 200
+    assert "signature of tests.probes.jobs:give does not match" in response.content.decode()
+    assert Run.objects.count() == 1
+    assert "signature of tests.probes.jobs:give does not match" in root.get(page_url(failed)).content.decode()
+
+
 def test_hostile_arguments_are_shown_as_text(root, url, make_run):
     run = make_run(job_id=HOSTILE, func=HOSTILE, payload=codec.dump_arguments((HOSTILE,), {HOSTILE: HOSTILE}))
 

@@ -7,7 +7,7 @@ import time
 from django.db import connections
 
 from django_jobs.models import Job, Run
-from django_jobs.scheduler.clock import Clock
+from django_jobs.scheduler.occurrences import fire_due, seconds_until_due
 from tests.benchmarks import rows
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import WorkerProcess
@@ -78,24 +78,15 @@ def seconds_to_fire(count: int) -> float:
     return ended - began
 
 
-_clocks: dict[str, Clock] = {}
-
-
 def seconds_of_one(alias: str) -> float:
     """Return how long a clock takes to see and fire one due job."""
-    if alias not in _clocks:
-        clock = _clocks[alias] = Clock(alias)
-        # As started, without the thread: it is turned by hand here.
-        clock._store.start(clock, "default")
-        clock.state = 1
-    clock = _clocks[alias]
-    # Nothing unfinished is left of the last sample, or this firing would be skipped.
+    # Nothing unfinished is left of the last sample, or this occurrence would be skipped.
     rows.forget_runs(alias)
     rows.make_due(1, alias)
     connections[alias].ensure_connection()
     began = time.perf_counter()
-    wait = clock.seconds_until_due()
-    fired = clock.fire_due()
+    wait = seconds_until_due(alias)
+    fired = fire_due(alias)
     seconds = time.perf_counter() - began
     assert wait is not None
     assert wait <= 0

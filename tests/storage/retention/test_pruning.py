@@ -97,6 +97,15 @@ def test_of_each_job_the_newest_are_kept(make_old):
     assert ids() == sorted(runs["a"][2:] + runs["b"] + runs["c"])
 
 
+def test_skipped_runs_push_no_others_out(make_old):
+    executed = [make_old(9, job_id="a").pk for _ in range(4)]
+    skipped = [make_old(1, job_id="a", status=Status.SKIPPED).pk for _ in range(5)]
+
+    assert prune(keep_runs_per_job=3).runs == 3
+    assert ids() == sorted(executed[1:] + skipped[2:])
+    assert prune(keep_runs_per_job=3).runs == 0
+
+
 def test_unfinished_runs_count_and_are_kept(make_old):
     held = make_old(9, job_id="a", status=Status.READY)
     make_old(8, job_id="a")

@@ -92,7 +92,7 @@ def test_json_has_the_entries_and_the_next_place(jobs, make_run, make_job):
 
 
 def test_all_goes_from_page_to_page(jobs, make_run, monkeypatch):
-    monkeypatch.setattr("django_jobs.management.actions.look.BATCH", 2)
+    monkeypatch.setattr("django_jobs.management.actions.list.BATCH", 2)
     for _ in range(5):
         make_run(status="FAILED")
 
@@ -105,13 +105,13 @@ def test_all_goes_from_page_to_page(jobs, make_run, monkeypatch):
 
 
 def test_a_part_of_the_history_without_an_entry_is_not_the_end(jobs, make_run, monkeypatch):
-    monkeypatch.setattr("django_jobs.operations.listing.LOOKED_AT", 10)
+    monkeypatch.setattr("django_jobs.operations.run_query.pages.LOOKED_AT", 10)
     make_run(job_id="old", status="SUCCESSFUL")
     for _ in range(25):
         make_run()
 
     assert cells(jobs("list", "--status", "successful"))[1][1] == "old"
-    monkeypatch.setattr("django_jobs.management.actions.look.MOST_SEARCHES", 2)
+    monkeypatch.setattr("django_jobs.management.actions.list.MOST_SEARCHES", 2)
     (line,) = jobs("list", "--status", "successful").lines
     assert line.startswith("There may be more: manage.py jobs list --status successful --after ")
 
@@ -137,52 +137,3 @@ def test_what_rows_hold_does_nothing_to_a_terminal(jobs, make_run):
     assert len(said.lines) == 2
     assert "\\x1b[31mred\\nline\\x07" in said
     assert "a\\rb\\u202e\\x9b2J" in said
-
-
-def test_a_job_is_shown_with_its_runs_and_without_its_secrets(jobs, manager, probes, make_run):
-    manager.using(tags=["web", "auth"]).add_recurring_job(
-        probes.log_in, 60, "ada", "hunter2", job_id="sign-in"
-    )
-    for error in ("", "ValueError: no"):
-        make_run(job_id="sign-in", status="FAILED" if error else "SUCCESSFUL", error=error)
-
-    said = jobs("show", "sign-in")
-
-    assert ["arguments", '"ada", "********************"'] in cells(said)
-    assert ["trigger", "every minute"] in cells(said)
-    assert ["tags", "auth, web"] in cells(said)
-    assert "hunter2" not in said
-    assert [line[0] for line in cells(said)[-2:]] == ["failed", "successful"]
-    assert len(jobs("show", "sign-in", "--limit", "1").lines) == len(said.lines) - 1
-    shown = json.loads(jobs("show", "sign-in", "--json").out.getvalue())
-    assert shown["kind"] == "recurring"
-    assert [run["status"] for run in shown["runs"]] == ["FAILED", "SUCCESSFUL"]
-
-
-def test_a_run_is_shown_with_its_errors_and_its_log(jobs, make_run):
-    errors = [{"attempt": 1, "worker_id": "w", "error": "ValueError: no", "traceback": "Traceback\n  line"}]
-    run = make_run(
-        job_id="nightly", status="FAILED", errors=errors, log="one\ntwo", result="7", options={"tags": ["a"]}
-    )
-
-    said = jobs("show", "--run", str(run.pk))
-
-    assert ["job", "nightly"] in cells(said)
-    assert ["result", "7"] in cells(said)
-    assert ["tags", "a"] in cells(said)
-    assert ["attempt", "1 on w"] in cells(said)
-    assert "traceback  Traceback\n             line" in said
-    assert said.lines[-2:] == ["log  one", "     two"]
-    assert json.loads(jobs("show", "--run", str(run.pk), "--json").out.getvalue())["errors"] == errors
-
-
-def test_what_is_not_there_cannot_be_shown(jobs, make_job):
-    make_job(id="nightly")
-
-    with pytest.raises(CommandError, match="there is no job 'nigthly': did you mean nightly") as missing:
-        jobs("show", "nigthly")
-    assert missing.value.returncode == 1
-    with pytest.raises(CommandError, match=r"there is no job 'x': `manage.py jobs list` shows what there is"):
-        jobs("show", "x")
-    with pytest.raises(CommandError, match="there is no run 7"):
-        jobs("show", "--run", "7")

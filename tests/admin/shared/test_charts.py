@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from django_jobs.admin.dashboard import charts
+from django_jobs.admin.shared import charts
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)
 

@@ -1,13 +1,12 @@
-"""`manage.py jobs list` and `show`."""
+"""`manage.py jobs list`."""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from django_jobs.api.manager import get_job_manager
-from django_jobs.management.actions.action import Action, no_such_job, nothing_done, wrong_usage
-from django_jobs.management.actions.terminal import compact, duration, moment
+from django_jobs.management.actions.action import Action, wrong_usage
+from django_jobs.management.actions.terminal import ROLES, duration, moment, progress_of
 from django_jobs.management.actions.values import at_least
 from django_jobs.operations import listing
 
@@ -15,21 +14,10 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
     from collections.abc import Iterator
 
-    from django_jobs.api.job_info import JobInfo, RunInfo
-
-ROLES = {
-    "running": "MIGRATE_HEADING",
-    "successful": "SUCCESS",
-    "paused": "WARNING",
-    "cancelled": "WARNING",
-    "skipped": "WARNING",
-    "broken": "ERROR",
-    "failed": "ERROR",
-}
 # Rows fetched with one query while all are listed.
 BATCH = 500
 # Parts of the history that are looked through for a first entry.
-MOST_SEARCHES = 10
+MOST_SEARCHES = 20
 
 
 class List(Action):
@@ -159,7 +147,7 @@ def _row(entry: listing.Entry) -> list[str]:
             more = _failed_before(entry) if is_run else entry["trigger"]
         case "running" if last:
             when = moment(last["started_at"])
-            more = _progress(entry["progress"])
+            more = progress_of(entry["progress"])
         case "paused" if is_run:
             more = ""
         case "broken":
@@ -180,130 +168,3 @@ def _row(entry: listing.Entry) -> list[str]:
 
 def _failed_before(entry: listing.Entry) -> str:
     return f"after attempt {entry['attempt']}: {entry['error']}" if entry["error"] else ""
-
-
-def _progress(progress: dict[str, Any] | None) -> str:
-    if not progress:
-        return ""
-    done, total, message = progress.get("done"), progress.get("total"), progress.get("message") or ""
-    share = f" ({done / total:.0%})" if total and isinstance(done, int | float) else ""
-    of = f" of {total:g}" if total is not None else ""
-    return f"{done:g}{of}{share} {message}".rstrip()
-
-
-class Show(Action):
-    """Show one job or one run."""
-
-    name = "show"
-    help = "Show a job with its last runs, or one run with its errors and its log."
-
-    @classmethod
-    def add_arguments(cls, parser: ArgumentParser) -> None:
-        """See `manage.py jobs show --help`."""
-        which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument("id", nargs="?", help="Id of the job.")
-        which.add_argument(
-            "--run", type=at_least(1, "number"), metavar="NUMBER", help="Number of a run, as `list` shows it."
-        )
-        parser.add_argument(
-            "--limit", type=at_least(0, "number"), default=10, metavar="N",
-            help="How many of the job's runs to show. Default: 10.",
-        )  # fmt: skip
-
-    def run(self, options: dict[str, Any]) -> None:
-        """Show it."""
-        if options["run"] is not None:
-            self._show_run(options["run"])
-        else:
-            self._show_job(options["id"], options["limit"])
-
-    def _show_job(self, job_id: str, limit: int) -> None:
-        job = get_job_manager().get_job(job_id)
-        if job is None:
-            raise nothing_done(no_such_job(job_id))
-        runs = listing.runs_of(job_id, limit=limit)
-        self.terminal.json({**job, "runs": runs})
-        is_lone = job["kind"] == "immediate"
-        self.terminal.details(
-            [
-                ("id", job["id"]),
-                ("status", job["status"]),
-                ("reason", job["reason"]),
-                ("name", job["name"]),
-                ("function", job["func"]),
-                ("arguments", _call(job)),
-                ("kind", job["kind"]),
-                ("trigger", "" if is_lone else job["trigger"]),
-                ("next run", moment(job["next_run_time"])),
-                ("queue", job["queue_name"]),
-                ("priority", str(job["priority"])),
-                ("max instances", "" if is_lone else str(job["max_instances"])),
-                ("tags", ", ".join(job["tags"])),
-                ("progress", _progress(job["progress"])),
-                ("result", "" if job["result"] is None else compact(job["result"])),
-                ("error", job["error"]),
-            ]
-        )
-        if runs:
-            self.terminal.say("")
-            self.terminal.table(
-                ["STATUS", "RUN", "ATTEMPT", "ENQUEUED", "STARTED", "TOOK", "ERROR"],
-                [_run_row(run) for run in runs],
-                [ROLES.get(run["status"].lower(), "") for run in runs],
-            )
-
-    def _show_run(self, run_id: int) -> None:
-        run = listing.run(run_id)
-        if run is None:
-            raise nothing_done(f"there is no run {run_id}: `manage.py jobs show ID` shows the runs of a job")
-        self.terminal.json(run)
-        self.terminal.details(
-            [
-                ("run", str(run["id"])),
-                ("job", run["job_id"]),
-                ("status", run["status"]),
-                ("function", run["func"]),
-                ("queue", run["queue_name"]),
-                ("attempt", str(run["attempt"])),
-                ("enqueued", moment(run["enqueued_at"])),
-                ("scheduled for", moment(run["scheduled_at"])),
-                ("started", moment(run["started_at"])),
-                ("finished", moment(run["finished_at"])),
-                ("took", duration(run["seconds"])),
-                ("worker", run["worker_id"]),
-                ("tags", ", ".join(run["tags"])),
-                ("progress", _progress(run["progress"])),
-                ("result", "" if run["result"] is None else compact(run["result"])),
-                ("error", run["error"]),
-            ]
-        )
-        for entry in run["errors"]:
-            self.terminal.say("")
-            self.terminal.details(
-                [
-                    ("attempt", f"{entry['attempt']} on {entry['worker_id']}"),
-                    ("error", entry["error"]),
-                    ("traceback", (entry.get("traceback") or "").rstrip()),
-                ]
-            )
-        if run["log"]:
-            self.terminal.say("")
-            self.terminal.details([("log", run["log"])])
-
-
-def _call(job: JobInfo) -> str:
-    words = [compact(value) for value in job["args"]]
-    words += [f"{name}={compact(value)}" for name, value in job["kwargs"].items()]
-    return ", ".join(words)
-
-
-def _run_row(run: RunInfo) -> list[str]:
-    return [
-        run["status"].lower(),
-        str(run["id"]),
-        str(run["attempt"]),
-        moment(run["enqueued_at"]),
-        moment(run["started_at"]),
-        duration(run["seconds"]),
-        run["error"][:200],
-    ]

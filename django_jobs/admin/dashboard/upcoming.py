@@ -1,4 +1,4 @@
-"""What fires next, as lines of a timeline."""
+"""The jobs that fire next, and where their firings lie on a line of time."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django_jobs import triggers
-from django_jobs.admin.dashboard import charts
+from django_jobs.admin.shared import charts
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job, jobs_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# Jobs that are shown.
 JOBS = 12
+# A clock fires within this time, unless something is wrong.
+LATE = timedelta(seconds=30)
 # Marks on one job's line: of what fires more often, the line is full anyway.
 MARKS = 120
 # How much time the picture may show.
@@ -46,7 +49,7 @@ class Timeline:
     lines: list[Line]
 
 
-def upcoming(now: datetime) -> Timeline:
+def timeline(now: datetime) -> Timeline:
     """Return what fires next, with one query whatever number of jobs there is."""
     jobs: Any = Job.objects.using(jobs_database()).active()
     next_jobs = list(
@@ -69,7 +72,7 @@ def _line(job: Job, now: datetime, ends_at: datetime) -> Line:
         trigger = triggers.loads(job.job_state)
         schedule = triggers.describe(trigger)
         while len(moments) < MARKS and moments[-1] <= ends_at:
-            # APScheduler's own question: what comes after a firing, asked at that time.
+            # As APScheduler asks: what follows a firing, asked at that time.
             last = triggers.local(trigger, moments[-1])
             following = trigger.get_next_fire_time(last, max(now, last))
             if following is None or following.astimezone(UTC) <= moments[-1]:
@@ -80,7 +83,3 @@ def _line(job: Job, now: datetime, ends_at: datetime) -> Line:
         pass
     is_late = job.next_run_time < now - LATE
     return Line(job, schedule, job.next_run_time, is_late, charts.marks(moments, now, ends_at))
-
-
-# A clock fires within this time, unless something is wrong.
-LATE = timedelta(seconds=30)

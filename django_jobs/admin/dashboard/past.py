@@ -1,0 +1,143 @@
+"""The parts of the dashboard that look back over its range: outcomes, durations, functions, errors."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.utils import formats
+from django.utils.translation import gettext as _
+
+from django_jobs.admin.dashboard import failures
+from django_jobs.admin.dashboard.labels import axis, clock, number
+from django_jobs.admin.shared import charts, display, times
+from django_jobs.models import BIN_ENDS, Run, Status
+
+if TYPE_CHECKING:
+    from django_jobs.admin.dashboard.viewer import Page
+    from django_jobs.storage.statistics import Durations, Summary
+
+FUNCTIONS = 8
+ERRORS = 10
+PERCENTILES = (50, 90, 95, 99)
+
+
+def chart(page: Page) -> dict[str, Any]:
+    """Draw what succeeded and failed over the range."""
+    points = page.overview.points
+    rows: list[dict[str, Any]] = []
+    for point in points:
+        succeeded, failed = (
+            point.summary.outcomes.get(status, 0) for status in (Status.SUCCESSFUL, Status.FAILED)
+        )
+        rows.append({"at": point.begins_at, "succeeded": succeeded, "failed": failed})
+    drawn = charts.bars([[("failed", row["failed"]), ("succeeded", row["succeeded"])] for row in rows])
+    is_long = page.range.length > timedelta(days=1)
+    for row in rows:
+        row["label"] = clock(row["at"], with_day=is_long)
+    succeeded, failed = (sum(row[name] for row in rows) for name in ("succeeded", "failed"))
+    begins_at, ends_at = points[0].begins_at, points[-1].begins_at + page.range.step
+    return {
+        "drawn": drawn,
+        "columns": [
+            {"box": column, "boxes": boxes, "row": row}
+            for column, boxes, row in zip(drawn.columns, drawn.bars, rows, strict=True)
+        ],
+        "ticks": [number(tick) for tick in drawn.ticks],
+        "labels": axis(begins_at, ends_at, with_day=is_long),
+        "rows": [row for row in rows if row["succeeded"] or row["failed"]],
+        "succeeded": number(succeeded),
+        "failed": number(failed),
+        "width": charts.WIDTH,
+        "height": charts.HEIGHT,
+    }
+
+
+def durations(page: Page) -> dict[str, Any]:
+    """Show how long runs took, and had waited."""
+    total = page.overview.total
+    return {
+        "percentiles": PERCENTILES,
+        "rows": [
+            _percentiles("ran", _("Run time"), total.ran),
+            _percentiles("waited", _("Waiting time"), total.waited),
+        ],
+        "width": charts.WIDTH,
+        "height": charts.HEIGHT,
+    }
+
+
+def _percentiles(name: str, label: str, found: Durations) -> dict[str, Any]:
+    span = charts.span(found.bins)
+    drawn = charts.bars([[(name, found.bins[index])] for index in span])
+    ends = [display.duration(BIN_ENDS[min(index, len(BIN_ENDS) - 1)]) for index in span]
+    return {
+        "name": name,
+        "label": label,
+        "mean": display.duration(found.mean),
+        "values": [display.duration(found.percentile(percent)) for percent in PERCENTILES],
+        "columns": [
+            {"box": column, "boxes": boxes, "title": _("up to %(time)s: %(count)s") % {"time": end, "count": number(count)}}
+            for column, boxes, end, count in zip(
+                drawn.columns, drawn.bars, ends, (found.bins[index] for index in span), strict=True
+            )
+        ],
+        "first": ends[0] if ends else "",
+        "last": ends[-1] if ends else "",
+        "count": found.count,
+    }  # fmt: skip
+
+
+def functions(page: Page) -> dict[str, Any]:
+    """Show the slowest functions, and those that fail most."""
+    found = {name: summary for name, summary in page.overview.by_function.items() if name}
+    slowest = [name for name, one in found.items() if one.ran.count]
+    slowest.sort(key=lambda name: (-(found[name].ran.percentile(95) or 0), name))
+    failing = [name for name, one in found.items() if one.outcomes.get(Status.FAILED)]
+    failing.sort(key=lambda name: (-found[name].outcomes[Status.FAILED], name))
+    longest = found[slowest[0]].ran.percentile(95) if slowest else None
+    return {
+        "slowest": [_function(page, name, found[name], longest or 0) for name in slowest[:FUNCTIONS]],
+        "failing": [_function(page, name, found[name], longest or 0) for name in failing[:FUNCTIONS]],
+    }
+
+
+def _function(page: Page, name: str, summary: Summary, longest: float) -> dict[str, Any]:
+    failed = summary.outcomes.get(Status.FAILED, 0)
+    ended = summary.outcomes.get(Status.SUCCESSFUL, 0) + failed
+    slow = summary.ran.percentile(95)
+    return {
+        "name": name,
+        "url": page.viewer.list_url(Run, func=name),
+        "failed_url": page.viewer.list_url(Run, func=name, status=Status.FAILED),
+        "runs": number(ended),
+        "failed": number(failed),
+        "failed_percent": formats.number_format(round(100 * failed / ended, 1) if ended else 0, 1),
+        "failed_share": charts.share(failed, ended),
+        "median": display.duration(summary.ran.percentile(50)),
+        "slow": display.duration(slow),
+        "share": charts.share(slow or 0, longest),
+    }
+
+
+def errors(page: Page) -> dict[str, Any]:
+    """Show what fails where, how often and when last."""
+    found = page.overview.failures
+    return {
+        "rows": [
+            {
+                "exception": one.exception,
+                "place": one.place,
+                "func": one.func,
+                "message": display.cut(one.message, 160),
+                "run": page.viewer.link(Run, one.run_id, one.run_id),
+                "count": number(one.count),
+                "last": times.relative(one.last_at, page.overview.now),
+            }
+            for one in found.groups[:ERRORS]
+        ],
+        "more": max(0, len(found.groups) - ERRORS),
+        "is_cut": found.is_cut,
+        "count": number(failures.NEWEST),
+        "url": page.viewer.list_url(Run, status=Status.FAILED),
+    }

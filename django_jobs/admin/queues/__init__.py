@@ -1,0 +1,1 @@
+"""Pages of queues; `QueueList` in `page` makes the list's query."""

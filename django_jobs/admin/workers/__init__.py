@@ -1,0 +1,1 @@
+"""Pages of workers; `WorkerList` and `get_queryset` in `page` make the list's query."""
