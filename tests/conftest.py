@@ -275,7 +275,7 @@ def run_async():
     from asgiref.sync import sync_to_async
     from django.db import connections
 
-    from django_jobs.api.async_support import _helper
+    from django_jobs.api.async_support import give_back_connections
 
     def run(coroutine):
         async def main():
@@ -283,7 +283,7 @@ def run_async():
                 return await coroutine
             finally:
                 await sync_to_async(connections.close_all)()
-                _helper().submit(connections.close_all).result(10)
+                await sync_to_async(give_back_connections)()
 
         return asyncio.run(main())
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 
 from django_jobs.execution.engines.threads import ThreadEngine
-from django_jobs.storage import forks
+from django_jobs.storage import connections, forks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,7 +37,8 @@ def sync_safe(
             return method(self, *args, **kwargs)
         # With the caller's context: what traces its request finds the request there.
         called = contextvars.copy_context()
-        result: R = _helper().submit(called.run, method, self, *args, **kwargs).result()
+        with _helper() as helper:
+            result: R = helper.submit(called.run, method, self, *args, **kwargs).result()
         return result
 
     return call
@@ -64,20 +66,34 @@ def async_version(
     return call
 
 
-_helper_lock = threading.Lock()
-_helper_engine: ThreadEngine | None = None
+_lock = threading.Lock()
+# Helpers that nobody waits for. Each has one thread, which keeps its connection for the next call.
+_free: list[ThreadEngine] = []
 
 
-def _helper() -> ThreadEngine:
-    global _helper_engine
-    with _helper_lock:
-        if _helper_engine is None:
-            _helper_engine = ThreadEngine(1, name="django_jobs-helper")
-        return _helper_engine
+@contextmanager
+def _helper() -> Iterator[ThreadEngine]:
+    """Take a helper that is free, or a new one: another loop may wait long for what its own does."""
+    with _lock:
+        helper = _free.pop() if _free else ThreadEngine(1, name="django_jobs-helper")
+    try:
+        yield helper
+    finally:
+        with _lock:
+            _free.append(helper)
+
+
+def give_back_connections() -> None:
+    """Close the connections of helpers that nobody waits for."""
+    with _lock:
+        calls = [helper.submit(connections.give_back) for helper in _free]
+    for call in calls:
+        call.result()
 
 
 @forks.on_fork_reset
-def _drop_helper() -> None:
-    # The helper's thread is not in a child that is forked.
-    global _helper_lock, _helper_engine
-    _helper_lock, _helper_engine = threading.Lock(), None
+def _drop_helpers() -> None:
+    # Their threads are not in a child that is forked.
+    global _lock
+    _lock = threading.Lock()
+    _free.clear()

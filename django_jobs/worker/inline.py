@@ -288,8 +288,8 @@ def _separate_transactions() -> Iterator[None]:
             del connection.run_on_commit[count:]
             continue
         connection.savepoint_commit(savepoint)
-        entries: Any
-        while entries := connection.run_on_commit[count:]:
+        while len(connection.run_on_commit) > count:
+            entries: Any = connection.run_on_commit[count:]
             del connection.run_on_commit[count:]
             for _, callback, is_robust in entries:
                 _call(callback, is_robust=is_robust)

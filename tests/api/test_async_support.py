@@ -1,4 +1,6 @@
+import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
@@ -39,3 +41,26 @@ def test_errors_of_a_call_do_not_speak_of_event_loops(manager, probes):
         manager.add_scheduled_job(probes.nothing, datetime(2030, 1, 1))  # noqa: DTZ001 - it is what is refused
 
     assert "no running event loop" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_wait_in_one_loop_holds_up_no_call_in_another(manager, probes, run_async):
+    job_id = manager.add_immediate_job(probes.nothing)
+    is_waiting, added = threading.Event(), threading.Event()
+
+    async def wait():
+        is_waiting.set()
+        with pytest.raises(TimeoutError):
+            manager.wait(job_id, 5)
+        return added.is_set()
+
+    async def add():
+        manager.add_immediate_job(probes.nothing)
+        added.set()
+
+    with ThreadPoolExecutor(2) as pool:
+        waited = pool.submit(run_async, wait())
+        assert is_waiting.wait(10)
+        pool.submit(run_async, add()).result(20)
+        assert not waited.done()
+        assert waited.result(20)

@@ -12,6 +12,8 @@ from typing import IO
 import django
 from django.conf import settings
 
+from django_jobs.storage import forks
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -33,13 +35,12 @@ def _ignore_signals() -> None:
     # A handler, not SIG_IGN: programs that a job starts would inherit that, and ignore `terminate()`.
     for number in _SIGNALS:
         signal.signal(number, lambda *_: None)
-    if hasattr(os, "register_at_fork"):
-        # Held back meanwhile: one that came before the child heeds it would be lost.
-        os.register_at_fork(
-            before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS),
-            after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS),
-            after_in_child=_heed_signals,
-        )
+    # Held back meanwhile: one that came before the child heeds it would be lost.
+    forks.on_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS),
+        in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS),
+    )
+    forks.on_fork_reset(_heed_signals)
 
 
 def _heed_signals() -> None:
@@ -63,8 +64,7 @@ def _conversation() -> tuple[IO[str], IO[str]]:
         os.close(messages)
         os.close(out)
 
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=close)
+    forks.on_fork_reset(close)
     return (
         os.fdopen(messages, encoding="utf-8", closefd=False),
         os.fdopen(out, "w", encoding="utf-8", buffering=1, closefd=False),
