@@ -56,7 +56,7 @@ class ThreadEngine(Executor):
         return future
 
     def call(self, fn: Callable[..., object], /, *args: Any) -> None:
-        """Call a function that raises nothing, on a thread; nobody waits for it."""
+        """Call a function that raises nothing and leaves no transaction, on a thread; nobody waits for it."""
         self._put((None, fn, args, {}))
 
     def _put(self, work: _Work) -> None:
@@ -114,7 +114,7 @@ class ThreadEngine(Executor):
                     contextvars.copy_context().run(fn, *args)
                 except BaseException as error:  # noqa: BLE001 - nothing that a call raises may end the thread
                     describe.log_error(logger, error, "a call on %s failed", threading.current_thread().name)
-                connections.end_transactions()
+                    connections.end_transactions()
                 del fn, args, kwargs
                 continue
             if not future.set_running_or_notify_cancel():
