@@ -104,6 +104,17 @@ class ThreadEngine(Executor):
                 work[0].cancel()
 
     def _serve(self) -> None:
+        try:
+            self._serve_all()
+        except BaseException as error:  # noqa: BLE001 - what was put would wait for this thread for ever
+            thread = threading.current_thread()
+            describe.log_error(logger, error, "%s died, and is replaced", thread.name)
+            with self._lock:
+                self._threads.remove(thread)
+                if not self._is_shut_down:
+                    self._start_thread()
+
+    def _serve_all(self) -> None:
         connections.watch_sessions()
         while (work := self._next()) is not None:
             future, fn, args, kwargs = work
