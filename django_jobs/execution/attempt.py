@@ -151,6 +151,8 @@ class Attempt(Stoppable):
             if describe.is_a(error, RunInterrupted) and not self._is_inline:
                 # It may have been in the middle of a driver's conversation with its database.
                 connections.give_back()
+            elif not self._is_inline:
+                connections.end_transactions()
             return outcomes.of_error(self, error)
 
     def _resolve(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_jobs import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,19 @@ def new_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(_report)
     return loop
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Have the running loop, which is somebody else's, report errors with a handler that raises nothing."""
+    loop = asyncio.get_running_loop()
+    before = loop.get_exception_handler()
+    if before is None:
+        loop.set_exception_handler(_report)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(before)
 
 
 def serve(loop: asyncio.AbstractEventLoop, is_over: Callable[[], bool]) -> None:

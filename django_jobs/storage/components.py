@@ -104,7 +104,7 @@ class Component:
         except self.away as error:
             self.rest(self.backoff.failed(error))
             return 0.0
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not end a thread that others rely on
+        except BaseException as error:  # noqa: BLE001 - no mistake of ours, or SystemExit of a receiver, may end the thread
             self.note_mistake(error)
             return self._mistake_seconds
         self.backoff.worked()
@@ -112,7 +112,7 @@ class Component:
         forget_queries(connections[self.using])
         return wait
 
-    def note_mistake(self, error: Exception) -> None:
+    def note_mistake(self, error: BaseException) -> None:
         """Log an error that the thread survives, once until a look works."""
         if self.failure is None:
             describe.log_error(logger, error, "the %s thread failed, and goes on", self.name)

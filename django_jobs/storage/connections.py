@@ -96,8 +96,8 @@ def end_transactions() -> list[str]:
             discard(connection)
         elif sessions.is_changed(connection):
             discard(connection)
-        else:
-            forget_queries(connection)
+        elif connection.queries_log:
+            connection.queries_log.clear()
     return left
 
 

@@ -80,7 +80,7 @@ class Completer(Component):
                 self._write_next()
                 self.failure = None
                 connections.forget_queries(django_connections[self.using])
-            except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the thread that writes all outcomes
+            except BaseException as error:  # noqa: BLE001 - nothing may end the thread that writes all outcomes
                 self.note_mistake(error)
         if not self.is_stopping:
             statistics.flush(self.using)

@@ -26,7 +26,7 @@ from django.utils import timezone
 from django_jobs import __version__, codec, describe
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.exceptions import RunInterrupted, TransactionLeftOpen
-from django_jobs.execution import outcomes, recording
+from django_jobs.execution import loops, outcomes, recording
 from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.watchdog import AttemptWatch
 from django_jobs.models import Run, Status
@@ -260,7 +260,8 @@ def _execute(attempt: Attempt) -> Outcome:
 
 
 async def _awaited(awaitable: Awaitable) -> Outcome:
-    return await awaitable()
+    with loops.guarded():
+        return await awaitable()
 
 
 @contextmanager

@@ -72,13 +72,14 @@ def test_a_mistake_is_the_failure_of_a_component_that_goes_on(start, until):
     assert component.is_alive
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_what_ends_a_component_is_its_failure(start, until):
-    component = start(SystemExit("out"))
+def test_an_exit_in_a_look_is_a_failure_that_the_thread_survives(start, until):
+    component = start(SystemExit("out"), mistake_seconds=0.01)
 
-    until(lambda: not component.is_alive)
+    component.looks.get(timeout=5)
+    component.looks.get(timeout=5)
 
-    assert isinstance(component.failure, SystemExit)
+    assert component.is_alive
+    until(lambda: component.failure is None)
 
 
 def test_a_component_backs_off_while_the_database_is_away(start, monkeypatch):

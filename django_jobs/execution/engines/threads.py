@@ -56,7 +56,7 @@ class ThreadEngine(Executor):
         return future
 
     def call(self, fn: Callable[..., object], /, *args: Any) -> None:
-        """Call a function that raises nothing, on a thread; nobody waits for it."""
+        """Call a function that raises nothing and leaves no transaction, on a thread; nobody waits for it."""
         self._put((None, fn, args, {}))
 
     def _put(self, work: _Work) -> None:
@@ -104,6 +104,17 @@ class ThreadEngine(Executor):
                 work[0].cancel()
 
     def _serve(self) -> None:
+        try:
+            self._serve_all()
+        except BaseException as error:  # noqa: BLE001 - what was put would wait for this thread for ever
+            thread = threading.current_thread()
+            describe.log_error(logger, error, "%s died, and is replaced", thread.name)
+            with self._lock:
+                self._threads.remove(thread)
+                if not self._is_shut_down:
+                    self._start_thread()
+
+    def _serve_all(self) -> None:
         connections.watch_sessions()
         while (work := self._next()) is not None:
             future, fn, args, kwargs = work
@@ -114,7 +125,7 @@ class ThreadEngine(Executor):
                     contextvars.copy_context().run(fn, *args)
                 except BaseException as error:  # noqa: BLE001 - nothing that a call raises may end the thread
                     describe.log_error(logger, error, "a call on %s failed", threading.current_thread().name)
-                connections.end_transactions()
+                    connections.end_transactions()
                 del fn, args, kwargs
                 continue
             if not future.set_running_or_notify_cancel():

@@ -141,3 +141,21 @@ def test_what_no_thread_can_be_started_for_waits_for_the_next_that_can(engine, m
 
     assert made.submit(int, "4").result(5) == 4
     assert [future.result(5) for future in waiting] == [1, 2, 3]
+
+
+def test_a_thread_that_dies_is_replaced(monkeypatch, caplog):
+    engine = ThreadEngine(1, idle_seconds=0.01)
+    real, failed = connections.tidy, []
+
+    def fail_once(*args):
+        if not failed:
+            failed.append(args)
+            raise SystemExit("gone")
+        real(*args)
+
+    monkeypatch.setattr(connections, "tidy", fail_once)
+    engine.submit(lambda: None)
+
+    assert engine.submit(lambda: 42).result(10) == 42
+    assert "died, and is replaced" in caplog.text
+    engine.shutdown()
