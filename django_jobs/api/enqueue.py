@@ -15,7 +15,7 @@ from django_jobs.models import Job, Run, Status
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
 from django_jobs.scheduler.clock import firing
-from django_jobs.storage import conflicts, enqueue, notifications, transactions
+from django_jobs.storage import conflicts, enqueue, fences, notifications, transactions
 from django_jobs.storage.records import NewRun, claimed, immediate_key, renewed
 from django_jobs.worker import inline
 
@@ -100,17 +100,19 @@ def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], No
         and run.run_after == "now"
         and worker.local_start.would_begin(run.queue_name)
     ):
-        run.status, run.worker_id = Status.RUNNING.value, worker.id
+        run.status, run.worker_id, run.fence = Status.RUNNING.value, worker.id, fences.new_fence()
+        run_id = None
         try:
-            (run_id,) = enqueue.insert([run], using=using)
-        except BaseException:
-            worker.local_start.break_off()
-            raise
-        return worker.local_start.promise(claimed(run, run_id))
-    run.status, run.worker_id = Status.READY.value, ""
+            run_id = enqueue.insert_unless_paused(run, using=using)
+        finally:
+            if run_id is None:
+                worker.local_start.break_off()
+        if run_id is not None:
+            return worker.local_start.promise(claimed(run, run_id))
+    run.status, run.worker_id, run.fence = Status.READY.value, "", None
     ids = enqueue.insert([run], using=using)
     if is_inline and run.run_after == "now":
-        return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
+        return lambda: inline.execute_on_commit(ids[0], using=using)
     return lambda: notifications.notify(notifications.RUNS, using=using)
 
 
@@ -152,7 +154,7 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
         if ids:
             Job.objects.using(using).filter(pk=row.pk).update(last_run_id=ids[0])
         if begins and ids and inline.is_inline(row.queue_name):
-            inline.execute_on_commit(ids[0], row.queue_name, using=using)
+            inline.execute_on_commit(ids[0], using=using)
         elif begins:
             notifications.notify(notifications.RUNS, using=using)
     return ids[0] if ids else None
@@ -164,6 +166,6 @@ def insert_again(last: Run, *, using: str) -> None:
     with instrumentation.adding([run]):
         ids = enqueue.insert([run], using=using)
     if inline.is_inline(run.queue_name):
-        inline.execute_on_commit(ids[0], run.queue_name, using=using)
+        inline.execute_on_commit(ids[0], using=using)
     else:
         notifications.notify(notifications.RUNS, using=using)

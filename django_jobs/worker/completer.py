@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from django_jobs.storage.records import ClaimedRun, Outcome
+    from django_jobs.storage.records import ClaimedRun, Key, Outcome
 
 BATCH = 1000
 
@@ -131,17 +131,11 @@ class Completer(Component):
         self._on_written(batch)
         recording.report(batch, written)
 
-    def _written_before(
-        self, batch: list[tuple[ClaimedRun, Outcome]], written: set[tuple[int, int]]
-    ) -> set[tuple[int, int]]:
+    def _written_before(self, batch: list[tuple[ClaimedRun, Outcome]], written: set[Key]) -> set[Key]:
         """Return what an earlier try had written already, whose answer was lost with its connection."""
-        rest = [(run, outcome) for run, outcome in batch if (run.id, run.attempt) not in written]
+        rest = [(run, outcome) for run, outcome in batch if run.key not in written]
         try:
-            return {
-                (run.id, run.attempt)
-                for run, outcome in rest
-                if outcomes.is_written(run, outcome, using=self.using)
-            }
+            return {run.key for run, outcome in rest if outcomes.is_written(run, outcome, using=self.using)}
         except (DatabaseError, InterfaceError):
             # Only what is reported is at stake: "refused" instead of "finished".
             return set()

@@ -28,7 +28,6 @@ from django_jobs.models import Run, Status
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.scheduler.clock import Clock
 from django_jobs.storage import claims, identity, notifications, release, statistics, transactions
-from django_jobs.storage.queues import paused_queues
 from django_jobs.storage.records import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
@@ -81,26 +80,25 @@ class InlineWorker:
 
     def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that any worker would claim first, of some queues or of all that are not paused."""
-        paused = paused_queues(using=self._using)
-        runs = claims.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
+        runs = claims.claim(self._id, limit=1, queues=queues, using=self._using)
         return runs[0] if runs else None
 
     def next_deferred(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that will be due next, before it is."""
         waiting = Run.objects.using(self._using).ready().filter(run_after__isnull=False)
-        waiting = waiting.exclude(queue_name__in=paused_queues(using=self._using))
+        waiting = waiting.exclude(queue_name__in=claims.paused(self._using))
         if queues:
             waiting = waiting.filter(queue_name__in=queues)
         first = waiting.order_by("run_after", "-priority", "id").values_list("pk", flat=True).first()
         return None if first is None else self.take(first)
 
-    def take(self, run_id: int) -> ClaimedRun | None:
-        """Claim one run, whatever it waits for; None when it does not wait."""
-        return claims.claim_one(run_id, self._id, using=self._using)
+    def take(self, run_id: int, *, even_if_paused: bool = True) -> ClaimedRun | None:
+        """Claim one run, whatever it waits for; None when it does not wait, or its queue must not be paused."""
+        return claims.claim_one(run_id, self._id, even_if_paused=even_if_paused, using=self._using)
 
     def give_back(self, run: ClaimedRun) -> None:
         """Return a claimed run to the queue, as if it had never been claimed."""
-        release.release_claims(self._id, [(run.id, run.attempt)], using=self._using)
+        release.release_claims(self._id, [run.key], using=self._using)
 
     def execute(self, run: ClaimedRun) -> Executed:
         """Execute a claimed run, and write what it came to.
@@ -160,17 +158,15 @@ def is_inline(queue_name: str) -> bool:
     return jobs_settings().ENGINES.get(queue_name) == "inline"
 
 
-def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
+def execute_on_commit(run_id: int, *, using: str) -> None:
     """Execute a run that was just added, as soon as the transaction under way commits; now if there is none.
 
     It stays for a worker while its queue is paused. A worker that was quicker has it, and is waited for.
     """
 
     def execute() -> None:
-        if queue_name in paused_queues(using=using):
-            return
         with inline_worker(using) as worker:
-            run = worker.take(run_id)
+            run = worker.take(run_id, even_if_paused=False)
             executed = None if run is None else worker.execute(run)
         if executed is None:
             running = Run.objects.using(using).running().filter(pk=run_id)

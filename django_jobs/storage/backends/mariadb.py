@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django_jobs.storage.backends.words import Statement
-    from django_jobs.storage.records import ClaimedRun
+    from django_jobs.storage.records import ClaimedRun, Key
 
 
 class MariaDB(Backend):
@@ -27,6 +27,7 @@ class MariaDB(Backend):
     __slots__ = ()
 
     array = "JSON_ARRAYAGG({})"
+    no_table = "FROM DUAL"
     # A plan that walks the table instead waits for every row that others hold, and two such
     # statements for each other.
     _by_key: ClassVar[str] = "FORCE INDEX (PRIMARY)"
@@ -75,39 +76,40 @@ class MariaDB(Backend):
         )
 
     def claim(
-        self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int
+        self, worker_id: str, fence: int, queues: Sequence[str], others: Sequence[str], limit: int
     ) -> list[ClaimedRun]:
         """See `Claiming`; selects and locks, and then takes."""
-        pick, params = self._pick(worker_id, queues, paused, limit, ", ".join(CLAIMED_COLUMNS))
+        pick, params = self._pick(worker_id, queues, others, limit, ", ".join(CLAIMED_COLUMNS))
         with transaction.atomic(using=self.connection.alias):
             runs = self._fetch_claimed(f"{pick} FOR UPDATE SKIP LOCKED", params)
             if runs:
                 taken = self._take(f"{RUN_TABLE} {self._by_key}")
                 self._execute(
-                    (f"{taken} WHERE id IN ({_marks(runs)})", [worker_id, *(run.id for run in runs)])
+                    (f"{taken} WHERE id IN ({_marks(runs)})", [worker_id, fence, *(run.id for run in runs)])
                 )
         for run in runs:
             run.attempt += 1
             run.worker_id = worker_id
+            run.fence = fence
         return runs
 
-    def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[tuple[int, int]]:
+    def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[Key]:
         """See `Backend`."""
         with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id, attempt, worker_id, cancel_requested FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
+                f"SELECT id, attempt, COALESCE(fence, 0), worker_id, cancel_requested FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
                 f"WHERE id IN ({_marks(rows)}) AND status = 'RUNNING' FOR UPDATE",
                 [row[0] for row in rows],
             )
-            is_asked_to_stop = {row[:3]: row[3] for row in cursor.fetchall()}
+            is_asked_to_stop = {row[:4]: row[4] for row in cursor.fetchall()}
             ours = [
                 row
                 for row in rows
-                if row[:3] in is_asked_to_stop and not (is_asked_to_stop[row[:3]] and row[3] == "READY")
+                if row[:4] in is_asked_to_stop and not (is_asked_to_stop[row[:4]] and row[4] == "READY")
             ]
             if ours:
                 cursor.execute(*self._finish(ours, has_keys=has_keys))
-        return {row[:2] for row in ours}
+        return {row[:3] for row in ours}
 
     def add_rollups(self, rows: Sequence[Row]) -> None:
         """See `Backend`."""
