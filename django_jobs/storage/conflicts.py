@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.models import Q
 
 from django_jobs import signals
 from django_jobs.exceptions import ConflictingIdError
 from django_jobs.models import Job, Kind, Run
 from django_jobs.storage import transitions
+from django_jobs.storage.backends.choose import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,15 @@ def insert_if_free(job_id: str, options: JobOptions, insert: Callable[[], object
     Raises:
         ConflictingIdError: The id is unfinished, and `on_conflict` is "raise".
     """
+    if options.on_conflict == "replace":
+        with transaction.atomic(using=using):
+            # First of all: two that replace the same id would each cancel what the other has not committed.
+            backend_of(connections[using]).lock_id(job_id)
+            return _insert(job_id, options, insert, using)
+    return _insert(job_id, options, insert, using)
+
+
+def _insert(job_id: str, options: JobOptions, insert: Callable[[], object], using: str) -> bool:
     taken: IntegrityError | None = None
     for _attempt in range(3):
         if not resolve_conflict(job_id, options, using=using):

@@ -55,6 +55,13 @@ class Backend(Claiming):
     def begin_write(self) -> None:
         """Take the lock that the first write of a transaction would take, where there is but one."""
 
+    def lock_runs(self, ids: Sequence[int]) -> None:
+        """Lock runs, where a SELECT may do it in an order of which two wait for each other."""
+
+    def lock_id(self, job_id: str) -> None:
+        """Have whoever else locks the same id of a job wait until the transaction under way ends."""
+        self.begin_write()
+
     def insert(self, runs: Sequence[NewRun]) -> list[int]:
         """Insert runs in one statement; return their ids, or none of several where MySQL does not say."""
         with self.connection.cursor() as cursor:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import transaction
@@ -12,13 +13,17 @@ from django.db import transaction
 from django_jobs.storage.backends.base import Backend, Row
 from django_jobs.storage.backends.columns import ROLLUP_KEY, ROLLUP_SUMS
 from django_jobs.storage.records import CLAIMED_COLUMNS
-from django_jobs.storage.tables import ROLLUP_TABLE, RUN_TABLE
+from django_jobs.storage.tables import ROLLUP_TABLE, RUN_TABLE, TASK_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django_jobs.storage.backends.words import Statement
     from django_jobs.storage.records import ClaimedRun, Key
+
+
+# Rows that ids are locked by. Two ids of one row only wait for each other.
+_LOCKS = 1000
 
 
 class MariaDB(Backend):
@@ -73,6 +78,31 @@ class MariaDB(Backend):
             f"UPDATE ({rows}) v STRAIGHT_JOIN {table} {self._by_key} ON {where} "  # noqa: S608
             f"SET {assignments}",
             params,
+        )
+
+    def lock_runs(self, ids: Sequence[int]) -> None:
+        """Lock runs by their keys, in the order of these."""
+        for start in range(0, len(ids), 1000):
+            some = sorted(ids)[start : start + 1000]
+            self._execute(
+                (
+                    f"SELECT id FROM {RUN_TABLE} {self._by_key} WHERE id IN ({_marks(some)}) "  # noqa: S608
+                    "ORDER BY id FOR UPDATE",
+                    some,
+                )
+            )
+
+    def lock_id(self, job_id: str) -> None:
+        """See `Backend`; its own locks outlast a transaction, so some rows stand for all ids."""
+        # Ids that its collation takes for the same share a row.
+        number = zlib.crc32(job_id.casefold().encode()) % _LOCKS
+        self._execute(
+            (
+                # Not INSERT alone: a duplicate leaves a shared lock, and two that have it wait for each other.
+                f"INSERT INTO {TASK_TABLE} (name, due_at, state) VALUES (%s, {self.now}, '{{}}') "  # noqa: S608
+                "ON DUPLICATE KEY UPDATE due_at = VALUES(due_at)",
+                [f"replace-{number}"],
+            )
         )
 
     def claim(

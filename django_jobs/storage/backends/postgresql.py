@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,11 @@ class PostgreSQL(Backend):
     def constant(self, kind: str) -> str:
         """See `Words`."""
         return f"%s::{kind}"
+
+    def lock_id(self, job_id: str) -> None:
+        """See `Backend`."""
+        number = int.from_bytes(hashlib.sha256(job_id.encode()).digest()[:8], signed=True)
+        self._execute(("SELECT pg_advisory_xact_lock(%s)", [number]))
 
     def claim(
         self, worker_id: str, fence: int, queues: Sequence[str], others: Sequence[str], limit: int
