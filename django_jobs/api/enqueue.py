@@ -11,7 +11,7 @@ from django.db import transaction
 from django_jobs import conf
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.execution import instrumentation
-from django_jobs.models import Job, Run, Status
+from django_jobs.models import Job, Run, Status, jobs_database
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
 from django_jobs.scheduler.clock import firing
@@ -45,8 +45,8 @@ def new_run(
     options = options.over(decorators.options_of(function))
     job_id = uuid.uuid4().hex if job_id is None else checked_id(job_id)
     run = NewRun.of_call(path, function, args, kwargs, options, job_id=job_id)
-    if run.options:
-        run.options = renewed(run.options)
+    if run.options and "expires" in run.options:
+        run.options = renewed(run.options, transactions.database_now(jobs_database()))
     return run, options
 
 
@@ -148,7 +148,7 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
     Returns:
         The run's id.
     """
-    run = firing(row, None)
+    run = firing(row, None, since=transactions.database_now(using))
     with instrumentation.adding([run]), transactions.write_transaction(using):
         ids = enqueue.insert([run], using=using)
         if ids:
@@ -162,7 +162,7 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
 
 def insert_again(last: Run, *, using: str) -> None:
     """Insert another run like one of a job that has no row, and have it begin."""
-    run = NewRun.of(last, last.job_id, kind=last.kind)
+    run = NewRun.of(last, last.job_id, since=transactions.database_now(using), kind=last.kind)
     with instrumentation.adding([run]):
         ids = enqueue.insert([run], using=using)
     if inline.is_inline(run.queue_name):

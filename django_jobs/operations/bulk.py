@@ -9,7 +9,6 @@ from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 
 from django_jobs.api.manager import get_job_manager
@@ -154,7 +153,7 @@ def retry(ids: Sequence[int], using: str) -> list[Change]:
 
 def hurry(ids: Sequence[int], using: str) -> list[Change]:
     """Let runs begin now that wait for their time; return what changed."""
-    rows = Run.objects.using(using).ready().filter(pk__in=ids, run_after__gt=timezone.now())
+    rows = Run.objects.using(using).ready().filter(pk__in=ids, run_after__gt=transactions.database_now(using))
     found = list(rows.select_for_update().order_by("pk").values_list("pk", "job_id"))
     if transitions.run_now(Q(pk__in=[pk for pk, _ in found]), using=using):
         notifications.notify(notifications.RUNS, using=using)

@@ -14,6 +14,7 @@ from django_jobs.registry import arguments, functions
 from django_jobs.storage import notifications
 from django_jobs.storage.enqueue import insert
 from django_jobs.storage.records import NewRun
+from django_jobs.storage.transactions import database_now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -83,7 +84,7 @@ def changed(run: Run, args_text: str, kwargs_text: str) -> tuple[str, list[str]]
 def enqueue(run: Run, payload: str) -> int:
     """Add a run like another one of its job, with other arguments; return its id."""
     using = jobs_database()
-    new = NewRun.of(run, run.job_id, kind=run.kind)
+    new = NewRun.of(run, run.job_id, since=database_now(using), kind=run.kind)
     new.payload, new.signature = payload, codec.sign(run.func, payload)
     options = {**(new.options or {}), CHANGED_FROM: run.pk}
     names = [name for name in options.pop("sensitive", ()) if isinstance(name, str)]

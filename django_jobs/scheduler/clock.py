@@ -273,12 +273,14 @@ def _now(connection: BaseDatabaseWrapper) -> RawSQL:
     return RawSQL(backend_of(connection).now, (), output_field=DateTimeField())  # noqa: S611 - words of ours
 
 
-def firing(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun:
+def firing(
+    row: Job, scheduled_at: datetime | None, skipped: str = "", *, since: datetime | None = None
+) -> NewRun:
     """Return the run of a job's firing, or one besides its schedule for None."""
     return NewRun.of(
         row,
         row.id,
-        since=scheduled_at,
+        since=scheduled_at or since,
         kind=row.kind,
         scheduled_at=scheduled_at,
         unique_key=None if scheduled_at is None else firing_key(row.id, scheduled_at),

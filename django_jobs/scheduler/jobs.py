@@ -19,6 +19,7 @@ from django_jobs.scheduler.clock import JobStore, firing, read_trigger
 from django_jobs.storage import enqueue, notifications, statistics
 from django_jobs.storage.conflicts import insert_if_free
 from django_jobs.storage.records import immediate_key, lasting
+from django_jobs.storage.transactions import database_now
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
@@ -145,7 +146,7 @@ def resume(row: Job, *, using: str) -> None:
     except (UnknownTrigger, BadPayload) as error:
         jobs.update(broken_reason=str(error))
         return
-    next_run_time = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
+    next_run_time = row.next_run_time or triggers.first(trigger, database_now(using))
     if next_run_time is None:
         # As for APScheduler: a job that will never fire again has ended.
         jobs.delete()

@@ -14,7 +14,7 @@ from django_jobs.storage import statistics
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.outbox import NOT_DISPATCHED
 from django_jobs.storage.records import immediate_key, renewed
-from django_jobs.storage.transactions import BATCH, write_transaction
+from django_jobs.storage.transactions import BATCH, database_now, write_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ def hold(where: Q, *, using: str) -> int:
     # order: MariaDB computes each value from what those before it have set.
     runs = Run.objects.using(using).unfinished().filter(where, ~is_waiting | Q(run_after__isnull=False))
     return runs.update(
-        held_run_after=Case(When(is_waiting, then=F("run_after")), default=Value(timezone.now())),
+        held_run_after=Case(When(is_waiting, then=F("run_after")), default=Value(database_now(using))),
         run_after=Case(When(is_waiting, then=None), default=F("run_after")),
     )
 
@@ -101,7 +101,7 @@ def hold(where: Q, *, using: str) -> int:
 def unhold(where: Q, *, using: str) -> int:
     """Let held runs be claimed: paused ones when they were due, at the earliest now; return how many."""
     is_held = Q(status=Status.READY, run_after__isnull=True)
-    now = timezone.now()
+    now = database_now(using)
     due = Case(When(held_run_after__gt=now, then=F("held_run_after")), default=Value(now))
     # What went wrong with a run that waited for its retry is still its last error.
     error = Case(When(PAUSED, then=F("error")), default=Value("", output_field=TextField()))
@@ -117,7 +117,7 @@ def unhold(where: Q, *, using: str) -> int:
 
 def run_now(where: Q, *, using: str) -> int:
     """Let runs be claimed now that wait for their time; return how many."""
-    now = timezone.now()
+    now = database_now(using)
     return (
         Run.objects.using(using)
         .ready()
@@ -143,11 +143,14 @@ def retry(run_id: int, *, using: str) -> bool:
         When(kind=Kind.IMMEDIATE, scheduled_at__isnull=True, then=Value(immediate_key(job_id))),
         default=F("unique_key"),
     )
-    changes: dict[str, Any] = {"options": renewed(options)} if options and "expires_at" in options else {}
+    now = database_now(using)
+    changes: dict[str, Any] = (
+        {"options": renewed(options, now)} if options and "expires_at" in options else {}
+    )
     return bool(
         ended.update(
             status=Status.READY,
-            run_after=timezone.now(),
+            run_after=now,
             held_run_after=None,
             finished_at=None,
             cancel_requested=False,

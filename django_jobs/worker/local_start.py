@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from django_jobs.storage import claims, leases, release
+from django_jobs.storage import claims, host_clock, leases, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +104,7 @@ class LocalStart:
         Returns:
             What keeps the promise, to be called in that transaction.
         """
+        host_clock.in_host_time(run.options)
         with self._worker.lock:
             self._inserting -= 1
             self._promised[run.key] = time.monotonic()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
 from django_jobs.execution.watchdog import CANCEL_SECONDS, PROGRESS_SECONDS, Watchdog
-from django_jobs.storage import identity, leases, notifications
+from django_jobs.storage import host_clock, identity, leases, notifications
 from django_jobs.storage.components import Component
 from django_jobs.worker.pruner import Pruner
 from django_jobs.worker.rescue import rescue
@@ -96,16 +96,20 @@ class Maintainer(Component):
     def beat(self) -> None:
         """Extend the lease, and see to what others leave: runs of dead workers, work nobody told of."""
         worker = self._worker
-        silent = time.monotonic() - worker.last_heartbeat
+        asked = time.monotonic()
+        silent = asked - worker.last_heartbeat
         beat = self._extend_lease()
         if beat is None:
             worker.lose()
+            asked = time.monotonic()
             beat = self._extend_lease()
             if beat is None:
                 # Dead again already: somebody's clock is wrong, or ours. At the next heartbeat.
                 return
         worker.last_heartbeat = time.monotonic()
-        is_steady = self.steadiness.note_heartbeat(beat.now, silent)
+        took = worker.last_heartbeat - asked
+        host_clock.note(beat.now, took)
+        is_steady = self.steadiness.note_heartbeat(beat.now, silent, took)
         gone = [peer for peer, key in beat.peers if identity.is_gone(key)]
         if gone or beat.has_orphans:
             rescue(beat.now, gone, using=self.using, max_rescues=self._max_rescues, by_lease=is_steady)

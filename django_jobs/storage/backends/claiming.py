@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django_jobs.storage import host_clock
 from django_jobs.storage.backends.values import read_json, read_time
 from django_jobs.storage.backends.words import Statement, Words
 from django_jobs.storage.records import ClaimedRun
@@ -22,6 +23,7 @@ def claimed_run(row: Sequence[Any]) -> ClaimedRun:
     run = ClaimedRun(*row)
     run.options = read_json(run.options) or {}
     run.errors = read_json(run.errors) or []
+    host_clock.in_host_time(run.options)
     return run
 
 
