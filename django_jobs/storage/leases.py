@@ -69,16 +69,17 @@ def heartbeat(
     Returns:
         None when the worker was declared dead: its runs belong to others now.
     """
-    row = backend_of(connections[using]).heartbeat(
+    backend = backend_of(connections[using])
+    row = backend.heartbeat(
         worker_id, host, lease_seconds=lease_seconds, has_clock=has_clock, future=FUTURE.total_seconds()
     )
     if row is None:
         return None
     now, next_ready, next_due, held, has_orphans, peers = row
     return Heartbeat(
-        now=read_time(now),
-        next_ready=None if next_ready is None else read_time(next_ready),
-        next_due=None if next_due is None else read_time(next_due),
+        now=read_time(now, backend.zone),
+        next_ready=None if next_ready is None else read_time(next_ready, backend.zone),
+        next_due=None if next_due is None else read_time(next_due, backend.zone),
         held=held,
         has_orphans=bool(has_orphans),
         peers=[(peer, key) for peer, key in read_json(peers) or []],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from django_jobs.storage import host_clock
@@ -71,7 +72,11 @@ class Claiming(Words):
                 [*params, *names],
             )
             due, now = cursor.fetchone()
-        return None if due is None else max(0.0, (read_time(due) - read_time(now)).total_seconds())
+        return (
+            None
+            if due is None
+            else max(0.0, (read_time(due, self.zone) - read_time(now, self.zone)).total_seconds())
+        )
 
     def _ready(self, worker_id: str, queues: Sequence[str], others: Sequence[str]) -> Statement:
         """Condition of the runs that one worker may claim: none once it was declared dead."""
@@ -125,4 +130,8 @@ class Claiming(Words):
     def _fetch_claimed(self, statement: str, params: Sequence[Any]) -> list[ClaimedRun]:
         with self.connection.cursor() as cursor:
             cursor.execute(statement, params)
-            return [claimed_run(row) for row in cursor.fetchall()]
+            runs = [claimed_run(row) for row in cursor.fetchall()]
+        if self.zone is not UTC:
+            for run in runs:
+                run.run_after = run.run_after and read_time(run.run_after, self.zone)
+        return runs

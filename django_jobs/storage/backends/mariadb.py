@@ -1,11 +1,13 @@
 """MariaDB and MySQL: no UPDATE that returns rows, so claims and fences lock first.
 
-`UTC_TIMESTAMP`, because Django stores UTC there whatever the session's time zone is.
+`UTC_TIMESTAMP`, because Django stores UTC there, or what DATABASES has as TIME_ZONE, whatever the
+session's time zone is.
 """
 
 from __future__ import annotations
 
 import zlib
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import transaction
@@ -40,7 +42,11 @@ class MariaDB(Backend):
     @property
     def now(self) -> str:
         """See `Words`."""
-        return "UTC_TIMESTAMP(6)"
+        if self.zone is UTC:
+            return "UTC_TIMESTAMP(6)"
+        # The server may not know the names of zones.
+        offset = datetime.now(UTC).astimezone(self.zone).utcoffset() or timedelta()
+        return f"(UTC_TIMESTAMP(6) + INTERVAL {int(offset.total_seconds())} SECOND)"
 
     def later(self, seconds: float) -> Statement:
         """See `Words`."""

@@ -32,7 +32,7 @@ class SQLite(Backend):
     @property
     def now(self) -> str:
         """See `Words`; SQLite's own clock is this host's too, but stops at milliseconds."""
-        return f"'{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f}'"
+        return f"'{datetime.now(self.zone):%Y-%m-%d %H:%M:%S.%f}'"
 
     def time(self, moment: datetime | None) -> Any:
         """See `Words`."""
