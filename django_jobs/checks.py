@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 ROUTER = "django_jobs.routers.JobsRouter"
 APPS = {"django_jobs", "django_apscheduler"}
-# Besides its threads a process has a clock, a worker, maintenance, a completer and what reads for them.
-CONNECTIONS_BESIDE_THREADS = 6
 # Parameters that hold a secret, not ones that are about one: `token`, and not `token_count`.
 SECRET = re.compile(
     r"(^|_)(password|passwd|passphrase|secret|token|credentials?|((api|private|secret|access|signing)_?key))$"
@@ -179,31 +177,6 @@ def _secrets(function: Any) -> list[str]:
     return [name for name in names if SECRET.search(name.lower()) and name not in known]
 
 
-def check_pool(**_: Any) -> Sequence[CheckMessage]:
-    """W005: a pool has a connection for each thread that executes runs, those of executors too."""
-    connection = _connection()
-    pool = connection.settings_dict["OPTIONS"].get("pool")
-    if not pool or connection.vendor != "postgresql":
-        return []
-    options = pool if isinstance(pool, dict) else {}
-    # As psycopg_pool has it: a pool without a maximum stays as large as it begins.
-    size = options.get("max_size") or options.get("min_size", 4)
-    threads, each = (_raw().get(key, conf.KEYS[key].default) for key in ("THREADS", "EXECUTOR_RUNS"))
-    if not isinstance(threads, int) or not isinstance(each, int):
-        return []
-    threads += each * len(dict.fromkeys(filter(conf.is_path, _engines())))
-    if size >= threads + CONNECTIONS_BESIDE_THREADS:
-        return []
-    return [
-        Warning(
-            f"The pool of the jobs' database has {size} connections, and a process with {threads} threads takes up "
-            f"to {threads + CONNECTIONS_BESIDE_THREADS}: runs wait for each other's, and fail when that takes long.",
-            hint='Raise "max_size" in the database\'s OPTIONS["pool"], or lower DJANGO_JOBS["THREADS"].',
-            id="django_jobs.W005",
-        )
-    ]
-
-
 def check_pooler(**_: Any) -> Sequence[CheckMessage]:
     """W006: behind a pooler in transaction mode somebody chose how long new work may wait."""
     connection = _connection()
@@ -296,7 +269,6 @@ ALL = (
     check_sqlite,
     check_declarations,
     check_secrets,
-    check_pool,
     check_celery,
     check_executors,
 )

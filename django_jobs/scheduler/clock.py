@@ -29,7 +29,7 @@ from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
 from django_jobs.storage import enqueue, notifications, statistics, transactions
 from django_jobs.storage.backends.choose import backend_of
-from django_jobs.storage.connections import ConnectionBackoff, give_back
+from django_jobs.storage.connections import ConnectionBackoff, give_back, leave_pools
 from django_jobs.storage.records import TOO_MANY, NewRun, firing_key
 
 if TYPE_CHECKING:
@@ -336,6 +336,7 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
             self.wakeup()
 
     def _main_loop(self) -> None:
+        leave_pools()
         try:
             self._recheck_broken()
             super()._main_loop()
