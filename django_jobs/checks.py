@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 ROUTER = "django_jobs.routers.JobsRouter"
+# Models cannot be imported here yet.
+RUN_TABLE = "django_jobs_run"
 APPS = {"django_jobs", "django_apscheduler"}
 # Parameters that hold a secret, not ones that are about one: `token`, and not `token_count`.
 SECRET = re.compile(
@@ -177,6 +179,30 @@ def _secrets(function: Any) -> list[str]:
     return [name for name in names if SECRET.search(name.lower()) and name not in known]
 
 
+def check_character_set(*, databases: Sequence[str] | None = None, **_: Any) -> Sequence[CheckMessage]:
+    """W008: MariaDB's columns take any character."""
+    connection = _connection()
+    if connection.vendor != "mysql" or connection.alias not in (databases or ()):
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT character_set_name FROM information_schema.columns WHERE table_schema = DATABASE() "
+            "AND table_name = %s AND character_set_name IS NOT NULL AND character_set_name <> 'utf8mb4'",
+            [RUN_TABLE],
+        )
+        names = sorted(name for (name,) in cursor.fetchall())
+    if not names:
+        return []
+    return [
+        Warning(
+            f"The runs' table has the character set {', '.join(names)}, which has no emoji and no rare characters: "
+            "a job with one in its arguments cannot be added, and one with one in its result fails.",
+            hint=f"ALTER TABLE {RUN_TABLE} CONVERT TO CHARACTER SET utf8mb4; so with the other tables.",
+            id="django_jobs.W008",
+        )
+    ]
+
+
 def check_pooler(**_: Any) -> Sequence[CheckMessage]:
     """W006: behind a pooler in transaction mode somebody chose how long new work may wait."""
     connection = _connection()
@@ -275,4 +301,4 @@ ALL = (
 # With `manage.py check --deploy` only: a project that is being tried out has other worries.
 DEPLOY = (check_pooler,)
 # With `manage.py check --database default`: they ask it.
-DATABASE = (check_migrations,)
+DATABASE = (check_migrations, check_character_set)

@@ -12,6 +12,7 @@ from django_jobs.execution import recording
 from django_jobs.storage import connections, outcomes, statistics
 from django_jobs.storage.components import Component
 from django_jobs.storage.connections import Call
+from django_jobs.worker.refusals import Refusals, unstorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,22 +106,24 @@ class Completer(Component):
             connections.discard(django_connections[self.using])
 
     def _write(self, batch: list[tuple[ClaimedRun, Outcome]]) -> None:
-        is_cut_down = has_failed = False
+        refusals = Refusals(self.using)
+        has_failed = False
         while True:
             try:
                 written = recording.record(batch, using=self.using)
             except Exception as error:  # noqa: BLE001 - no outcome may end the thread that writes all others
-                is_about_data = self.backoff.is_about_data(error)
-                if is_about_data and len(batch) > 1:
-                    # One row that the database will not take must not keep the others from being written.
-                    for one in batch:
-                        self._write([one])
-                    return
-                if is_about_data and not is_cut_down:
-                    batch = [_unstorable(*batch[0], error)]
-                    is_cut_down = True
+                if refusals.are_about_data(error, batch):
+                    if len(batch) > 1:
+                        # One row that the database will not take must not keep the others from being written.
+                        for one in batch:
+                            self._write([one])
+                        return
+                    batch = [unstorable(*batch[0], error)]
+                    refusals = Refusals(self.using, is_last=True)
                     continue
                 has_failed = True
+                if refusals.are_repeated:
+                    continue
                 if self.rest(self.backoff.failed(error)):
                     return
             else:
@@ -139,16 +142,3 @@ class Completer(Component):
         except (DatabaseError, InterfaceError):
             # Only what is reported is at stake: "refused" instead of "finished".
             return set()
-
-
-def _unstorable(run: ClaimedRun, outcome: Outcome, error: Exception) -> tuple[ClaimedRun, Outcome]:
-    outcome.status = "FAILED"
-    outcome.result = None
-    outcome.error = (
-        f"{type(error).__name__}: the database refused the outcome of this run: {str(error)[:300]}"
-    )
-    outcome.traceback = ""
-    outcome.exception = ""
-    outcome.log = ""
-    outcome.progress = None
-    return run, outcome
