@@ -71,7 +71,8 @@ class Refusals:
     def _answers(self) -> bool:
         connection = django_connections[self._using]
         try:
-            return connection.connection is not None and connection.is_usable()
+            connection.ensure_connection()
+            return connection.is_usable()
         except (DatabaseError, InterfaceError):
             return False
 
