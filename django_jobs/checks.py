@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 ROUTER = "django_jobs.routers.JobsRouter"
+# Models cannot be imported here yet.
+RUN_TABLE = "django_jobs_run"
 APPS = {"django_jobs", "django_apscheduler"}
 SQLITE_OPTIONS = (
     '"OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL; '
     'PRAGMA synchronous=NORMAL;"}'
 )
-# Besides its threads a process has a clock, a worker, maintenance, a completer and what reads for them.
-CONNECTIONS_BESIDE_THREADS = 6
 # Parameters that hold a secret, not ones that are about one: `token`, and not `token_count`.
 SECRET = (
     r"(^|_)(password|passwd|passphrase|secret|token|credentials?|((api|private|secret|access|signing)_?key))$"  # noqa: S105 - a pattern
@@ -195,27 +195,26 @@ def _secrets(function: Any) -> list[str]:
     return [name for name in names if re.search(SECRET, name.lower()) and name not in known]
 
 
-def check_pool(**_: Any) -> Sequence[CheckMessage]:
-    """W005: a pool has a connection for each thread that executes runs, those of executors too."""
+def check_character_set(*, databases: Sequence[str] | None = None, **_: Any) -> Sequence[CheckMessage]:
+    """W008: MariaDB's columns take any character."""
     connection = _connection()
-    pool = connection.settings_dict["OPTIONS"].get("pool")
-    if not pool or connection.vendor != "postgresql":
+    if connection.vendor != "mysql" or connection.alias not in (databases or ()):
         return []
-    options = pool if isinstance(pool, dict) else {}
-    # As psycopg_pool has it: a pool without a maximum stays as large as it begins.
-    size = options.get("max_size") or options.get("min_size", 4)
-    threads, each = (_raw().get(key, conf.KEYS[key].default) for key in ("THREADS", "EXECUTOR_RUNS"))
-    if not isinstance(threads, int) or not isinstance(each, int):
-        return []
-    threads += each * len(dict.fromkeys(filter(conf.is_path, _engines())))
-    if size >= threads + CONNECTIONS_BESIDE_THREADS:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT character_set_name FROM information_schema.columns WHERE table_schema = DATABASE() "
+            "AND table_name = %s AND character_set_name IS NOT NULL AND character_set_name <> 'utf8mb4'",
+            [RUN_TABLE],
+        )
+        names = sorted(name for (name,) in cursor.fetchall())
+    if not names:
         return []
     return [
         Warning(
-            f"The pool of the jobs' database has {size} connections, and a process with {threads} threads takes up "
-            f"to {threads + CONNECTIONS_BESIDE_THREADS}: runs wait for each other's, and fail when that takes long.",
-            hint='Raise "max_size" in the database\'s OPTIONS["pool"], or lower DJANGO_JOBS["THREADS"].',
-            id="django_jobs.W005",
+            f"The runs' table has the character set {', '.join(names)}, which has no emoji and no rare characters: "
+            "a job with one in its arguments cannot be added, and one with one in its result fails.",
+            hint=f"ALTER TABLE {RUN_TABLE} CONVERT TO CHARACTER SET utf8mb4; so with the other tables.",
+            id="django_jobs.W008",
         )
     ]
 
@@ -321,11 +320,10 @@ ALL = (
     check_declarations,
     check_cron_zone,
     check_secrets,
-    check_pool,
     check_celery,
     check_executors,
 )
 # With `manage.py check --deploy` only: a project that is being tried out has other worries.
 DEPLOY = (check_pooler,)
 # With `manage.py check --database default`: they ask it.
-DATABASE = (check_migrations,)
+DATABASE = (check_migrations, check_character_set)

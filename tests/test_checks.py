@@ -213,46 +213,6 @@ def test_words_that_name_a_secret(name):
     assert re.search(checks.SECRET, name.lower())
 
 
-@pytest.mark.parametrize(
-    ("pool", "size"),
-    [
-        (None, None),
-        (False, None),
-        (True, 4),
-        ({}, None),
-        ({"min_size": 8}, 8),
-        ({"min_size": 2, "max_size": 15}, 15),
-        ({"max_size": 16}, None),
-    ],
-)
-def test_a_pool_that_is_too_small_for_the_threads_is_a_warning(database, pool, size):
-    database("postgresql", OPTIONS={"pool": pool})
-
-    found = checks.check_pool()
-
-    assert ids(found) == (["django_jobs.W005"] if size else [])
-    assert all(
-        f"has {size} connections, and a process with 10 threads takes up to 16" in m.msg for m in found
-    )
-
-
-def test_fewer_threads_need_a_smaller_pool(database, settings):
-    database("postgresql", OPTIONS={"pool": {"max_size": 8}})
-    settings.DJANGO_JOBS = {"THREADS": 2}
-
-    assert checks.check_pool() == []
-
-
-def test_threads_of_executors_need_connections_of_the_pool_too(database, settings):
-    database("postgresql", OPTIONS={"pool": {"max_size": 16}})
-    path = "concurrent.futures.ThreadPoolExecutor"
-    settings.DJANGO_JOBS = {"ENGINES": {"a": path, "b": path, "c": "processes"}, "EXECUTOR_RUNS": 3}
-
-    (found,) = checks.check_pool()
-
-    assert "a process with 13 threads takes up to 19" in found.msg
-
-
 def test_a_pooler_in_transaction_mode_is_a_warning_until_somebody_chose_how_long_to_wait(database, settings):
     database("postgresql", DISABLE_SERVER_SIDE_CURSORS=True)
     (found,) = checks.check_pooler()

@@ -12,11 +12,11 @@ from django.db import transaction
 from django_jobs import conf
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.execution import instrumentation
-from django_jobs.models import Job, Run, Status
+from django_jobs.models import Job, Run, Status, jobs_database
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.options import checked_id
 from django_jobs.scheduler.occurrences import occurrence_run
-from django_jobs.storage import conflicts, enqueue, notifications, transactions
+from django_jobs.storage import conflicts, enqueue, fences, notifications, transactions
 from django_jobs.storage.records import NewRun, claimed, immediate_key, renewed
 from django_jobs.worker import inline
 
@@ -53,8 +53,8 @@ def new_run(
     options = options.over(decorators.options_of(function))
     job_id = uuid.uuid4().hex if job_id is None else checked_id(job_id)
     run = NewRun.of_call(path, function, args, kwargs, options, job_id=job_id)
-    if run.options:
-        run.options = renewed(run.options)
+    if run.options and "expires" in run.options:
+        run.options = renewed(run.options, transactions.database_now(jobs_database()))
     return run, options
 
 
@@ -108,17 +108,19 @@ def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], No
         and run.run_after == "now"
         and worker.local_start.would_begin(run.queue_name)
     ):
-        run.status, run.worker_id = Status.RUNNING.value, worker.id
+        run.status, run.worker_id, run.fence = Status.RUNNING.value, worker.id, fences.new_fence()
+        run_id = None
         try:
-            (run_id,) = enqueue.insert([run], using=using)
-        except BaseException:
-            worker.local_start.break_off()
-            raise
-        return worker.local_start.promise(claimed(run, run_id))
-    run.status, run.worker_id = Status.READY.value, ""
+            run_id = enqueue.insert_unless_paused(run, using=using)
+        finally:
+            if run_id is None:
+                worker.local_start.break_off()
+        if run_id is not None:
+            return worker.local_start.promise(claimed(run, run_id))
+    run.status, run.worker_id, run.fence = Status.READY.value, "", None
     ids = enqueue.insert([run], using=using)
     if is_inline and run.run_after == "now":
-        return lambda: inline.execute_on_commit(ids[0], run.queue_name, using=using)
+        return lambda: inline.execute_on_commit(ids[0], using=using)
     return lambda: notifications.notify(notifications.RUNS, using=using)
 
 
@@ -154,13 +156,13 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
     Returns:
         The run's id.
     """
-    run = occurrence_run(row, None)
+    run = occurrence_run(row, None, since=transactions.database_now(using))
     with instrumentation.adding([run]), transactions.write_transaction(using):
         ids = enqueue.insert([run], using=using)
         if ids:
             Job.objects.using(using).filter(pk=row.pk).update(last_run_id=ids[0])
         if begins and ids and inline.is_inline(row.queue_name):
-            inline.execute_on_commit(ids[0], row.queue_name, using=using)
+            inline.execute_on_commit(ids[0], using=using)
         elif begins:
             notifications.notify(notifications.RUNS, using=using)
     return ids[0] if ids else None
@@ -168,10 +170,10 @@ def insert_firing(row: Job, *, using: str, begins: bool = True) -> int | None:
 
 def insert_again(last: Run, *, using: str) -> None:
     """Insert another run like one of a job that has no row, and have it begin."""
-    run = NewRun.of(last, last.job_id, kind=last.kind)
+    run = NewRun.of(last, last.job_id, since=transactions.database_now(using), kind=last.kind)
     with instrumentation.adding([run]):
         ids = enqueue.insert([run], using=using)
     if inline.is_inline(run.queue_name):
-        inline.execute_on_commit(ids[0], run.queue_name, using=using)
+        inline.execute_on_commit(ids[0], using=using)
     else:
         notifications.notify(notifications.RUNS, using=using)

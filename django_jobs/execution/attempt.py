@@ -32,9 +32,8 @@ from django_jobs.execution import adapters, context, instrumentation, loops, out
 from django_jobs.execution.stopping import Stoppable
 from django_jobs.registry import functions
 from django_jobs.storage import connections
-from django_jobs.storage.records import ClaimedRun, Outcome
+from django_jobs.storage.records import ClaimedRun, Key, Outcome
 
-Key: TypeAlias = tuple[int, int]
 # What is awaited for an `async def` function.
 Awaitable: TypeAlias = Callable[[], Coroutine[Any, Any, Outcome]]
 # What executing an attempt came to on its thread.
@@ -51,7 +50,7 @@ class Attempt(Stoppable):
             alone; what it raises is kept in `raised`.
 
     Attributes:
-        key: The run's id and the number of the attempt.
+        key: Tells it from all other attempts.
         claimed_at: Monotonic time since when it waits for a thread.
         started_at: When its function may have been called; None before.
         began: The same, as monotonic time.
@@ -66,7 +65,7 @@ class Attempt(Stoppable):
         is_inline: bool = False,
     ) -> None:
         self.run = run
-        self.key: Key = (run.id, run.attempt)
+        self.key: Key = run.key
         self._report_progress = report_progress
         super().__init__(
             context.RunContext(

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs.models import Run
-from django_jobs.storage import connections, outcomes
+from django_jobs.storage import connections, fences, outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -137,6 +136,7 @@ class AttemptWatch:
             self._thread.join()
 
     def _serve(self) -> None:
+        connections.leave_pools()
         wait: float | None = 0.0
         while not self._is_over.wait(wait):
             wait = self._look()
@@ -170,10 +170,10 @@ class AttemptWatch:
     def stop_requests(self) -> Iterable[tuple[int, str]]:
         """Ask whether the run is to be cancelled, or somebody else's by now."""
         run = self._attempt.run
-        if self._attempt.context.must_stop:
+        if self._attempt.context.must_stop or self._using is None:
             return
-        held = Run.objects.using(self._using).running().filter(pk=run.id, worker_id=run.worker_id)
-        is_cancelled = held.filter(attempt=run.attempt).values_list("cancel_requested", flat=True).first()
+        held = fences.of_claim(run, using=self._using)
+        is_cancelled = held.values_list("cancel_requested", flat=True).first()
         if is_cancelled is None:
             yield run.id, "lost"
         elif is_cancelled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -118,3 +119,24 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
             return []
         names = [name for name in self.overrides if name != "next_run_time" or self.has_chosen_next_run]
         return sorted(names) + (["paused"] if self.paused_at else [])
+
+
+class _TheirJobs(models.Manager):  # type: ignore[type-arg]
+    """The rows of django-apscheduler's table that are its own."""
+
+    def get_queryset(self) -> models.QuerySet[Any]:
+        """Leave out the rows that are parts of ours.
+
+        django-apscheduler's store deletes what it cannot unpickle, and everything on `remove_all_jobs`.
+        """
+        # No join: the store locks rows, and PostgreSQL locks none of an outer join.
+        return super().get_queryset().filter(~models.Exists(Job.objects.filter(pk=models.OuterRef("pk"))))
+
+
+def _protect_ours() -> None:
+    meta = DjangoJob._meta
+    meta.local_managers = [manager for manager in meta.local_managers if manager.name != "objects"]
+    DjangoJob.add_to_class("objects", _TheirJobs())
+
+
+_protect_ours()

@@ -71,6 +71,9 @@ class Run(Call):
     unique_key = models.CharField(max_length=255, null=True, unique=True)  # noqa: DJ001 - many rows have none
     cancel_requested = models.BooleanField(_("cancel requested"), default=False)
     worker_id = models.CharField(_("worker"), max_length=64, blank=True, default="")
+    # A number of the claim that never comes again: ids, attempts and workers do, in a database that went
+    # back to an older state. Empty where a process of a version without it claimed the run.
+    fence = models.BigIntegerField(null=True, editable=False)
     # When an engine that is told of its runs was; only in the queues of one, and not once it is claimed.
     dispatched_at = models.DateTimeField(null=True, editable=False)
     # When that message is taken for lost; says nothing where `dispatched_at` is empty.

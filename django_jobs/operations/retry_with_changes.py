@@ -16,6 +16,7 @@ from django_jobs.registry import arguments, functions
 from django_jobs.storage import notifications
 from django_jobs.storage.enqueue import insert
 from django_jobs.storage.records import NewRun
+from django_jobs.storage.transactions import database_now
 from django_jobs.worker import inline
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def enqueue(run: Run, payload: str) -> int:
     """
     codec.verify(run.func, run.payload, run.signature)
     using = jobs_database()
-    new = NewRun.of(run, run.job_id, kind=run.kind)
+    new = NewRun.of(run, run.job_id, since=database_now(using), kind=run.kind)
     new.payload, new.signature = payload, codec.sign(run.func, payload)
     options = {**(new.options or {}), CHANGED_FROM: run.pk}
     names = [name for name in options.pop("sensitive", ()) if isinstance(name, str)]

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.apps import apps
 from django.db.models import Q
-from django.utils import timezone
 from django.utils.translation import gettext, gettext_noop
 
 from django_jobs.api.manager import get_job_manager
 from django_jobs.models import FINISHED, UNFINISHED, Run, Status
 from django_jobs.operations.run_query import UNSUCCESSFUL
-from django_jobs.storage import notifications, transitions
+from django_jobs.storage import notifications, transactions, transitions
 from django_jobs.worker import inline
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def retry(ids: Sequence[int], using: str) -> list[Change]:
 
 def run_now(ids: Sequence[int], using: str) -> list[Change]:
     """Make deferred runs due; return what changed."""
-    rows = Run.objects.using(using).ready().filter(pk__in=ids, run_after__gt=timezone.now())
+    rows = Run.objects.using(using).ready().filter(pk__in=ids, run_after__gt=transactions.database_now(using))
     found = list(rows.select_for_update().order_by("pk").values_list("pk", "job_id"))
     if transitions.run_now(Q(pk__in=[pk for pk, _ in found]), using=using):
         notifications.notify(notifications.RUNS, using=using)

@@ -163,7 +163,7 @@ def resume(row: Job, *, using: str) -> None:
     except (UnknownTrigger, BadPayload) as error:
         jobs.update(broken_reason=str(error))
         return
-    following = row.next_run_time or triggers.first(trigger, datetime.now(UTC))
+    following = row.next_run_time or triggers.first(trigger, transactions.database_now(using))
     if following is None:
         # As for APScheduler: a job that will never fire again has ended.
         jobs.delete()

@@ -199,12 +199,21 @@ def _in_utc(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def occurrence_run(row: Job, scheduled_at: datetime | None, skipped: str = "") -> NewRun:
-    """Return the run of one occurrence of a job; None makes one besides its schedule."""
+def occurrence_run(
+    row: Job, scheduled_at: datetime | None, skipped: str = "", *, since: datetime | None = None
+) -> NewRun:
+    """Return the run of one occurrence of a job; None makes one besides its schedule.
+
+    Args:
+        row: The job.
+        scheduled_at: Its scheduled time.
+        skipped: Why it is not executed.
+        since: From when a run besides the schedule may expire; None for now.
+    """
     return NewRun.of(
         row,
         row.id,
-        since=scheduled_at,
+        since=scheduled_at or since,
         kind=row.kind,
         scheduled_at=scheduled_at,
         unique_key=None if scheduled_at is None else occurrence_key(row.id, scheduled_at),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from django.db import connections
 from django.db.models import F
 
-from django_jobs.models import Run, Status
-from django_jobs.storage import outbox
+from django_jobs.models import Queue, Run, Status
+from django_jobs.storage import fences, outbox
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.backends.claiming import claimed_run
 from django_jobs.storage.records import CLAIMED_COLUMNS
@@ -17,19 +17,28 @@ from django_jobs.storage.transactions import database_now
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django_jobs.storage.records import ClaimedRun
+    from django.db.models import QuerySet
+
+    from django_jobs.storage.records import ClaimedRun, Key
 
 
 def claim(
-    worker_id: str, *, limit: int, queues: Sequence[str] = (), paused: Sequence[str] = (), using: str
+    worker_id: str,
+    *,
+    limit: int,
+    queues: Sequence[str] = (),
+    others: Sequence[str] = (),
+    fence: int | None = None,
+    using: str,
 ) -> list[ClaimedRun]:
     """Claim up to `limit` ready runs for one worker.
 
     Args:
         worker_id: At most 64 characters, of a live `Worker` row; one that was declared dead gets nothing.
         limit: At least 1; a worker passes its number of idle slots.
-        queues: Names to claim from; empty means every queue.
-        paused: Names not to claim from.
+        queues: Names to claim from; empty means every queue. Nothing is claimed from a paused one.
+        others: Names not to claim from.
+        fence: A number of this claim, of `fences.new_fence`; None for one that the caller need not know.
         using: Alias of the database.
 
     Returns:
@@ -40,28 +49,32 @@ def claim(
     """
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
-    runs = backend_of(connections[using]).claim(worker_id, queues, paused, limit)
+    runs = backend_of(connections[using]).claim(worker_id, fence or fences.new_fence(), queues, others, limit)
     # RETURNING keeps no order. Due times are not compared: ids grow with them but for retries.
     runs.sort(key=lambda run: (-run.priority, run.id))
     return runs
 
 
-def claim_one(run_id: int, worker_id: str, *, using: str) -> ClaimedRun | None:
+def claim_one(run_id: int, worker_id: str, *, even_if_paused: bool = True, using: str) -> ClaimedRun | None:
     """Claim one waiting run, whether it waits for its time, its turn or a person.
 
     Args:
         run_id: Of the run.
         worker_id: As for `claim`; it is not checked whether that worker is alive.
+        even_if_paused: Whether its queue may be paused.
         using: Alias of the database.
 
     Returns:
         The run, now RUNNING with attempt + 1; None when it is not waiting.
     """
     waiting = Run.objects.using(using).ready().filter(pk=run_id)
+    if not even_if_paused:
+        waiting = waiting.exclude(queue_name__in=paused(using))
     is_ours = waiting.update(
         status=Status.RUNNING,
         attempt=F("attempt") + 1,
         worker_id=worker_id,
+        fence=fences.new_fence(),
         started_at=database_now(using),
         cancel_requested=False,
         held_run_after=None,
@@ -85,7 +98,7 @@ def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -
     Returns:
         The run, now RUNNING in that attempt; None when it is not due in it, or its queue is paused.
     """
-    if backend_of(connections[using]).claim_dispatched(worker_id, run_id, attempt):
+    if backend_of(connections[using]).claim_dispatched(worker_id, fences.new_fence(), run_id, attempt):
         return _read(run_id, using)
     # If it still waits, no message is under way any more.
     waiting = Run.objects.using(using).ready().filter(pk=run_id, attempt=attempt - 1)
@@ -93,33 +106,38 @@ def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -
     return None
 
 
+def paused(using: str) -> QuerySet[Queue, str]:
+    """Return the names of the paused queues, for a subquery."""
+    return Queue.objects.using(using).filter(paused_at__isnull=False).values_list("name", flat=True)
+
+
 def _read(run_id: int, using: str) -> ClaimedRun:
     return claimed_run(Run.objects.using(using).values_list(*CLAIMED_COLUMNS).get(pk=run_id))
 
 
 def seconds_until_ready(
-    *, queues: Sequence[str] = (), paused: Sequence[str] = (), within: float, using: str
+    *, queues: Sequence[str] = (), others: Sequence[str] = (), within: float, using: str
 ) -> float | None:
     """Return how long until the next deferred run is due; None when none is in that time.
 
     Args:
         queues: As for `claim`.
-        paused: As for `claim`.
+        others: As for `claim`.
         within: Seconds; what is due later is not looked for.
         using: Alias of the database.
     """
-    return backend_of(connections[using]).seconds_until_ready(queues, paused, within)
+    return backend_of(connections[using]).seconds_until_ready(queues, others, within)
 
 
-def is_any_due(worker_id: str, *, queues: Sequence[str] = (), paused: Sequence[str] = (), using: str) -> bool:
+def is_any_due(worker_id: str, *, queues: Sequence[str] = (), others: Sequence[str] = (), using: str) -> bool:
     """Return whether `claim` with these arguments would find a run, or one that somebody else locks."""
-    return backend_of(connections[using]).is_any_ready(worker_id, queues, paused)
+    return backend_of(connections[using]).is_any_ready(worker_id, queues, others)
 
 
-def held(worker_id: str, *, using: str) -> set[tuple[int, int]]:
-    """Return id and attempt of the runs that are RUNNING by a worker, as the database has it."""
+def held(worker_id: str, *, using: str) -> set[Key]:
+    """Return the keys of the runs that are RUNNING by a worker, as the database has it."""
     rows = Run.objects.using(using).running().filter(worker_id=worker_id)
-    return set(rows.values_list("id", "attempt"))
+    return {(pk, attempt, fence or 0) for pk, attempt, fence in rows.values_list("id", "attempt", "fence")}
 
 
 def cancel_requests(worker_id: str, *, using: str) -> list[int]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from django.db import DatabaseError, InterfaceError, connections
 
 from django_jobs import describe
-from django_jobs.storage.connections import ConnectionBackoff, forget_queries, give_back
+from django_jobs.storage.connections import ConnectionBackoff, forget_queries, give_back, leave_pools
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +119,7 @@ class Component:
         self.failure = error
 
     def _serve(self) -> None:
+        leave_pools()
         try:
             self.run()
         except BaseException as error:

@@ -13,6 +13,7 @@ from django_jobs.exceptions import ConflictingIdError
 from django_jobs.models import Job, Kind, Run, jobs_database
 from django_jobs.registry.options import lookup_id
 from django_jobs.storage import transitions
+from django_jobs.storage.backends.choose import backend_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,15 @@ def insert_if_free(job_id: str, options: JobOptions, insert: Callable[[], object
     Raises:
         ConflictingIdError: The id is unfinished, and `on_conflict` is "raise".
     """
+    if options.on_conflict == "replace":
+        with transaction.atomic(using=using):
+            # First of all: two that replace the same id would each cancel what the other has not committed.
+            backend_of(connections[using]).lock_id(job_id)
+            return _insert(job_id, options, insert, using)
+    return _insert(job_id, options, insert, using)
+
+
+def _insert(job_id: str, options: JobOptions, insert: Callable[[], object], using: str) -> bool:
     taken: IntegrityError | None = None
     for _attempt in range(3):
         if not resolve_conflict(job_id, options, using=using):

@@ -43,11 +43,33 @@ class _Own(threading.local):
     """Whether this thread connected since it last gave all back: most runs need no look at each alias."""
 
     has_any = False
+    has_left_pools = False
 
 
 _own = _Own()
 # In a variable, not of the thread: an `async def` function's connections are those of other threads.
 _executes_runs: ContextVar[bool] = ContextVar("django_jobs_executes_runs", default=False)
+
+
+def leave_pools() -> None:
+    """Have this thread connect by itself where others take turns with the connections of Django's pool.
+
+    A thread of ours keeps its connection while it works. From a pool, which is as small as four, it would
+    be taken from the requests of this process.
+    """
+    if _own.has_left_pools:
+        return
+    _own.has_left_pools = True
+    for alias in connections:
+        options = connections.settings[alias].get("OPTIONS", {})
+        if not options.get("pool"):
+            continue
+        own = connections.create_connection(alias)
+        own.settings_dict = {
+            **own.settings_dict,
+            "OPTIONS": {name: value for name, value in options.items() if name != "pool"},
+        }
+        connections[alias] = own
 
 
 def tidy(rested_seconds: float = 0.0) -> None:

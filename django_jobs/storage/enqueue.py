@@ -29,3 +29,15 @@ def insert(runs: Sequence[NewRun], *, using: str | None = None) -> list[int]:
     batches = in_batches(runs, [len(run.payload) for run in runs])
     ids = [run_id for batch in batches for run_id in backend.insert(batch)]
     return ids if len(ids) == len(runs) else []
+
+
+def insert_unless_paused(run: NewRun, *, using: str) -> int | None:
+    """Insert a run that is a worker's from the beginning, in the caller's transaction.
+
+    Returns:
+        Its id; None, and nothing is inserted, when its queue is paused.
+
+    Raises:
+        IntegrityError: Its `unique_key` is taken.
+    """
+    return backend_of(connections[using]).insert_unless_paused(run)

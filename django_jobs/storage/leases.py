@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from django_jobs import signals
 from django_jobs.models import Run, Status, Worker
-from django_jobs.storage import notifications, statistics
+from django_jobs.storage import fences, notifications, statistics
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.backends.values import read_json, read_time
 from django_jobs.storage.records import Outcome, error_entry, with_error
@@ -20,8 +20,10 @@ from django_jobs.storage.transactions import database_now, skips_locked, write_t
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from django_jobs.storage.records import ClaimedRun
+    from django_jobs.storage.records import ClaimedRun, Key
 
+# Why a run ended that the database has as RUNNING and its worker does not.
+FORGOTTEN = "its worker does not know it (did the database go back to an older state?)"
 # How far ahead of the database's clock a heartbeat by that same clock cannot be.
 FUTURE = timedelta(seconds=60)
 
@@ -41,7 +43,6 @@ class Heartbeat:
     has_orphans: bool
     # Id and `process_key` of the other workers of its host that did not sign off.
     peers: list[tuple[str, str]]
-    paused: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -68,20 +69,20 @@ def heartbeat(
     Returns:
         None when the worker was declared dead: its runs belong to others now.
     """
-    row = backend_of(connections[using]).heartbeat(
+    backend = backend_of(connections[using])
+    row = backend.heartbeat(
         worker_id, host, lease_seconds=lease_seconds, has_clock=has_clock, future=FUTURE.total_seconds()
     )
     if row is None:
         return None
-    now, next_ready, next_due, held, has_orphans, peers, paused = row
+    now, next_ready, next_due, held, has_orphans, peers = row
     return Heartbeat(
-        now=read_time(now),
-        next_ready=None if next_ready is None else read_time(next_ready),
-        next_due=None if next_due is None else read_time(next_due),
+        now=read_time(now, backend.zone),
+        next_ready=None if next_ready is None else read_time(next_ready, backend.zone),
+        next_due=None if next_due is None else read_time(next_due, backend.zone),
         held=held,
         has_orphans=bool(has_orphans),
         peers=[(peer, key) for peer, key in read_json(peers) or []],
-        paused=tuple(read_json(paused) or ()),
     )
 
 
@@ -135,11 +136,30 @@ def rescue_one(run: ClaimedRun, reason: str, *, max_rescues: int, using: str) ->
         What became of it; None when it is another worker's by now.
     """
     with write_transaction(using):
-        held = (
-            Run.objects.using(using).running().filter(pk=run.id, worker_id=run.worker_id, attempt=run.attempt)
-        )
-        row = held.select_for_update().first()
+        row = fences.of_claim(run, using=using).select_for_update().first()
         return None if row is None else _rescue(row, database_now(using), max_rescues, using, reason)
+
+
+def end_forgotten(worker_id: str, keys: Collection[Key], *, using: str) -> list[Rescued]:
+    """End the runs that are RUNNING by a worker that does not know them, where they must not begin twice.
+
+    Args:
+        worker_id: Of the worker.
+        keys: Of the runs.
+        using: Alias of the database.
+
+    Returns:
+        What became of those with `at_most_once`; others are left alone.
+    """
+    with write_transaction(using):
+        held = Run.objects.using(using).running().filter(worker_id=worker_id, pk__in=[key[0] for key in keys])
+        rows = [
+            row
+            for row in held.select_for_update()
+            if (row.pk, row.attempt, row.fence or 0) in keys and (row.options or {}).get("at_most_once")
+        ]
+        now = database_now(using) if rows else None
+        return [_rescue(row, now, 0, using, FORGOTTEN) for row in rows if now is not None]
 
 
 def _rescue(

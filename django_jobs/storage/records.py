@@ -7,7 +7,7 @@ import json
 from dataclasses import KW_ONLY, dataclass, fields
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -33,6 +33,9 @@ INTERRUPTED = "WorkerStopped: its worker stopped"
 
 _RUNNING = Status.RUNNING.value
 
+# Id and attempt of a run, and the number of its claim.
+Key: TypeAlias = tuple[int, int, int]
+
 
 @dataclass(slots=True)
 class NewRun(CallSpec):
@@ -47,6 +50,7 @@ class NewRun(CallSpec):
     status: str = Status.READY.value
     error: str = ""
     worker_id: str = ""
+    fence: int | None = None
 
     @classmethod
     def of(
@@ -99,8 +103,15 @@ class ClaimedRun(CallSpec):
     unique_key: str | None
     errors: list[dict[str, Any]]
     worker_id: str
+    # Of this claim; never the same again, whatever becomes of the database. 0 for none.
+    fence: int = 0
     # When it was due, as a raw cursor has it; None where that is not known.
     run_after: datetime | str | None = None
+
+    @property
+    def key(self) -> Key:
+        """Tells this attempt from all others."""
+        return self.id, self.attempt, self.fence
 
 
 # What a claim returns of a run.
@@ -119,6 +130,7 @@ def claimed(run: NewRun, run_id: int) -> ClaimedRun:
         unique_key=run.unique_key,
         errors=[],
         worker_id=run.worker_id,
+        fence=run.fence or 0,
         run_after=datetime.now(UTC),
     )
     begun.options = dict(run.options or {})

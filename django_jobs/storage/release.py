@@ -8,6 +8,7 @@ from django.db.models import Case, F, Q, When
 from django.db.models.functions import Coalesce
 
 from django_jobs.models import Run, Status
+from django_jobs.storage import fences
 from django_jobs.storage.records import error_entry, with_error
 from django_jobs.storage.transitions import end_cancelled
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-    from django_jobs.storage.records import ClaimedRun, Outcome
+    from django_jobs.storage.records import ClaimedRun, Key, Outcome
 
 # Its job was paused while it ran.
 PAUSE_ASKED = Q(held_run_after__isnull=False)
@@ -24,21 +25,22 @@ PAUSE_ASKED = Q(held_run_after__isnull=False)
 ASKED = "cancelled while it ran, and not begun again"
 
 
-def release_claims(worker_id: str, runs: Collection[tuple[int, int]], *, using: str) -> int:
+def release_claims(worker_id: str, runs: Collection[Key], *, using: str) -> int:
     """Return claimed runs that were not begun, as if they had never been claimed.
 
     Args:
         worker_id: Who claimed them.
-        runs: Id and attempt of each.
+        runs: Key of each.
         using: Alias of the database.
 
     Returns:
         How many were still that worker's, in that attempt: those that were asked to stop are CANCELLED.
     """
     count = 0
-    for attempt in {attempt for _, attempt in runs}:
-        ids = [pk for pk, of in runs if of == attempt]
+    for attempt, fence in {(attempt, fence) for _, attempt, fence in runs}:
+        ids = [pk for pk, *claim in runs if claim == [attempt, fence]]
         held = Run.objects.using(using).running().filter(id__in=ids, worker_id=worker_id, attempt=attempt)
+        held = held.filter(fence=fence or None)
         count += _return(held, len(ids), attempt, using=using)
     return count
 
@@ -54,7 +56,7 @@ def release_interrupted(run: ClaimedRun, outcome: Outcome, *, using: str) -> boo
     Returns:
         Whether it was still that worker's, in that attempt: if it was asked to stop, it is CANCELLED.
     """
-    held = Run.objects.using(using).running().filter(id=run.id, worker_id=run.worker_id, attempt=run.attempt)
+    held = fences.of_claim(run, using=using)
     errors = with_error(run.errors, error_entry(run.attempt, run.worker_id, outcome))
     return bool(_return(held, 1, run.attempt, errors=errors, using=using))
 

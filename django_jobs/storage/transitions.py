@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import Case, F, Q, TextField, Value, When
 from django.utils import timezone
 
 from django_jobs import signals
 from django_jobs.models import PAUSED, Kind, Run, Status
 from django_jobs.storage import statistics
+from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.outbox import NOT_DISPATCHED
 from django_jobs.storage.records import immediate_key, renewed
-from django_jobs.storage.transactions import BATCH, write_transaction
+from django_jobs.storage.transactions import BATCH, database_now, write_transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.db.models import QuerySet
 
 
@@ -39,9 +42,10 @@ def end_cancelled(runs: QuerySet[Run], reason: str, *, using: str) -> int:
     """End runs that wait, or would wait again, as CANCELLED; return how many."""
     with write_transaction(using):
         columns = ("pk", "options", "func", "queue_name")
-        rows = list(runs.select_for_update().values_list(*columns))
+        rows = _locked(runs, columns, using)
         for start in range(0, len(rows), BATCH):
-            runs.filter(pk__in=[row[0] for row in rows[start : start + BATCH]]).update(
+            # By their keys alone: MariaDB might look for the state in an index, and wait there.
+            Run.objects.using(using).filter(pk__in=[row[0] for row in rows[start : start + BATCH]]).update(
                 status=Status.CANCELLED, finished_at=timezone.now(), unique_key=_freed_key(), error=reason
             )
         if rows:
@@ -54,6 +58,17 @@ def end_cancelled(runs: QuerySet[Run], reason: str, *, using: str) -> int:
     return len(rows)
 
 
+def _locked(runs: QuerySet[Run], columns: Sequence[str], using: str) -> list[tuple[Any, ...]]:
+    """Lock runs, and return some columns of theirs."""
+    if connections[using].vendor != "mysql":
+        return list(runs.select_for_update().values_list(*columns))
+    # A worker locks a run by its key, and then its entries in other indexes. What is found by one of
+    # those is locked in the opposite order: two would wait for each other.
+    ids = list(runs.values_list("pk", flat=True))
+    backend_of(connections[using]).lock_runs(ids)
+    return list(runs.filter(pk__in=ids).values_list(*columns)) if ids else []
+
+
 def _freed_key() -> Any:
     # A firing keeps its key for ever; an immediate job frees its id when it has ended.
     return Case(When(scheduled_at__isnull=True, then=Value(None)), default=F("unique_key"))
@@ -61,7 +76,10 @@ def _freed_key() -> Any:
 
 def free_key(job_id: str, *, using: str) -> None:
     """Let go of the id that a running immediate job holds, so that another may take it."""
-    Run.objects.using(using).filter(unique_key=immediate_key(job_id)).update(unique_key=None)
+    with write_transaction(using):
+        running = Run.objects.using(using).running().filter(unique_key=immediate_key(job_id))
+        rows = _locked(running, ("pk",), using)
+        Run.objects.using(using).filter(pk__in=[row[0] for row in rows]).update(unique_key=None)
 
 
 def hold(where: Q, *, using: str) -> int:
@@ -75,7 +93,7 @@ def hold(where: Q, *, using: str) -> int:
     # order: MariaDB computes each value from what those before it have set.
     runs = Run.objects.using(using).unfinished().filter(where, ~is_waiting | Q(run_after__isnull=False))
     return runs.update(
-        held_run_after=Case(When(is_waiting, then=F("run_after")), default=Value(timezone.now())),
+        held_run_after=Case(When(is_waiting, then=F("run_after")), default=Value(database_now(using))),
         run_after=Case(When(is_waiting, then=None), default=F("run_after")),
     )
 
@@ -83,7 +101,7 @@ def hold(where: Q, *, using: str) -> int:
 def unhold(where: Q, *, using: str) -> int:
     """Let held runs be claimed: paused ones when they were due, at the earliest now; return how many."""
     is_held = Q(status=Status.READY, run_after__isnull=True)
-    now = timezone.now()
+    now = database_now(using)
     due = Case(When(held_run_after__gt=now, then=F("held_run_after")), default=Value(now))
     # What went wrong with a run that waited for its retry is still its last error.
     error = Case(When(PAUSED, then=F("error")), default=Value("", output_field=TextField()))
@@ -99,7 +117,7 @@ def unhold(where: Q, *, using: str) -> int:
 
 def run_now(where: Q, *, using: str) -> int:
     """Let runs be claimed now that wait for their time; return how many."""
-    now = timezone.now()
+    now = database_now(using)
     return (
         Run.objects.using(using)
         .ready()
@@ -125,11 +143,14 @@ def retry(run_id: int, *, using: str) -> bool:
         When(kind=Kind.IMMEDIATE, scheduled_at__isnull=True, then=Value(immediate_key(job_id))),
         default=F("unique_key"),
     )
-    changes: dict[str, Any] = {"options": renewed(options)} if options and "expires_at" in options else {}
+    now = database_now(using)
+    changes: dict[str, Any] = (
+        {"options": renewed(options, now)} if options and "expires_at" in options else {}
+    )
     return bool(
         ended.update(
             status=Status.READY,
-            run_after=timezone.now(),
+            run_after=now,
             held_run_after=None,
             finished_at=None,
             cancel_requested=False,

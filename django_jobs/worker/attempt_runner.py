@@ -21,9 +21,9 @@ from django_jobs.storage.records import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django_jobs.execution.attempt import Begun, Key
+    from django_jobs.execution.attempt import Begun
     from django_jobs.execution.engines.pool import Pool
-    from django_jobs.storage.records import ClaimedRun
+    from django_jobs.storage.records import ClaimedRun, Key
     from django_jobs.worker.consumers import Consumer
     from django_jobs.worker.worker import Worker
 

@@ -10,11 +10,11 @@ from django.db import DatabaseError, InterfaceError
 from django.db import connections as django_connections
 
 from django_jobs.conf import jobs_settings
-from django_jobs.storage import claims, notifications
+from django_jobs.storage import claims, fences, notifications
 from django_jobs.storage.components import Component
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from django_jobs.storage.records import ClaimedRun
     from django_jobs.worker.consumers import Consumer
@@ -55,7 +55,7 @@ class ClaimLoop(Component):
         return super().stop(timeout)
 
     def _heard(self, topic: str) -> None:
-        if topic in {notifications.RUNS, notifications.ANYTHING}:
+        if topic in {notifications.RUNS, notifications.QUEUES, notifications.ANYTHING}:
             self.wake()
 
     def look(self) -> float | None:
@@ -74,29 +74,31 @@ class ClaimLoop(Component):
 
     def _claim_for(self, consumer: Consumer) -> float:
         """Claim a consumer's runs; return the seconds until there may be more."""
-        paused = (*self._worker.paused, *consumer.others)
         while not self.is_stopping:
             free = self._worker.free_slots(consumer)
             if free < 1:
                 consumer.is_drained = False
                 return math.inf
-            claimed = self._claim(free, consumer.queues, paused)
+            claimed = self._claim(free, consumer)
             consumer.is_drained = claimed < free
             if consumer.is_drained:
                 break
         due = claims.seconds_until_ready(
-            queues=consumer.queues, paused=paused, within=2 * self._poll_seconds, using=self.using
+            queues=consumer.queues,
+            others=consumer.others,
+            within=2 * self._poll_seconds,
+            using=self.using,
         )
         wait = math.inf if due is None else due + 0.001
         # Maintenance says what is due; without it this must be looked for.
         return wait if self._worker.maintenance is not None else min(wait, self._poll_seconds)
 
-    def _claim(self, limit: int, queues: Sequence[str], paused: Sequence[str]) -> int:
+    def _claim(self, limit: int, consumer: Consumer) -> int:
         """Claim runs and have them executed; return how many."""
         with self._worker.lock:
             self.is_claiming = True
         try:
-            runs = self._claim_runs(limit, queues, paused)
+            runs = self._claim_runs(limit, consumer)
             for run in runs:
                 self._worker.runner.accept(run)
         finally:
@@ -104,7 +106,7 @@ class ClaimLoop(Component):
                 self.is_claiming = False
         return len(runs)
 
-    def _claim_runs(self, limit: int, queues: Sequence[str], paused: Sequence[str]) -> list[ClaimedRun]:
+    def _claim_runs(self, limit: int, consumer: Consumer) -> list[ClaimedRun]:
         """Claim on this thread; on SQLite on the completer's.
 
         A SQLite connection forgets all pages that it has read when another one writes, and two that write
@@ -112,7 +114,19 @@ class ClaimLoop(Component):
         """
 
         def claim() -> list[ClaimedRun]:
-            return claims.claim(self._worker.id, limit=limit, queues=queues, paused=paused, using=self.using)
+            fence = fences.new_fence()
+            try:
+                return claims.claim(
+                    self._worker.id,
+                    limit=limit,
+                    queues=consumer.queues,
+                    others=consumer.others,
+                    fence=fence,
+                    using=self.using,
+                )
+            except BaseException:
+                self._worker.local_start.note_unanswered(fence)
+                raise
 
         if not self._claims_on_completer:
             return claim()

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import DatabaseError, InterfaceError
 from django.db import connections as django_connections
 
-from django_jobs import describe
 from django_jobs.execution import recording
 from django_jobs.storage import connections, outcomes, statistics
 from django_jobs.storage.components import Component
 from django_jobs.storage.connections import Call
+from django_jobs.worker.refusals import Refusals, unstorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from django_jobs.storage.records import ClaimedRun, Outcome
+    from django_jobs.storage.records import ClaimedRun, Key, Outcome
 
 BATCH = 1000
 
@@ -107,22 +107,24 @@ class Completer(Component):
             connections.discard(django_connections[self.using])
 
     def _write(self, batch: list[tuple[ClaimedRun, Outcome]]) -> None:
-        is_cut_down = has_failed = False
+        refusals = Refusals(self.using)
+        has_failed = False
         while True:
             try:
                 written = recording.record(batch, using=self.using)
             except Exception as error:  # noqa: BLE001 - no outcome may end the thread that writes all others
-                is_about_data = self.backoff.is_about_data(error)
-                if is_about_data and len(batch) > 1:
-                    # One row that the database will not take must not keep the others from being written.
-                    for one in batch:
-                        self._write([one])
-                    return
-                if is_about_data and not is_cut_down:
-                    batch = [_unstorable(*batch[0], error)]
-                    is_cut_down = True
+                if refusals.are_about_data(error, batch):
+                    if len(batch) > 1:
+                        # One row that the database will not take must not keep the others from being written.
+                        for one in batch:
+                            self._write([one])
+                        return
+                    batch = [unstorable(*batch[0], error)]
+                    refusals = Refusals(self.using, is_last=True)
                     continue
                 has_failed = True
+                if refusals.are_repeated:
+                    continue
                 if self.rest(self.backoff.failed(error)):
                     return
             else:
@@ -133,31 +135,11 @@ class Completer(Component):
         self._on_written(batch)
         recording.report(batch, written)
 
-    def _written_before(
-        self, batch: list[tuple[ClaimedRun, Outcome]], written: set[tuple[int, int]]
-    ) -> set[tuple[int, int]]:
+    def _written_before(self, batch: list[tuple[ClaimedRun, Outcome]], written: set[Key]) -> set[Key]:
         """Return what an earlier try had written already, whose answer was lost with its connection."""
-        rest = [(run, outcome) for run, outcome in batch if (run.id, run.attempt) not in written]
+        rest = [(run, outcome) for run, outcome in batch if run.key not in written]
         try:
-            return {
-                (run.id, run.attempt)
-                for run, outcome in rest
-                if outcomes.is_written(run, outcome, using=self.using)
-            }
+            return {run.key for run, outcome in rest if outcomes.is_written(run, outcome, using=self.using)}
         except (DatabaseError, InterfaceError):
             # Only what is reported is at stake: "refused" instead of "finished".
             return set()
-
-
-def _unstorable(run: ClaimedRun, outcome: Outcome, error: Exception) -> tuple[ClaimedRun, Outcome]:
-    outcome.status = "FAILED"
-    outcome.result = None
-    outcome.error = (
-        f"{describe.name_of(type(error))}: the database refused the outcome of this run: "
-        f"{describe.text_of(error)[:300]}"
-    )
-    outcome.traceback = ""
-    outcome.exception = ""
-    outcome.log = ""
-    outcome.progress = None
-    return run, outcome

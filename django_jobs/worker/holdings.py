@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from django_jobs.execution.attempt import Attempt, Key
+    from django_jobs.execution.attempt import Attempt
+    from django_jobs.storage.records import Key
 
 
 class Holdings:

@@ -43,7 +43,6 @@ from django_jobs.storage import (
     transactions,
 )
 from django_jobs.storage import connections as own_connections
-from django_jobs.storage.queues import paused_queues
 from django_jobs.storage.records import ClaimedRun, Outcome
 
 if TYPE_CHECKING:
@@ -99,26 +98,25 @@ class InlineWorker:
 
     def next_due(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that any worker would claim first, of some queues or of all that are not paused."""
-        paused = paused_queues(using=self._using)
-        runs = claims.claim(self._id, limit=1, queues=queues, paused=paused, using=self._using)
+        runs = claims.claim(self._id, limit=1, queues=queues, using=self._using)
         return runs[0] if runs else None
 
     def next_deferred(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that will be due next, before it is."""
         waiting = Run.objects.using(self._using).ready().filter(run_after__isnull=False)
-        waiting = waiting.exclude(queue_name__in=paused_queues(using=self._using))
+        waiting = waiting.exclude(queue_name__in=claims.paused(self._using))
         if queues:
             waiting = waiting.filter(queue_name__in=queues)
         first = waiting.order_by("run_after", "-priority", "id").values_list("pk", flat=True).first()
         return None if first is None else self.take(first)
 
-    def take(self, run_id: int) -> ClaimedRun | None:
-        """Claim one run, whatever it waits for; None when it does not wait."""
-        return claims.claim_one(run_id, self._id, using=self._using)
+    def take(self, run_id: int, *, even_if_paused: bool = True) -> ClaimedRun | None:
+        """Claim one run, whatever it waits for; None when it does not wait, or its queue must not be paused."""
+        return claims.claim_one(run_id, self._id, even_if_paused=even_if_paused, using=self._using)
 
     def give_back(self, run: ClaimedRun) -> None:
         """Return a claimed run to the queue, as if it had never been claimed."""
-        release.release_claims(self._id, [(run.id, run.attempt)], using=self._using)
+        release.release_claims(self._id, [run.key], using=self._using)
 
     def execute(self, run: ClaimedRun) -> Executed:
         """Execute a claimed run, and write what it came to.
@@ -207,8 +205,8 @@ def execute_due_on_commit(where: Q, *, using: str) -> None:
     if not names:
         return
     due = Run.objects.using(using).ready().filter(where, queue_name__in=names, run_after__lte=timezone.now())
-    for run_id, queue_name in due.order_by("pk").values_list("pk", "queue_name"):
-        execute_on_commit(run_id, queue_name, using=using)
+    for run_id in due.order_by("pk").values_list("pk", flat=True):
+        execute_on_commit(run_id, using=using)
 
 
 def is_inline(queue_name: str) -> bool:
@@ -216,17 +214,15 @@ def is_inline(queue_name: str) -> bool:
     return jobs_settings().ENGINES.get(queue_name) == "inline"
 
 
-def execute_on_commit(run_id: int, queue_name: str, *, using: str) -> None:
+def execute_on_commit(run_id: int, *, using: str) -> None:
     """Execute a run that was just added, as soon as the transaction under way commits; now if there is none.
 
     It stays for a worker while its queue is paused. A worker that was quicker has it, and is waited for.
     """
 
     def execute() -> None:
-        if queue_name in paused_queues(using=using):
-            return
         with inline_worker(using, is_kept=True) as worker:
-            run = worker.take(run_id)
+            run = worker.take(run_id, even_if_paused=False)
             executed = None if run is None else worker.execute(run)
         if executed is None:
             running = Run.objects.using(using).running().filter(pk=run_id)

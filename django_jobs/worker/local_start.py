@@ -3,8 +3,8 @@
 It is inserted RUNNING in the caller's transaction, and begun when that commits. What holds at any instant:
 
 - A run is promised only to a worker that would claim it now: one that is not stopping, was not silent for
-  half a lease, serves the queue unpaused, has claimed all that was due, and has a free thread after all
-  promises of the last second. Runs that are deferred, or are executed inline, are never promised.
+  half a lease, serves the queue, has claimed all that was due, and has a free thread after all
+  promises of the last second. The insert itself asks whether the queue is paused. Runs that are deferred, or are executed inline, are never promised.
 - There are at most `MOST_PROMISED` promises.
 - A promise is kept or taken back once, under the worker's lock: `_keep` (the commit), `release_forgotten`
   (the commit was not told of) and `forget_old` (rolled back) each act only on what they find there.
@@ -22,17 +22,17 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from django_jobs.storage import claims, release
+from django_jobs.storage import claims, host_clock, leases, release
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django_jobs.execution.attempt import Key
-    from django_jobs.storage.records import ClaimedRun
+    from django_jobs.storage.records import ClaimedRun, Key
     from django_jobs.worker.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ class LocalStart:
         self._inserting = 0
         # Runs that this process did not know when the database was last asked.
         self._unknown: set[Key] = set()
+        # Claims and hand-backs whose answers were lost: what they left was never begun.
+        self._unanswered: deque[int | Key] = deque(maxlen=1000)
 
     @property
     def promised(self) -> int:
@@ -74,7 +76,6 @@ class LocalStart:
         worker = self._worker
         if (
             worker.is_stopping
-            or self._is_paused(queue_name)
             # Others may have taken it for dead by now, and it does not know.
             or time.monotonic() - worker.last_heartbeat > worker.lease_seconds / 2
         ):
@@ -92,10 +93,6 @@ class LocalStart:
             self._inserting += is_free
             return is_free
 
-    def _is_paused(self, queue_name: str) -> bool:
-        # As of the last heartbeat or notice; the one place that decides it.
-        return queue_name in self._worker.paused
-
     def break_off(self) -> None:
         """Note that the run was not inserted that would have begun here."""
         with self._worker.lock:
@@ -107,22 +104,23 @@ class LocalStart:
         Returns:
             What keeps the promise, to be called in that transaction.
         """
+        host_clock.in_host_time(run.options)
         with self._worker.lock:
             self._inserting -= 1
-            self._promised[run.id, run.attempt] = time.monotonic()
+            self._promised[run.key] = time.monotonic()
         return lambda: transaction.on_commit(lambda: self._keep(run), using=self._worker.using)
 
     def _keep(self, run: ClaimedRun) -> None:
         worker = self._worker
         if run.worker_id == worker.id and not worker.is_stopping:
             try:
-                worker.runner.accept(run, is_wanted=lambda: self._redeem((run.id, run.attempt)))
+                worker.runner.accept(run, is_wanted=lambda: self._redeem(run.key))
             except RuntimeError:
                 # The engine was shut down meanwhile.
                 worker.release.claims([run])
             return
         with worker.lock:
-            is_ours = self._redeem((run.id, run.attempt))
+            is_ours = self._redeem(run.key)
         if is_ours:
             worker.release.claims([run])
 
@@ -134,6 +132,13 @@ class LocalStart:
         """Return for how many promised runs threads are kept free; the worker's lock is held."""
         since = time.monotonic() - RECENT_SECONDS
         return sum(at > since for at in self._promised.values())
+
+    def note_unanswered(self, *claimed: int | Key) -> None:
+        """Note the fence of a claim that may have failed or not, or what it took, was not begun, and is not returned."""
+        self._unanswered.extend(claimed)
+
+    def _is_unbegun(self, key: Key) -> bool:
+        return key in self._unanswered or key[2] in self._unanswered
 
     # At each heartbeat
 
@@ -161,13 +166,23 @@ class LocalStart:
             unknown = held - worker.holdings.keys()
             forgotten = unknown & self._unknown
             self._unknown = unknown - forgotten
-            for key in forgotten:
-                # Should its transaction's end be told of after all, it is no longer begun here.
-                self._redeem(key)
+            # Should its transaction's end be told of after all, it is no longer begun here.
+            unbegun = {key for key in forgotten if self._redeem(key) or self._is_unbegun(key)}
         if forgotten:
-            logger.warning("worker=%s: %s runs were not begun after their commit", worker.id, len(forgotten))
-            release.release_claims(worker.id, forgotten, using=worker.using)
-            worker.wake()
+            self._release(forgotten, unbegun)
+
+    def _release(self, forgotten: set[Key], unbegun: set[Key]) -> None:
+        """Return forgotten runs to the queue; end those that may have been begun, and must not be again."""
+        worker = self._worker
+        logger.warning(
+            "worker=%s: runs are RUNNING by it that it does not know, and go back to the queue: %s",
+            worker.id, sorted(key[0] for key in forgotten),
+        )  # fmt: skip
+        # A database that went back to an older state has runs RUNNING that have ended.
+        begun = leases.end_forgotten(worker.id, forgotten - unbegun, using=worker.using)
+        leases.report_rescues(begun, using=worker.using)
+        release.release_claims(worker.id, forgotten, using=worker.using)
+        worker.wake()
 
     # After a claim whose answer may have been lost
 
@@ -181,8 +196,10 @@ class LocalStart:
         held = claims.held(worker.id, using=worker.using)
         with worker.lock:
             unknown = held - worker.holdings.keys() - self._promised.keys()
+            # Of others `release_forgotten` decides.
+            unbegun = {key for key in unknown if self._is_unbegun(key)}
             if self._inserting:
                 # It may be theirs; `release_forgotten` finds what is not.
                 return
-        if unknown:
-            release.release_claims(worker.id, unknown, using=worker.using)
+        if unbegun:
+            release.release_claims(worker.id, unbegun, using=worker.using)

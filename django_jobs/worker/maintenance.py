@@ -5,21 +5,19 @@ Heartbeat, rescue of dead workers' runs, time limits, cancel requests, progress.
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
 from django_jobs.execution.watchdog import CANCEL_SECONDS, PROGRESS_SECONDS, Watchdog
-from django_jobs.storage import identity, leases, notifications
+from django_jobs.storage import host_clock, identity, leases, notifications
 from django_jobs.storage.components import Component
-from django_jobs.storage.queues import paused_queues
 from django_jobs.worker.pruner import Pruner
 from django_jobs.worker.rescue import rescue
 from django_jobs.worker.steadiness import Steadiness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from django_jobs.storage.notifications.thread import ListenerThread
     from django_jobs.worker.worker import Worker
@@ -49,7 +47,6 @@ class Maintainer(Component):
         self._listener_thread = listener_thread
         self._expect_due = expect_due
         self._max_rescues = settings.MAX_RESCUES
-        self._are_queues_changed = threading.Event()
         self._next_heartbeat = 0.0
         self._watchdog = Watchdog(worker, worker.using)
         self.steadiness = Steadiness(worker)
@@ -74,9 +71,6 @@ class Maintainer(Component):
         if topic == notifications.CANCELS:
             self._watchdog.expect_requests()
             self.wake()
-        elif topic == notifications.QUEUES:
-            self._are_queues_changed.set()
-            self.wake()
 
     def rest(self, seconds: float) -> bool:
         """Leave the database alone for some time; limits of time hold meanwhile."""
@@ -90,8 +84,6 @@ class Maintainer(Component):
         if time.monotonic() >= self._next_heartbeat:
             self.beat()
             self._next_heartbeat = time.monotonic() + self._heartbeat_seconds
-        elif self._are_queues_changed.is_set():
-            self._look_at_queues()
         if not self._worker.is_stopping:
             self._pruner.look()
         # Woken by nothing else it still looks, in memory, whether something runs that could be cancelled.
@@ -104,17 +96,20 @@ class Maintainer(Component):
     def beat(self) -> None:
         """Extend the lease, and see to what others leave: runs of dead workers, work nobody told of."""
         worker = self._worker
-        silent = time.monotonic() - worker.last_heartbeat
+        asked = time.monotonic()
+        silent = asked - worker.last_heartbeat
         beat = self._extend_lease()
         if beat is None:
             worker.lose()
+            asked = time.monotonic()
             beat = self._extend_lease()
             if beat is None:
                 # Dead again already: somebody's clock is wrong, or ours. At the next heartbeat.
                 return
         worker.last_heartbeat = time.monotonic()
-        self._note_paused(beat.paused)
-        is_steady = self.steadiness.note_heartbeat(beat.now, silent)
+        took = worker.last_heartbeat - asked
+        host_clock.note(beat.now, took)
+        is_steady = self.steadiness.note_heartbeat(beat.now, silent, took)
         gone = [peer for peer, key in beat.peers if identity.is_gone(key)]
         if gone or beat.has_orphans:
             rescue(beat.now, gone, using=self.using, max_rescues=self._max_rescues, by_lease=is_steady)
@@ -148,12 +143,3 @@ class Maintainer(Component):
         if self._expect_due is not None:
             seconds_until = None if beat.next_due is None else (beat.next_due - beat.now).total_seconds()
             self._expect_due(seconds_until)
-
-    def _look_at_queues(self) -> None:
-        self._are_queues_changed.clear()
-        self._note_paused(paused_queues(using=self.using))
-
-    def _note_paused(self, paused: Sequence[str]) -> None:
-        before, self._worker.paused = self._worker.paused, tuple(paused)
-        if set(before) - set(self._worker.paused):
-            self._worker.wake()

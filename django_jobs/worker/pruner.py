@@ -48,6 +48,7 @@ class Pruner:
             self._thread.join()
 
     def _serve(self) -> None:
+        connections.leave_pools()
         try:
             while (pruned := rounds.prune_in_turn(self._using, self._stopping)) and not pruned.is_complete:
                 if self._stopping.is_set():

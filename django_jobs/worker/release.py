@@ -60,11 +60,12 @@ class Release:
         using = self._worker.using
         try:
             for worker_id in {run.worker_id for run in runs}:
-                theirs = [(run.id, run.attempt) for run in runs if run.worker_id == worker_id]
+                theirs = [run.key for run in runs if run.worker_id == worker_id]
                 release.release_claims(worker_id, theirs, using=using)
         except (DatabaseError, InterfaceError) as error:
             # While this worker lives, it looks for them when the database is back.
             self._worker.claim_loop.may_hold_unknown = True
+            self._worker.local_start.note_unanswered(*(run.key for run in runs))
             self._log_failure(len(runs), error)
         self._worker.forget(runs)
 

@@ -86,6 +86,7 @@ class Service:
         return self._started.wait(timeout)
 
     def _start(self) -> None:
+        connections.leave_pools()
         # The app registry first: queries during app initialisation are what Django warns of.
         while not apps.ready_event.wait(0.05):
             if self._stopping.is_set():

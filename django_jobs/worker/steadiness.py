@@ -42,12 +42,13 @@ class Steadiness:
         """Take nobody for dead by a lease until all have had the time for a heartbeat."""
         self.doubted_until = time.monotonic() + self._lease_seconds
 
-    def note_heartbeat(self, now: datetime, silent: float) -> bool:
+    def note_heartbeat(self, now: datetime, silent: float, took: float) -> bool:
         """Note that a heartbeat worked; return whether leases can be gone by.
 
         Args:
             now: By the database's clock.
             silent: Seconds since the heartbeat before this one.
+            took: Seconds from its question to its answer; the database's time is of some time between them.
         """
         if silent > self._lease_seconds / 2:
             # What kept this worker from saying that it lives may have kept the others.
@@ -57,8 +58,9 @@ class Steadiness:
                 self._worker.id, silent, self._lease_seconds,
             )  # fmt: skip
         monotonic = time.monotonic()
-        offset = now.timestamp() - monotonic
-        # Seconds are not a clock that was set, but a database that was slow to answer.
+        lowest = now.timestamp() - monotonic
+        # A lock that the answer waited for is no clock that was set.
+        offset = lowest + took if self._offset is None else min(max(self._offset, lowest), lowest + took)
         if self._offset is not None and abs(offset - self._offset) > max(1.0, self._heartbeat_seconds):
             self.doubt()
             logger.warning(

@@ -55,7 +55,6 @@ class Worker:
 
     Attributes:
         id: Of its row; another one after it was taken for dead.
-        paused: Queues that it claims nothing of.
         last_heartbeat: Monotonic time at which its lease was last extended.
         maintenance: The thread that extends it, if there is one.
         lock: Of all its parts: a run moves from one to the next under it.
@@ -79,7 +78,6 @@ class Worker:
         self.has_clock = has_clock
         self.lease_seconds = settings.LEASE_SECONDS
         self.id = identity.new_worker_id()
-        self.paused: tuple[str, ...] = ()
         self.last_heartbeat = 0.0
         self.maintenance: Component | None = None
         self.lock = threading.Lock()
@@ -218,8 +216,8 @@ class Worker:
     def has_nothing_due(self) -> bool:
         """Ask the queue whether no run is due that this worker would claim."""
         # Celery's are dispatched to its workers.
-        paused = (*self.paused, *queues_of("celery"))
-        return not claims.is_any_due(self.id, queues=self.queues, paused=paused, using=self.using)
+        others = queues_of("celery")
+        return not claims.is_any_due(self.id, queues=self.queues, others=others, using=self.using)
 
     def wake(self) -> None:
         """Look for work now."""
@@ -290,10 +288,10 @@ class Worker:
         if any(outcome.status == "READY" for _, outcome in batch):
             # To be tried again: know when.
             self.wake()
-        self.holdings.written((run.id, run.attempt) for run, _ in batch)
+        self.holdings.written(run.key for run, _ in batch)
         notifications.notify_local(notifications.FINISHED)
 
     def forget(self, runs: Sequence[ClaimedRun]) -> None:
         """Note that runs are no longer this worker's."""
-        self.holdings.forget((run.id, run.attempt) for run in runs)
+        self.holdings.forget(run.key for run in runs)
         notifications.notify_local(notifications.RUNS)

@@ -45,7 +45,7 @@ def test_a_job_is_ours_with_all_that_it_was(old):
     assert (job.max_instances, job.coalesce, job.misfire_grace_time) == (3, False, 60)
     assert (job.next_run_time, job.status) == (at, "scheduled")
     assert triggers.describe(triggers.loads(job.job_state)) == "every 30 minutes"
-    assert DjangoJob.objects.count() == 1
+    assert DjangoJob._base_manager.count() == 1
 
 
 TRIGGERS = [
@@ -74,7 +74,7 @@ def test_every_kind_of_trigger_fires_as_before(old, trigger):
     job = taken("it")
 
     assert storage.encode(triggers.loads(job.job_state)) == storage.encode(trigger)
-    assert job.next_run_time == DjangoJob.objects.get().next_run_time
+    assert job.next_run_time == DjangoJob._base_manager.get().next_run_time
     assert job.kind == ("scheduled" if isinstance(trigger, DateTrigger) else "recurring")
 
 
@@ -132,12 +132,12 @@ def test_doing_it_again_does_nothing(old):
 
 def test_looking_changes_nothing(old):
     old.add_job(probes.nothing, "interval", hours=1, id="it")
-    before = list(DjangoJob.objects.values_list("id", "next_run_time", "job_state"))
+    before = list(DjangoJob._base_manager.values_list("id", "next_run_time", "job_state"))
 
     assert [found.id for found in import_jobs.find_jobs()] == ["it"]
 
     assert not Job.objects.exists()
-    assert list(DjangoJob.objects.values_list("id", "next_run_time", "job_state")) == before
+    assert list(DjangoJob._base_manager.values_list("id", "next_run_time", "job_state")) == before
 
 
 def test_some_jobs_can_be_chosen(old):
@@ -183,7 +183,7 @@ def test_a_declaration_takes_over_the_row_of_its_id(old, monkeypatch):
     job = Job.objects.get(pk="it")
     assert (job.func, job.declared is None) == ("tests.probes.jobs:give", False)
     assert triggers.describe(triggers.loads(job.job_state)) == "every 5 minutes"
-    assert DjangoJob.objects.count() == 1
+    assert DjangoJob._base_manager.count() == 1
     assert import_jobs.find_jobs() == []
 
 
@@ -193,17 +193,17 @@ def test_a_job_that_is_added_takes_over_the_row_of_its_id(old, manager):
     manager.add_recurring_job(probes.give, 300, "x", job_id="it")
 
     assert Job.objects.get().func == "tests.probes.jobs:give"
-    assert DjangoJob.objects.count() == 1
+    assert DjangoJob._base_manager.count() == 1
 
 
 # What is refused
 
 
 def refused(job_id="it"):
-    before = bytes(DjangoJob.objects.get(pk=job_id).job_state)
+    before = bytes(DjangoJob._base_manager.get(pk=job_id).job_state)
     (found,) = import_jobs.import_jobs([job_id])
     assert not Job.objects.exists()
-    assert bytes(DjangoJob.objects.get(pk=job_id).job_state) == before
+    assert bytes(DjangoJob._base_manager.get(pk=job_id).job_state) == before
     return found.problem
 
 
@@ -259,8 +259,8 @@ def test_a_trigger_of_the_projects_own_is_refused(old):
 
 def test_arguments_that_do_not_fit_the_function_any_more_are_refused(old, monkeypatch):
     old.add_job(probes.add, "interval", hours=1, args=[1], id="it")
-    state = pickle.loads(DjangoJob.objects.get().job_state)
-    DjangoJob.objects.update(job_state=pickle.dumps({**state, "args": ()}))
+    state = pickle.loads(DjangoJob._base_manager.get().job_state)
+    DjangoJob._base_manager.update(job_state=pickle.dumps({**state, "args": ()}))
 
     assert "missing a required argument: 'a'" in refused()
 
@@ -273,9 +273,9 @@ class Hostile:
 @pytest.mark.parametrize("where", ["func", "args", "trigger", "name", "whole"])
 def test_a_hostile_pickle_is_named_and_does_not_run(old, where):
     old.add_job(probes.nothing, "interval", hours=1, id="it")
-    state = pickle.loads(DjangoJob.objects.get().job_state)
+    state = pickle.loads(DjangoJob._base_manager.get().job_state)
     hostile = Hostile() if where == "whole" else {**state, where: [Hostile()]}
-    DjangoJob.objects.update(job_state=pickle.dumps(hostile))
+    DjangoJob._base_manager.update(job_state=pickle.dumps(hostile))
 
     assert "its pickle names tests.probes.jobs.mark" in refused()
 
@@ -298,8 +298,8 @@ def test_a_hostile_pickle_is_named_and_does_not_run(old, where):
 )
 def test_a_row_that_was_tampered_with_is_refused_and_kept(old, changes, problem):
     old.add_job(probes.nothing, "interval", hours=1, id="it")
-    state = pickle.loads(DjangoJob.objects.get().job_state)
-    DjangoJob.objects.update(job_state=pickle.dumps({**state, **changes}))
+    state = pickle.loads(DjangoJob._base_manager.get().job_state)
+    DjangoJob._base_manager.update(job_state=pickle.dumps({**state, **changes}))
 
     assert problem in refused()
 
@@ -307,9 +307,9 @@ def test_a_row_that_was_tampered_with_is_refused_and_kept(old, changes, problem)
 @pytest.mark.parametrize("missing", ["func", "trigger", "args", "coalesce", "executor"])
 def test_a_row_that_lacks_something_is_refused_and_kept(old, missing):
     old.add_job(probes.nothing, "interval", hours=1, id="it")
-    state = pickle.loads(DjangoJob.objects.get().job_state)
+    state = pickle.loads(DjangoJob._base_manager.get().job_state)
     del state[missing]
-    DjangoJob.objects.update(job_state=pickle.dumps(state))
+    DjangoJob._base_manager.update(job_state=pickle.dumps(state))
 
     assert f"its pickle is not that of a job: KeyError('{missing}')" in refused()
 

@@ -298,3 +298,7 @@ def wait_for_mark(text):
     while not Mark.objects.filter(text=text).exists() and not run.wait(0.02):
         pass
     return text
+
+
+def rocket():
+    return "🚀"

@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from django_jobs import codec
 from django_jobs.models import Run, Status, Worker
-from django_jobs.storage import claims
-from tests.storage.attempts import claim
+from django_jobs.storage import claims, enqueue
+from django_jobs.storage.queues import set_paused
+from tests.storage.attempts import claim, new_run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("workers")]
 
@@ -49,7 +50,44 @@ def test_claim_keeps_to_its_queues_and_leaves_paused_ones(make_run):
     make_run(queue_name="stopped")
 
     assert [run.id for run in claim(queues=["mine"])] == [mine.id]
-    assert [run.id for run in claim(paused=["stopped"])] == [other.id]
+    assert [run.id for run in claim(others=["stopped"])] == [other.id]
+
+
+def test_a_claim_leaves_paused_queues_alone_without_being_told_of_them(make_run):
+    make_run(queue_name="stopped")
+    other = make_run(queue_name="other")
+    make_run(queue_name="stopped", run_after=timezone.now() + timedelta(seconds=5))
+    set_paused("stopped", is_paused=True, using="default")
+
+    assert [run.id for run in claim()] == [other.id]
+    assert claim(queues=["stopped"]) == []
+    assert not claims.is_any_due("w", using="default")
+    assert claims.seconds_until_ready(within=60, using="default") is None
+
+    set_paused("stopped", is_paused=False, using="default")
+    assert claims.is_any_due("w", using="default")
+    assert len(claim()) == 1
+
+
+def test_what_is_inserted_as_a_workers_asks_whether_its_queue_is_paused():
+    run = new_run(status="RUNNING", worker_id="w", fence=7, queue_name="stopped")
+    set_paused("stopped", is_paused=True, using="default")
+    assert enqueue.insert_unless_paused(run, using="default") is None
+    assert not Run.objects.exists()
+
+    set_paused("stopped", is_paused=False, using="default")
+    run_id = enqueue.insert_unless_paused(run, using="default")
+
+    row = Run.objects.get()
+    assert (row.pk, row.status, row.attempt, row.fence) == (run_id, "RUNNING", 1, 7)
+
+
+def test_a_run_is_taken_from_a_paused_queue_only_where_that_is_meant(make_run):
+    run = make_run(queue_name="stopped")
+    set_paused("stopped", is_paused=True, using="default")
+
+    assert claims.claim_one(run.pk, "w", even_if_paused=False, using="default") is None
+    assert claims.claim_one(run.pk, "w", using="default") is not None
 
 
 def test_claim_finds_what_is_due_in_some_queue_beside_others(make_run):
@@ -59,9 +97,9 @@ def test_claim_finds_what_is_due_in_some_queue_beside_others(make_run):
     mine = make_run(queue_name="z")
 
     assert claim(queues=["a", "later"]) == []
-    assert claim(paused=["stopped", "z", "z-stopped"]) == []
-    assert claim(queues=["z"], paused=["z"]) == []
-    assert [run.id for run in claim(queues=["a", "z"], paused=["stopped", "a"])] == [mine.id]
+    assert claim(others=["stopped", "z", "z-stopped"]) == []
+    assert claim(queues=["z"], others=["z"]) == []
+    assert [run.id for run in claim(queues=["a", "z"], others=["stopped", "a"])] == [mine.id]
 
 
 @pytest.fixture
@@ -86,7 +124,7 @@ def steps():
     [
         (1, {}),
         (1, {"queues": ["b", "c"]}),
-        (0, {"paused": ["b"]}),
+        (0, {"others": ["b"]}),
         (0, {"queues": ["a", "c"]}),
     ],
     ids=str,
@@ -192,7 +230,7 @@ def test_it_says_how_long_until_the_next_deferred_run(make_run):
 
     assert seconds() == pytest.approx(5, abs=2)
     assert seconds(queues=["default"]) == pytest.approx(60, abs=2)
-    assert seconds(paused=["other"]) == pytest.approx(60, abs=2)
+    assert seconds(others=["other"]) == pytest.approx(60, abs=2)
 
 
 def test_it_says_whether_a_claim_would_find_something(make_run):
@@ -201,7 +239,7 @@ def test_it_says_whether_a_claim_would_find_something(make_run):
 
     assert claims.is_any_due("w", using="default")
     assert not claims.is_any_due("w", queues=["default"], using="default")
-    assert not claims.is_any_due("w", paused=["other"], using="default")
+    assert not claims.is_any_due("w", others=["other"], using="default")
 
 
 def test_a_pause_is_over_for_a_run_that_is_claimed_all_the_same(make_run):

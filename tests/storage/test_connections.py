@@ -168,3 +168,45 @@ def test_an_outage_is_told_once_backs_off_and_is_told_to_be_over():
     assert 0.05 <= delays[0] <= 0.15
     assert 2.5 <= delays[-1] <= 7.5
     assert len(set(delays)) == 12
+
+
+@pytest.fixture
+def pooled(monkeypatch):
+    """Settings that ask for Django's pool."""
+    options = connections.settings["default"]["OPTIONS"]
+    # This thread's connection is there already.
+    plain = {**connections.settings["default"], "OPTIONS": options}
+    monkeypatch.setattr(connections["default"], "settings_dict", plain)
+    monkeypatch.setitem(connections.settings["default"], "OPTIONS", {**options, "pool": True})
+
+
+def test_a_thread_that_leaves_the_pools_connects_by_itself(pooled):
+    def work():
+        care.leave_pools()
+        assert "pool" not in connections["default"].settings_dict["OPTIONS"]
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SELECT 1")
+            return cursor.fetchone()
+
+    assert in_thread(work) == (1,)
+    assert connections.settings["default"]["OPTIONS"]["pool"] is True
+
+
+def test_no_thread_of_ours_takes_a_connection_of_the_pool(pooled, serve, manager, probes, monkeypatch):
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL has a pool")
+    wrapper = type(connections["default"])
+    opened = []
+    real = wrapper.get_new_connection
+
+    def get_new_connection(self, params):
+        opened.append((threading.current_thread().name, bool(self.settings_dict["OPTIONS"].get("pool"))))
+        return real(self, params)
+
+    monkeypatch.setattr(wrapper, "get_new_connection", get_new_connection)
+    serve()
+
+    manager.wait(manager.add_immediate_job(probes.mark), 10)
+
+    assert opened
+    assert not [name for name, is_pooled in opened if is_pooled]

@@ -23,7 +23,7 @@ def test_claim_and_finish_take_a_fixed_number_of_statements(make_run, django_ass
     with django_assert_num_queries(expected):
         written = outcomes.finish([(run, outcome()) for run in claimed], using="default")
 
-    assert written == {(run.id, 1) for run in claimed}
+    assert written == {run.key for run in claimed}
 
 
 def test_finish_writes_what_came_of_a_run(make_run):
@@ -125,7 +125,7 @@ def test_a_stale_worker_cannot_finish_a_rescued_run(make_run):
     (found,) = claim("awake")
 
     assert outcomes.finish([(lost, outcome("FAILED", error="late"))], using="default") == set()
-    assert outcomes.finish([(found, outcome())], using="default") == {(found.id, 2)}
+    assert outcomes.finish([(found, outcome())], using="default") == {found.key}
     assert Run.objects.get(pk=lost.id).status == Status.SUCCESSFUL
 
 
@@ -136,7 +136,7 @@ def test_an_earlier_attempt_of_the_same_worker_cannot_finish_a_later_one(make_ru
     (second,) = claim("w")
 
     assert outcomes.finish([(first, outcome())], using="default") == set()
-    assert outcomes.finish([(second, outcome())], using="default") == {(second.id, 2)}
+    assert outcomes.finish([(second, outcome())], using="default") == {second.key}
 
 
 def test_of_two_attempts_written_together_only_the_present_one_counts(make_run):
@@ -147,7 +147,7 @@ def test_of_two_attempts_written_together_only_the_present_one_counts(make_run):
 
     written = outcomes.finish([(first, outcome("FAILED")), (second, outcome())], using="default")
 
-    assert written == {(second.id, 2)}
+    assert written == {second.key}
     assert Run.objects.get(pk=first.id).status == "SUCCESSFUL"
 
 

@@ -14,7 +14,7 @@ def test_a_release_undoes_a_claim(make_run):
     made = make_run()
     (run,) = claim()
 
-    assert release.release_claims("w", [(run.id, run.attempt)], using="default") == 1
+    assert release.release_claims("w", [run.key], using="default") == 1
 
     row = Run.objects.get(pk=made.pk)
     assert (row.status, row.attempt, row.worker_id, row.started_at) == (Status.READY, 0, "", None)
@@ -23,7 +23,7 @@ def test_a_release_undoes_a_claim(make_run):
 def test_a_run_that_was_to_be_cancelled_is_not_released(make_run, django_capture_on_commit_callbacks):
     make_run(job_id="asked", unique_key="i:x")
     make_run(job_id="unasked")
-    keys = [(run.id, run.attempt) for run in claim()]
+    keys = [run.key for run in claim()]
     transitions.cancel(Q(job_id="asked"), using="default")
     told = []
     signals.runs_cancelled.connect(listener := lambda runs, **_: told.extend(runs))
@@ -45,7 +45,7 @@ def test_a_release_leaves_another_attempt_of_the_same_worker_alone(make_run):
     make_run()
     (run,) = claim()
 
-    assert release.release_claims("w", [(run.id, run.attempt + 1)], using="default") == 0
+    assert release.release_claims("w", [(run.id, run.attempt + 1, run.fence)], using="default") == 0
     assert Run.objects.get().status == Status.RUNNING
 
 
@@ -54,7 +54,7 @@ def test_what_is_paused_while_it_runs_is_held_when_it_is_released():
     runs = claim()
     transitions.hold(Q(job_id="paused"), using="default")
 
-    assert release.release_claims("w", [(run.id, 1) for run in runs], using="default") == 2
+    assert release.release_claims("w", [run.key for run in runs], using="default") == 2
 
     states = {run.job_id: run.state for run in Run.objects.all()}
     assert states == {"paused": "paused", "other": "ready"}

@@ -6,7 +6,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from django_jobs.models import Queue, Run, Status
-from django_jobs.storage import claims, transitions
+from django_jobs.storage import claims, transactions, transitions
 from django_jobs.storage.queues import paused_queues, set_paused
 from tests.conftest import ROOT
 
@@ -116,3 +116,21 @@ def test_only_the_storage_room_writes_the_status_of_a_run():
     }
 
     assert writers == {"storage/claims.py", "storage/release.py", "storage/transitions.py"}
+
+
+@pytest.mark.parametrize("hours", [3, -3])
+def test_what_a_person_asks_for_is_due_by_the_databases_clock(make_run, monkeypatch, hours):
+    # As if this host's clock were off.
+    now = transactions.database_now("default") + timedelta(hours=hours)
+    monkeypatch.setattr(transitions, "database_now", lambda using: now)
+    failed = make_run(status="FAILED", options={"expires": 60, "expires_at": 1.0})
+    held = make_run(run_after=None, held_run_after=now - timedelta(days=1), job_id="held")
+    deferred = make_run(run_after=now + timedelta(days=1), job_id="deferred")
+
+    transitions.retry(failed.pk, using="default")
+    transitions.unhold(Q(pk=held.pk), using="default")
+    transitions.run_now(Q(pk=deferred.pk), using="default")
+
+    assert {run.run_after for run in Run.objects.all()} == {now}
+    failed.refresh_from_db()
+    assert failed.options["expires_at"] == pytest.approx(now.timestamp() + 60)

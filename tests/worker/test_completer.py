@@ -1,7 +1,7 @@
 import pytest
-from django.db import DataError, OperationalError
+from django.db import DataError, OperationalError, connection
 
-from django_jobs import signals
+from django_jobs import checks, signals
 from django_jobs.exceptions import JobFailed
 from django_jobs.models import Run
 from django_jobs.storage import outcomes
@@ -100,5 +100,66 @@ def test_one_outcome_that_the_database_refuses_does_not_keep_others_from_being_w
     good = manager.add_immediate_job(probes.give, 2)
 
     assert manager.wait(good, 10) == 2
-    with pytest.raises(JobFailed, match="refused the outcome"):
+    with pytest.raises(JobFailed, match=r"refused the outcome"):
         manager.wait("bad", 10)
+
+
+def test_a_result_that_a_database_calls_an_outage_fails_its_run_and_no_other(
+    serve, manager, probes, monkeypatch
+):
+    serve()
+    real = outcomes.finish
+
+    def refuse(ended, **more):
+        if any(outcome.result == '"bad"' for _, outcome in ended):
+            raise OperationalError(1366, "Incorrect string value")
+        return real(ended, **more)
+
+    monkeypatch.setattr(outcomes, "finish", refuse)
+    bad = manager.add_immediate_job(probes.give, "bad")
+    good = [manager.add_immediate_job(probes.give, "good") for _ in range(5)]
+
+    assert [manager.wait(job_id, 10) for job_id in good] == ["good"] * 5
+    with pytest.raises(JobFailed, match=r"refused the outcome of this run: .*Incorrect string value"):
+        manager.wait(bad, 10)
+
+
+def test_a_result_is_kept_while_the_database_refuses_whatever_it_is_given(
+    serve, manager, probes, monkeypatch, until
+):
+    serve()
+    real, refused = outcomes.finish, []
+
+    def refuse(ended, **more):
+        if len(refused) < 8:
+            refused.append(ended)
+            raise OperationalError("read-only, as in a fail-over")
+        return real(ended, **more)
+
+    monkeypatch.setattr(outcomes, "finish", refuse)
+
+    assert manager.wait(manager.add_immediate_job(probes.give, "kept"), 20) == "kept"
+
+
+def test_a_character_that_mariadb_cannot_store_fails_its_run_and_no_other(serve, manager, probes):
+    if connection.vendor != "mysql":
+        pytest.skip("others store any character")
+
+    def alter(charset):
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE django_jobs_run MODIFY result LONGTEXT CHARACTER SET {charset} NULL")
+
+    alter("utf8mb3")
+    try:
+        assert [found.id for found in checks.check_character_set(databases=["default"])] == [
+            "django_jobs.W008"
+        ]
+        serve()
+        bad = manager.add_immediate_job("tests.probes.jobs:rocket")
+        good = manager.add_immediate_job(probes.give, "good")
+        assert manager.wait(good, 10) == "good"
+        with pytest.raises(JobFailed, match="Incorrect string value"):
+            manager.wait(bad, 10)
+    finally:
+        alter("utf8mb4")
+    assert checks.check_character_set(databases=["default"]) == []

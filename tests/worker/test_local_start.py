@@ -6,6 +6,7 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from django_jobs import codec
 from django_jobs.models import Run
 from django_jobs.storage import claims, enqueue, identity
 from django_jobs.storage.notifications.polling import PollListener
@@ -128,13 +129,11 @@ def test_a_busy_worker_is_given_no_more_than_it_has_threads(idle, manager, probe
     manager.wait(waiting, 10)
 
 
-@pytest.mark.parametrize("why", ["paused", "another's", "silent"])
+@pytest.mark.parametrize("why", ["another's", "silent"])
 def test_a_worker_is_not_given_what_it_would_not_claim(idle, why):
     service = idle()
     assert service.worker.local_start.would_begin("mail")
-    if why == "paused":
-        service.worker.paused = ("mail",)
-    elif why == "another's":
+    if why == "another's":
         service.worker.consumers[0].queues = ("default",)
     else:
         # The database may have taken it for dead.
@@ -205,15 +204,15 @@ def test_a_run_that_is_committed_and_not_yet_promised_is_not_taken_for_unknown(
     idle, manager, probes, monkeypatch
 ):
     service = idle()
-    insert = enqueue.insert
+    insert = enqueue.insert_unless_paused
 
-    def look_between(runs, **options):
-        ids = insert(runs, **options)
+    def look_between(run, **options):
+        run_id = insert(run, **options)
         # As after an answer that was lost.
         service.worker.local_start.release_unknown()
-        return ids
+        return run_id
 
-    monkeypatch.setattr(enqueue, "insert", look_between)
+    monkeypatch.setattr(enqueue, "insert_unless_paused", look_between)
     forbid_claims(monkeypatch)
 
     assert manager.wait(manager.add_immediate_job(probes.give, 1), 10) == 1
@@ -222,10 +221,10 @@ def test_a_run_that_is_committed_and_not_yet_promised_is_not_taken_for_unknown(
 def test_an_insert_that_fails_is_no_longer_waited_for(idle, manager, probes, monkeypatch):
     service = idle()
 
-    def fail(runs, **options):
+    def fail(run, **options):
         raise OperationalError("away")
 
-    monkeypatch.setattr(enqueue, "insert", fail)
+    monkeypatch.setattr(enqueue, "insert_unless_paused", fail)
 
     with pytest.raises(OperationalError):
         manager.add_immediate_job(probes.nothing)
@@ -285,3 +284,65 @@ def test_a_worker_without_work_lives_by_its_heartbeat_alone(idle, monkeypatch, s
         return not others
 
     until(is_quiet, timeout=30)
+
+
+def test_a_run_that_is_added_right_after_its_queue_was_paused_waits(idle, manager, probes):
+    idle()
+
+    manager.pause_queue("mail")
+    ids = [manager.using(queue_name="mail").add_immediate_job(probes.mark) for _ in range(20)]
+
+    assert {run.status for run in Run.objects.filter(job_id__in=ids)} == {"READY"}
+    assert manager.service.worker.local_start.promised == 0
+    manager.resume_queue("mail")
+    assert manager.wait(ids[0], 10) == "called"
+
+
+def test_a_process_that_starts_leaves_a_paused_queue_alone(serve, manager, probes):
+    manager.pause_queue("mail")
+    ids = [manager.using(queue_name="mail").add_immediate_job(probes.nothing) for _ in range(30)]
+
+    serve()
+
+    manager.wait(manager.add_immediate_job(probes.nothing), 10)
+    assert {run.status for run in Run.objects.filter(job_id__in=ids)} == {"READY"}
+
+
+def test_a_run_of_before_a_restore_does_not_end_the_one_that_has_its_id(
+    serve, manager, probes, make_run, until, caplog
+):
+    service = serve(threads=2)
+    manager.add_immediate_job(probes.wait_for_go, job_id="old")
+    assert probes.began.wait(10)
+    old = Run.objects.get()
+    Run.objects.all().delete()
+    make_run(pk=old.pk, job_id="new", func="tests.probes.jobs:give", payload=codec.dump_arguments((5,), {}))
+
+    service.worker.wake()
+    assert manager.wait("new", 10) == 5
+    Run.objects.update(status="RUNNING", result=None, finished_at=None)
+    probes.go_on.set()
+    until(lambda: service.worker.is_idle)
+
+    assert Run.objects.get().result is None
+    assert any(f"run={old.pk}" in message and "old" in message for message in caplog.messages)
+
+
+def test_a_run_that_a_restore_brings_back_is_not_begun_twice_where_that_is_forbidden(
+    serve, manager, probes, until, settings
+):
+    settings.DJANGO_JOBS = {"HEARTBEAT_SECONDS": 0.1}
+    service = serve()
+    again = manager.using(at_most_once=False).add_immediate_job(probes.mark, "again")
+    once = manager.using(at_most_once=True).add_immediate_job(probes.mark, "once")
+    manager.wait(again, 10)
+    manager.wait(once, 10)
+    until(lambda: service.worker.is_idle)
+
+    Run.objects.update(status="RUNNING", result=None, finished_at=None)
+
+    until(lambda: not Run.objects.unfinished().exists(), timeout=15)
+    assert Run.objects.get(job_id=again).status == "SUCCESSFUL"
+    ended = Run.objects.get(job_id=once)
+    assert (ended.status, ended.attempt) == ("FAILED", 1)
+    assert "older state" in ended.error

@@ -116,6 +116,7 @@ class ThreadEngine(Executor):
 
     def _serve_all(self) -> None:
         connections.watch_sessions()
+        connections.leave_pools()
         while (work := self._next()) is not None:
             future, fn, args, kwargs = work
             del work

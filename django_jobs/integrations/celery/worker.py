@@ -21,7 +21,6 @@ from django_jobs.worker.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django_jobs.execution.attempt import Key
     from django_jobs.storage.records import ClaimedRun, Outcome
 
 
@@ -43,7 +42,7 @@ class CeleryWorker(Worker):
         super().__init__(using=using, queues=queues, threads=slots, consumers=consumers, claims=False)
         self._losing = threading.Lock()
         # Set when the outcome of an attempt is written, or the run is somebody else's.
-        self._over: dict[Key, threading.Event] = {}
+        self._over: dict[tuple[int, int], threading.Event] = {}
 
     def execute_one(self, run_id: int, attempt: int) -> bool:
         """Execute a run, and return when its outcome is written.

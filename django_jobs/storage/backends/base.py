@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django_jobs.storage.backends.claiming import Claiming
+from django_jobs.storage.backends.claiming import PAUSED, Claiming
 from django_jobs.storage.backends.columns import (
     FINISHED_COLUMNS,
     LAST_RUN_COLUMNS,
@@ -17,7 +17,6 @@ from django_jobs.storage.backends.columns import (
 from django_jobs.storage.records import INSERTED_COLUMNS, error_entry, with_error
 from django_jobs.storage.tables import (
     JOB_TABLE,
-    QUEUE_TABLE,
     ROLLUP_TABLE,
     RUN_TABLE,
     TRIGGER_TABLE,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from django_jobs.storage.backends.words import Statement
-    from django_jobs.storage.records import ClaimedRun, NewRun, Outcome
+    from django_jobs.storage.records import ClaimedRun, Key, NewRun, Outcome
 
 Row = tuple[Any, ...]
 
@@ -48,11 +47,20 @@ class Backend(Claiming):
 
     # Put before a column that the planner should not look for an index of.
     unindexed: ClassVar[str] = ""
+    # What a SELECT without a table needs before its WHERE.
+    no_table: ClassVar[str] = ""
     # What `finish` returns of the runs that it has written; "" for nothing.
-    finished: ClassVar[str] = f"{RUN_TABLE}.id, {RUN_TABLE}.attempt"
+    finished: ClassVar[str] = f"{RUN_TABLE}.id, {RUN_TABLE}.attempt, COALESCE({RUN_TABLE}.fence, 0)"
 
     def begin_write(self) -> None:
         """Take the lock that the first write of a transaction would take, where there is but one."""
+
+    def lock_runs(self, ids: Sequence[int]) -> None:
+        """Lock runs, where a SELECT may do it in an order of which two wait for each other."""
+
+    def lock_id(self, job_id: str) -> None:
+        """Have whoever else locks the same id of a job wait until the transaction under way ends."""
+        self.begin_write()
 
     def insert(self, runs: Sequence[NewRun]) -> list[int]:
         """Insert runs in one statement; return their ids, or none of several where MySQL does not say."""
@@ -62,7 +70,17 @@ class Backend(Claiming):
                 return [row[0] for row in cursor.fetchall()]
             return [cursor.lastrowid] if len(runs) == 1 else []
 
-    def _insert(self, runs: Sequence[NewRun]) -> Statement:
+    def insert_unless_paused(self, run: NewRun) -> int | None:
+        """Insert a run that begins with it, and return its id; None when its queue is paused."""
+        statement, params = self._insert([run], f"WHERE NOT EXISTS ({PAUSED} AND q.name = %s)")
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement, [*params, run.queue_name])
+            if not self.connection.features.can_return_rows_from_bulk_insert:
+                return cursor.lastrowid if cursor.rowcount else None
+            row = cursor.fetchone()
+            return None if row is None else row[0]
+
+    def _insert(self, runs: Sequence[NewRun], condition: str = "") -> Statement:
         marks = ",".join(self.json if c == "options" else "%s" for c in INSERTED_COLUMNS)
         now = self.now
         values: list[str] = []
@@ -71,15 +89,18 @@ class Backend(Claiming):
             after = now if run.run_after == "now" else "NULL" if run.run_after == "held" else "%s"
             started = now if run.status == "RUNNING" else "NULL"
             finished = "NULL" if run.status in {"READY", "RUNNING"} else now
-            values.append(f"({marks},{after},{now},{started},{finished},0,FALSE,'')")
+            values.append(f"{marks},{after},{now},{started},{finished},0,FALSE,''")
             params.extend(run.row(self.time))
             if after == "%s":
                 params.append(self.time(run.run_after))  # type: ignore[arg-type]
         columns = ",".join(INSERTED_COLUMNS)
+        # Of one run only where there is a condition.
+        rows = f"VALUES ({'),('.join(values)})"
+        source = f"SELECT {values[0]} {self.no_table} {condition}" if condition else rows
         returning = " RETURNING id" if self.connection.features.can_return_rows_from_bulk_insert else ""
         return (
-            f"INSERT INTO {RUN_TABLE} ({columns},run_after,enqueued_at,started_at,finished_at,rescues,"  # noqa: S608
-            f"cancel_requested,log) VALUES {','.join(values)}{returning}",
+            f"INSERT INTO {RUN_TABLE} ({columns},run_after,enqueued_at,started_at,finished_at,rescues,"
+            f"cancel_requested,log) {source}{returning}",
             params,
         )
 
@@ -91,6 +112,7 @@ class Backend(Claiming):
         return (
             run.id,
             run.attempt,
+            run.fence,
             run.worker_id,
             str(outcome.status),
             self.delay(outcome.retry_in),
@@ -103,7 +125,7 @@ class Backend(Claiming):
             json.dumps(outcome.progress) if outcome.progress else None,
         )
 
-    def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[tuple[int, int]]:
+    def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[Key]:
         """Write outcomes in one statement, those to be tried again only where nobody asked for the end.
 
         Args:
@@ -111,7 +133,7 @@ class Backend(Claiming):
             has_keys: Whether any of the runs may have a `unique_key`.
 
         Returns:
-            Id and attempt of those that were RUNNING by that worker in that attempt, and are written.
+            Keys of those that were RUNNING by that worker in that attempt and claim, and are written.
         """
         with self.connection.cursor() as cursor:
             cursor.execute(*self._finish(rows, has_keys=has_keys))
@@ -140,7 +162,7 @@ class Backend(Claiming):
             changes.append(("unique_key", key))
         fence = (
             f"{run}.id = v.id AND {self.unindexed}{run}.status = 'RUNNING' AND {run}.worker_id = v.worker_id "
-            f"AND {run}.attempt = v.attempt"
+            f"AND {run}.attempt = v.attempt AND COALESCE({run}.fence, 0) = v.fence"
         )
         if has_retries:
             # Not what was asked to stop, to be tried again.
@@ -244,7 +266,6 @@ class Backend(Claiming):
                 f"EXISTS (SELECT 1 FROM {RUN_TABLE} r WHERE r.status = 'RUNNING' AND NOT EXISTS ({live}))",  # noqa: S608
                 f"(SELECT {self.array.format(self.pair.format('w.id, w.process_key'))} "  # noqa: S608
                 f"FROM {WORKER_TABLE} w WHERE w.stopped_at IS NULL AND w.host = %s AND w.id <> %s)",
-                f"(SELECT {self.array.format('name')} FROM {QUEUE_TABLE} WHERE paused_at IS NOT NULL)",  # noqa: S608
             )
         )
         return columns, [worker_id, *latest_params, host, worker_id]

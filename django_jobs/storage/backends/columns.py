@@ -6,7 +6,7 @@ from django_jobs.models import RAN_BINS, WAITED_BINS
 
 # Names and SQL types of rows that update statements join; the types are PostgreSQL's words.
 FINISHED_COLUMNS = (
-    ("id", "bigint"), ("attempt", "int"), ("worker_id", "text"), ("status", "text"),
+    ("id", "bigint"), ("attempt", "int"), ("fence", "bigint"), ("worker_id", "text"), ("status", "text"),
     ("retry_in", "float8"), ("started_at", "timestamptz"), ("finished_at", "timestamptz"),
     ("result", "text"), ("error", "text"), ("errors", "jsonb"), ("log", "text"), ("progress", "jsonb"),
 )  # fmt: skip

@@ -1,10 +1,13 @@
 """MariaDB and MySQL: no UPDATE that returns rows, so claims and fences lock first.
 
-`UTC_TIMESTAMP`, because Django stores UTC there whatever the session's time zone is.
+`UTC_TIMESTAMP`, because Django stores UTC there, or what DATABASES has as TIME_ZONE, whatever the
+session's time zone is.
 """
 
 from __future__ import annotations
 
+import zlib
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import transaction
@@ -12,13 +15,17 @@ from django.db import transaction
 from django_jobs.storage.backends.base import Backend, Row
 from django_jobs.storage.backends.columns import ROLLUP_KEY, ROLLUP_SUMS
 from django_jobs.storage.records import CLAIMED_COLUMNS
-from django_jobs.storage.tables import ROLLUP_TABLE, RUN_TABLE
+from django_jobs.storage.tables import ROLLUP_TABLE, RUN_TABLE, TASK_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django_jobs.storage.backends.words import Statement
-    from django_jobs.storage.records import ClaimedRun
+    from django_jobs.storage.records import ClaimedRun, Key
+
+
+# Rows that ids are locked by. Two ids of one row only wait for each other.
+_LOCKS = 1000
 
 
 class MariaDB(Backend):
@@ -27,6 +34,7 @@ class MariaDB(Backend):
     __slots__ = ()
 
     array = "JSON_ARRAYAGG({})"
+    no_table = "FROM DUAL"
     # A plan that walks the table instead waits for every row that others hold, and two such
     # statements for each other.
     _by_key: ClassVar[str] = "FORCE INDEX (PRIMARY)"
@@ -34,7 +42,11 @@ class MariaDB(Backend):
     @property
     def now(self) -> str:
         """See `Words`."""
-        return "UTC_TIMESTAMP(6)"
+        if self.zone is UTC:
+            return "UTC_TIMESTAMP(6)"
+        # The server may not know the names of zones.
+        offset = datetime.now(UTC).astimezone(self.zone).utcoffset() or timedelta()
+        return f"(UTC_TIMESTAMP(6) + INTERVAL {int(offset.total_seconds())} SECOND)"
 
     def later(self, seconds: float) -> Statement:
         """See `Words`."""
@@ -74,40 +86,66 @@ class MariaDB(Backend):
             params,
         )
 
+    def lock_runs(self, ids: Sequence[int]) -> None:
+        """Lock runs by their keys, in the order of these."""
+        for start in range(0, len(ids), 1000):
+            some = sorted(ids)[start : start + 1000]
+            self._execute(
+                (
+                    f"SELECT id FROM {RUN_TABLE} {self._by_key} WHERE id IN ({_marks(some)}) "  # noqa: S608
+                    "ORDER BY id FOR UPDATE",
+                    some,
+                )
+            )
+
+    def lock_id(self, job_id: str) -> None:
+        """See `Backend`; its own locks outlast a transaction, so some rows stand for all ids."""
+        # Ids that its collation takes for the same share a row.
+        number = zlib.crc32(job_id.casefold().encode()) % _LOCKS
+        self._execute(
+            (
+                # Not INSERT alone: a duplicate leaves a shared lock, and two that have it wait for each other.
+                f"INSERT INTO {TASK_TABLE} (name, due_at, state) VALUES (%s, {self.now}, '{{}}') "  # noqa: S608
+                "ON DUPLICATE KEY UPDATE due_at = VALUES(due_at)",
+                [f"replace-{number}"],
+            )
+        )
+
     def claim(
-        self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int
+        self, worker_id: str, fence: int, queues: Sequence[str], others: Sequence[str], limit: int
     ) -> list[ClaimedRun]:
         """See `Claiming`; selects and locks, and then takes."""
-        pick, params = self._pick(worker_id, queues, paused, limit, ", ".join(CLAIMED_COLUMNS))
+        pick, params = self._pick(worker_id, queues, others, limit, ", ".join(CLAIMED_COLUMNS))
         with transaction.atomic(using=self.connection.alias):
             runs = self._fetch_claimed(f"{pick} FOR UPDATE SKIP LOCKED", params)
             if runs:
                 taken = self._take(f"{RUN_TABLE} {self._by_key}")
                 self._execute(
-                    (f"{taken} WHERE id IN ({_marks(runs)})", [worker_id, *(run.id for run in runs)])
+                    (f"{taken} WHERE id IN ({_marks(runs)})", [worker_id, fence, *(run.id for run in runs)])
                 )
         for run in runs:
             run.attempt += 1
             run.worker_id = worker_id
+            run.fence = fence
         return runs
 
-    def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[tuple[int, int]]:
+    def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[Key]:
         """See `Backend`."""
         with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT id, attempt, worker_id, cancel_requested FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
+                f"SELECT id, attempt, COALESCE(fence, 0), worker_id, cancel_requested FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
                 f"WHERE id IN ({_marks(rows)}) AND status = 'RUNNING' FOR UPDATE",
                 [row[0] for row in rows],
             )
-            is_asked_to_stop = {row[:3]: row[3] for row in cursor.fetchall()}
+            is_asked_to_stop = {row[:4]: row[4] for row in cursor.fetchall()}
             ours = [
                 row
                 for row in rows
-                if row[:3] in is_asked_to_stop and not (is_asked_to_stop[row[:3]] and row[3] == "READY")
+                if row[:4] in is_asked_to_stop and not (is_asked_to_stop[row[:4]] and row[4] == "READY")
             ]
             if ours:
                 cursor.execute(*self._finish(ours, has_keys=has_keys))
-        return {row[:2] for row in ours}
+        return {row[:3] for row in ours}
 
     def add_rollups(self, rows: Sequence[Row]) -> None:
         """See `Backend`."""

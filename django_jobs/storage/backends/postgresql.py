@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,16 @@ class PostgreSQL(Backend):
         """See `Words`."""
         return f"%s::{kind}"
 
+    def lock_id(self, job_id: str) -> None:
+        """See `Backend`."""
+        number = int.from_bytes(hashlib.sha256(job_id.encode()).digest()[:8], signed=True)
+        self._execute(("SELECT pg_advisory_xact_lock(%s)", [number]))
+
     def claim(
-        self, worker_id: str, queues: Sequence[str], paused: Sequence[str], limit: int
+        self, worker_id: str, fence: int, queues: Sequence[str], others: Sequence[str], limit: int
     ) -> list[ClaimedRun]:
         """See `Claiming`."""
-        pick, params = self._pick(worker_id, queues, paused, limit)
+        pick, params = self._pick(worker_id, queues, others, limit)
         is_hinted = self.is_hinted
         # To statistics older than a backlog READY rows are few, and sorting all of them looks cheap:
         # each claim would read the whole queue.
@@ -68,7 +74,7 @@ class PostgreSQL(Backend):
                 # Materialized: a plan that runs the locked select once per row would take more than the limit.
                 f"{hints}WITH picked AS MATERIALIZED ({pick} FOR UPDATE SKIP LOCKED) {self._take()} "
                 f"FROM picked WHERE {RUN_TABLE}.id = picked.id RETURNING {_CLAIMED}",
-                [*params, worker_id],
+                [*params, worker_id, fence],
             )
             if is_hinted:
                 # The claim's own rows come last.
@@ -76,10 +82,10 @@ class PostgreSQL(Backend):
                     continue
             return [claimed_run(row) for row in cursor.fetchall()]
 
-    def _ready(self, worker_id: str, queues: Sequence[str], paused: Sequence[str]) -> Statement:
+    def _ready(self, worker_id: str, queues: Sequence[str], others: Sequence[str]) -> Statement:
         # Decided once, before any row: a claim walks the READY rows by their priorities, and would walk
         # all of them to find that none is due.
-        where, params = super()._ready(worker_id, queues, paused)
+        where, params = super()._ready(worker_id, queues, others)
         return f"{self._some_due} AND {where}", params
 
     @property

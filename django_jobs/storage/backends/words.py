@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_jobs.storage.backends.values import read_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -28,6 +29,11 @@ class Words:
     pair: ClassVar[str] = "JSON_ARRAY({})"
 
     @property
+    def zone(self) -> tzinfo:
+        """The zone of times that the database has without one, as DATABASES says; UTC unless it does."""
+        return self.connection.timezone or UTC
+
+    @property
     def now(self) -> str:
         """The database's time, which decides leases and due times."""
         raise NotImplementedError
@@ -37,7 +43,7 @@ class Words:
         with self.connection.cursor() as cursor:
             cursor.execute(f"SELECT {self.now}", [])
             (value,) = cursor.fetchone()
-        return read_time(value)
+        return read_time(value, self.zone)
 
     def later(self, seconds: float) -> Statement:
         """Now and some seconds, by the database's clock."""

@@ -326,17 +326,17 @@ def cancelled_and_retried(run, worker):
 
 def claimed_and_handed_back(run, worker):
     claims.claim_dispatched(run.pk, 1, worker.pk, using="default")
-    release.release_claims(worker.pk, [(run.pk, 1)], using="default")
+    release.release_claims(worker.pk, claims.held(worker.pk, using="default"), using="default")
 
 
 def claimed_by_a_thread_and_handed_back(run, worker):
     claims.claim(worker.pk, limit=10, using="default")
-    release.release_claims(worker.pk, [(run.pk, 1)], using="default")
+    release.release_claims(worker.pk, claims.held(worker.pk, using="default"), using="default")
 
 
 def claimed_by_the_caller_and_handed_back(run, worker):
     claims.claim_one(run.pk, worker.pk, using="default")
-    release.release_claims(worker.pk, [(run.pk, 1)], using="default")
+    release.release_claims(worker.pk, claims.held(worker.pk, using="default"), using="default")
 
 
 def failed_and_tried_again(run, worker):

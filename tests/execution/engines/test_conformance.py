@@ -65,12 +65,14 @@ def engine(request, transactional_db, settings, manager, serve, until):
             drain_jobs(deferred=True)
         return manager.wait(job_id, 60)
 
-    def pause():
-        manager.pause_queue(queue_name)
-        until(lambda: service is None or queue_name in service.worker.paused)
-
     return SimpleNamespace(
-        name=name, queue_name=queue_name, prefix=prefix, add=add, wait=wait, pause=pause, service=service
+        name=name,
+        queue_name=queue_name,
+        prefix=prefix,
+        add=add,
+        wait=wait,
+        pause=lambda: manager.pause_queue(queue_name),
+        service=service,
     )
 
 

@@ -219,5 +219,5 @@ def test_runs_are_claimed_and_finished_while_history_is_pruned(make_old, make_wo
         ended.set()
         thread.join(20)
 
-    assert {run_id for run_id, _ in written} == set(fresh)
+    assert {run_id for run_id, *_ in written} == set(fresh)
     assert ids() == fresh
