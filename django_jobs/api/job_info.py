@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from django.db.models import F
 from django.utils import translation
 
 from django_jobs import codec, triggers
@@ -71,21 +72,23 @@ def one(job_id: str, *, using: str) -> JobInfo | None:
     return of_lone_run(last) if last is not None else None
 
 
-def unfinished(*, using: str) -> list[JobInfo]:
-    """Return all that is still to run, with a fixed number of queries.
+def unfinished(*, limit: int | None = None, using: str) -> list[JobInfo]:
+    """Return what is still to run, with a fixed number of queries.
 
     Jobs come by next run time (paused ones last), then the runs of others by when they were added.
+
+    Args:
+        limit: The first of those at most; None for all.
+        using: Alias of the database.
     """
-    jobs = list(Job.objects.using(using).order_by("next_run_time", "id"))
-    jobs.sort(key=lambda job: job.next_run_time is None)
+    jobs = list(Job.objects.using(using).order_by(F("next_run_time").asc(nulls_last=True), "id")[:limit])
     last = last_runs(jobs, using=using)
     infos = [of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
-    scheduled = {job.id for job in jobs}
+    room = None if limit is None else limit - len(jobs)
+    scheduled = Job.objects.using(using).values("pk")
+    runs = Run.objects.using(using).unfinished().exclude(job_id__in=scheduled).order_by("id")
     # The newest unfinished run of each job that has no row, or none any more.
-    newest: dict[str, Run] = {}
-    for run in Run.objects.using(using).unfinished().order_by("id").defer("log", "errors"):
-        if run.job_id not in scheduled:
-            newest[run.job_id] = run
+    newest = {run.job_id: run for run in runs.defer("log", "errors")[:room]}
     return infos + [of_lone_run(run) for run in newest.values()]
 
 

@@ -141,9 +141,15 @@ class JobManager(Adding, JobControl, RunControl):
         return job_info.one(exact_id(job_id), using=jobs_database())
 
     @sync_safe
-    def get_jobs(self) -> list[job_info.JobInfo]:
-        """Return what is still to run: scheduled and recurring jobs, then queued and running ones."""
-        return job_info.unfinished(using=jobs_database())
+    def get_jobs(self, *, limit: int | None = 1000) -> list[job_info.JobInfo]:
+        """Return what is still to run: scheduled and recurring jobs, then queued and running ones.
+
+        Args:
+            limit: The first of those at most; None for all, which may be very many.
+        """
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1 or None, not {limit}")
+        return job_info.unfinished(limit=limit, using=jobs_database())
 
     @sync_safe
     def wait(self, job_id: str, timeout: float | None = None) -> Any:

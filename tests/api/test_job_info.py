@@ -130,3 +130,15 @@ def test_get_jobs_lists_what_is_still_to_run_with_few_queries(
     assert len(jobs) == 40
     assert jobs[19]["id"] == "r00"
     assert JsonResponse({"jobs": jobs}).status_code == 200
+
+
+def test_get_jobs_reads_no_more_than_its_limit(manager, probes, make_run):
+    manager.add_recurring_job(probes.nothing, 60, job_id="often")
+    runs = [make_run(job_id=f"j{number}") for number in range(4)]
+    make_run(job_id="often")
+
+    assert [job["id"] for job in manager.get_jobs(limit=1)] == ["often"]
+    assert [job["id"] for job in manager.get_jobs(limit=3)] == ["often", "j0", "j1"]
+    assert len(manager.get_jobs()) == len(manager.get_jobs(limit=None)) == 1 + len(runs)
+    with pytest.raises(ValueError, match="at least 1"):
+        manager.get_jobs(limit=0)

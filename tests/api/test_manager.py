@@ -42,7 +42,7 @@ def test_the_signatures_are_those_of_the_design():
         "add_job": "(func, trigger, /, *args, job_id=None, max_instances=1, **kwargs)",
         "remove_job": "(job_id)",
         "get_job": "(job_id)",
-        "get_jobs": "()",
+        "get_jobs": "(*, limit=1000)",
         "pause_job": "(job_id, *, by='')",
         "resume_job": "(job_id)",
         "run_job": "(job_id)",
