@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from apscheduler.triggers.date import DateTrigger
 
-from django_jobs.triggers.cron import cron_zone
+from django_jobs.triggers.cron import cron_zone, crontab
 from django_jobs.triggers.intervals import CalendarInterval, Interval
 from django_jobs.triggers.limits import jitter_seconds, last_of, limited
 from django_jobs.triggers.moments import MAX_INTERVAL, check_aware, check_in_calendar, in_seconds
-from django_jobs.triggers.wall_clock import Cron
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -88,25 +87,22 @@ def anchored(
     length, clock = _checked_length(seconds), _time_of_day("anchor", anchor)
     if clock.second:
         raise ValueError(f"anchor must be a whole minute, not {clock}")
-    fields: dict[str, Any]
     if length % _MINUTE == timedelta(0) and _HOUR % length == timedelta(0):
         step = length // _MINUTE
-        minutes = range(clock.minute % step, 60, step)
-        fields = {"hour": "*", "minute": "*" if step == 1 else ",".join(map(str, minutes))}
+        minutes, hours = range(clock.minute % step, 60, step), "*"
     elif length % _HOUR == timedelta(0) and _DAY % length == timedelta(0):
-        hours = range(clock.hour % (length // _HOUR), 24, length // _HOUR)
-        fields = {"hour": ",".join(map(str, hours)), "minute": clock.minute}
+        step = length // _HOUR
+        minutes, hours = (
+            range(clock.minute, clock.minute + 1),
+            ",".join(map(str, range(clock.hour % step, 24, step))),
+        )
     else:
         raise ValueError(
             f"an anchor needs an interval that divides an hour or a day into equal parts, and {length} does "
             "not: pass start=..., the moment from which it counts"
         )
-    zone = cron_zone(timezone)
-
-    def make(**limits: Any) -> Cron:
-        return Cron(**fields, **limits, timezone=zone)
-
-    return limited(make, zone, start=start, end=end, times=times, jitter=jitter)
+    expression = f"{','.join(map(str, minutes))} {hours} * * *"
+    return crontab(expression, timezone, start=start, end=end, times=times, jitter=jitter)
 
 
 def calendar(

@@ -82,7 +82,7 @@ def jitter_seconds(jitter: float | timedelta | None) -> float | None:
     """
     seconds = in_seconds(jitter) if isinstance(jitter, timedelta) else jitter
     check_jitter(seconds)
-    return seconds or None
+    return in_seconds(timedelta(seconds=seconds)) if seconds else None
 
 
 def check_jitter(jitter: object) -> None:
