@@ -41,6 +41,7 @@ GIVEN = {
 # Where what is public lives, in the order of the page.
 MODULES = {
     "django_jobs": None,
+    "django_jobs.triggers": ["interval", "anchored", "calendar", "crontab"],
     "django_jobs.codec": ["register"],
     "django_jobs.tasks": ["JobsBackend"],
     "django_jobs.live": None,

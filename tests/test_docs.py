@@ -553,7 +553,7 @@ def test_the_upgrading_page_says_where_each_module_is():
 def test_pages_import_from_the_public_surface_only():
     addresses = {
         "admin", "asgi", "codec", "exceptions", "health", "live", "live.routing", "live.urls", "logs", "models",
-        "routers", "signals", "statistics", "tasks", "testing",
+        "routers", "signals", "statistics", "tasks", "testing", "triggers",
     }  # fmt: skip
 
     for page in PAGES:

@@ -126,6 +126,7 @@ class Adding:
         job_id: str | None = None,
         max_instances: int = UNSET,
         timezone: str | tzinfo | None = None,
+        repeats: bool = False,
         **kwargs: Any,
     ) -> str:
         """Have a function called by a crontab expression; declared as in `add_recurring_job`.
@@ -138,12 +139,13 @@ class Adding:
             job_id: As for `add_immediate_job`.
             max_instances: As for `add_recurring_job`.
             timezone: Whose wall clock the expression speaks of; CRON_TIME_ZONE, which is UTC by default.
+            repeats: Whether a time that the clocks repeat in autumn fires twice, whatever the hour is.
             **kwargs: For the function.
 
         Raises:
             ValueError: The expression or the time zone is wrong, with the field and its range.
         """
-        trigger = triggers.crontab(expression, timezone)
+        trigger = triggers.crontab(expression, timezone, repeats=repeats)
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, Kind.RECURRING)
 
     @sync_safe

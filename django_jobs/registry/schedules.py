@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from django_jobs import triggers
 from django_jobs.registry.arguments import check_arguments, stored_arguments
-from django_jobs.registry.decorators import Decorator, JobFunction, is_decorated, job
+from django_jobs.registry.decorators import Decorator, is_decorated, job
 from django_jobs.registry.functions import name_of, path_of
 from django_jobs.registry.options import JobOptions, JobWords, checked_id, options_from
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
+    from datetime import date, time, timedelta, tzinfo
 
     from apscheduler.triggers.base import BaseTrigger
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +25,7 @@ class Declaration:
     Args:
         job_id: Of the job that it declares.
         func: The decorated function.
-        trigger: When it fires; of an interval, only the length counts.
+        trigger: When it fires; a start that nobody chose does not count.
         args: For the function.
         kwargs: For the function.
         options: Of `@recurring` or `@cron`; the function's own from `@job` complete them.
@@ -56,15 +53,29 @@ def recurring(
     hours: float = 0,
     minutes: float = 0,
     seconds: float = 0,
+    anchor: time | str | None = None,
+    timezone: str | tzinfo | None = None,
+    start: date | None = None,
+    end: date | None = None,
+    times: int | None = None,
+    jitter: float | timedelta | None = None,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     job_id: str | None = None,
     **options: Unpack[JobWords],
 ) -> Decorator: ...
 @overload
-def recurring(func: Callable[P, R], /) -> JobFunction[P, R]: ...
 def recurring(
-    func: Any = None,
+    trigger: BaseTrigger,
+    /,
+    *,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    job_id: str | None = None,
+    **options: Unpack[JobWords],
+) -> Decorator: ...
+def recurring(
+    trigger: Any = None,
     /,
     *,
     weeks: float = 0,
@@ -72,6 +83,12 @@ def recurring(
     hours: float = 0,
     minutes: float = 0,
     seconds: float = 0,
+    anchor: time | str | None = None,
+    timezone: str | tzinfo | None = None,
+    start: date | None = None,
+    end: date | None = None,
+    times: int | None = None,
+    jitter: float | timedelta | None = None,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     job_id: str | None = None,
@@ -83,28 +100,62 @@ def recurring(
     declarations of one function may be stacked, each with its own `job_id`.
 
     Args:
-        func: None; the decorator is called first, with its interval.
+        trigger: In place of an interval and its limits: what `django_jobs.triggers.calendar` and `crontab`
+            make, or a trigger of APScheduler's as for `add_job`, but not for one time.
         weeks: Of the interval; the first firing comes one interval after the job was added.
         days: Of the interval.
         hours: Of the interval.
         minutes: Of the interval.
         seconds: Of the interval.
+        anchor: A time of the day that the interval counts from, by the clock on the wall: with `hours=6`,
+            "03:00" is 03:00, 09:00, 15:00 and 21:00. The interval must divide an hour or a day.
+        timezone: Of `anchor`: whose clock; CRON_TIME_ZONE, which is UTC by default.
+        start: When it fires first, and what the interval counts from: an aware datetime, which may be in
+            the past, or a date for midnight in UTC. With `anchor` it does not fire before.
+        end: It does not fire after. An aware datetime, or a date: that day is the last one.
+        times: How often it fires at most, from 1 to 10,000, counted from `start`, which must be given.
+        jitter: Seconds, or a timedelta, by which each firing comes later at most, at random. The next one
+            is counted as if there were none.
         args: For the function, as a list or tuple.
         kwargs: For the function.
         job_id: Stays the same over deploys; "module:function" by default.
         **options: Those of `@job`, for this schedule only.
 
     Raises:
-        ValueError: There is no interval, or it is out of range; or the id is taken, or no process
+        ValueError: There is no interval, or something is out of range; or the id is taken, or no process
             could find the function by its name.
         TypeError: The function cannot be called with these arguments, or an option does not exist.
     """
-    if func is not None:
-        raise TypeError("@recurring needs an interval in parentheses, as in @recurring(minutes=30)")
     length = triggers.length_of(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-    if not length:
+    limits: dict[str, Any] = {"start": start, "end": end, "times": times, "jitter": jitter}
+    own = {"anchor": anchor, "timezone": timezone, **limits}
+    has_default_zone = anchor is not None and timezone is None
+    if trigger is not None:
+        made = _checked_trigger(trigger, [name for name, value in own.items() if value is not None], length)
+    elif not length:
         raise ValueError("@recurring needs an interval, as in @recurring(minutes=30)")
-    return _decorator(triggers.interval(length), args, kwargs, job_id, options)
+    elif anchor is not None:
+        made = triggers.anchored(length, anchor, timezone, **limits)
+    elif timezone is not None:
+        raise TypeError("timezone is of the anchor, as in @recurring(hours=6, anchor='03:00', timezone=...)")
+    else:
+        made = triggers.interval(length, **limits)
+    return _decorator(made, args, kwargs, job_id, options, has_default_zone=has_default_zone)
+
+
+def _checked_trigger(trigger: Any, given: Sequence[str], length: timedelta) -> BaseTrigger:
+    """Return the trigger that a declaration has in place of an interval."""
+    if not hasattr(trigger, "get_next_fire_time"):
+        raise TypeError("@recurring needs an interval in parentheses, as in @recurring(minutes=30)")
+    if length or given:
+        raise TypeError(
+            f"a trigger says itself when it fires: leave out {', '.join(given) or 'the interval'}"
+        )
+    if triggers.is_once(trigger):
+        raise ValueError(
+            "a trigger for one time cannot be declared: use add_scheduled_job or manage.py jobs add"
+        )
+    return triggers.storable(trigger)
 
 
 def cron(
@@ -112,6 +163,11 @@ def cron(
     /,
     *,
     timezone: str | tzinfo | None = None,
+    repeats: bool = False,
+    start: date | None = None,
+    end: date | None = None,
+    times: int | None = None,
+    jitter: float | timedelta | None = None,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     job_id: str | None = None,
@@ -123,6 +179,11 @@ def cron(
         expression: Five fields as in crontab(5), where weekdays 0 and 7 are Sunday; or @daily and
             its like.
         timezone: Whose wall clock the expression speaks of; CRON_TIME_ZONE, which is UTC by default.
+        repeats: Whether a time that the clocks repeat in autumn fires twice, whatever the hour is.
+        start: It does not fire before. An aware datetime, or a date: from midnight in its time zone.
+        end: It does not fire after. An aware datetime, or a date: that day is the last one.
+        times: As for `recurring`.
+        jitter: As for `recurring`.
         args: For the function, as a list or tuple.
         kwargs: For the function.
         job_id: As for `recurring`.
@@ -135,7 +196,9 @@ def cron(
     """
     if not isinstance(expression, str):
         raise TypeError('@cron needs an expression in parentheses, as in @cron("30 3 * * mon-fri")')
-    trigger = triggers.crontab(expression, timezone)
+    trigger = triggers.crontab(
+        expression, timezone, repeats=repeats, start=start, end=end, times=times, jitter=jitter
+    )
     return _decorator(trigger, args, kwargs, job_id, options, has_default_zone=timezone is None)
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from django.db import IntegrityError, transaction
 
 from django_jobs import signals, triggers
+from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job, Kind, ScheduleRevision
 from django_jobs.printable import printable
+from django_jobs.registry import schedules
 from django_jobs.scheduler.broken import next_run_time
 from django_jobs.scheduler.declarations import FIXED, POLICY, overridable, with_overrides
 from django_jobs.storage import notifications
@@ -58,6 +60,11 @@ def apply(wanted: Mapping[str, dict[str, Any]], lock: ScheduleRevision, now: dat
             elif row.declared is None:
                 _say_taken(job_id)
             elif _update(row, definition, now):
+                if row.next_run_time is None and row.paused_at is None and not row.broken_reason:
+                    # Its trigger is another one, which has ended.
+                    row.delete(using=using)
+                    changes.removed.append(job_id)
+                    continue
                 row.save(using=using)
                 changes.changed.append(job_id)
         except (UnknownTrigger, KeyError, TypeError) as error:
@@ -104,11 +111,15 @@ def _add(
     overrides.pop("next_run_time", None)
     paused_at = datetime.fromisoformat(said["paused_at"]) if said and said["paused_at"] else None
     trigger = triggers.by_rule({**definition, **overrides}["trigger"], now)
+    next_run = triggers.first(trigger, now)
+    if next_run is None:
+        # It has ended. After its last firing the row was deleted.
+        return False
     row = Job(
         id=job_id,
         kind=Kind.RECURRING.value,
         job_state=triggers.dumps(trigger),
-        next_run_time=None if paused_at else triggers.first(trigger, now),
+        next_run_time=None if paused_at else next_run,
         paused_at=paused_at,
         paused_by=said.get("paused_by", "") if said and paused_at else "",
         occurrences_since=now,
@@ -164,11 +175,12 @@ def _tell(changes: _Changes, using: str) -> None:
     if not (changes.added or changes.changed or changes.removed):
         return
     notifications.notify(notifications.JOBS, using=using)
+    of_zone = _said_of_zone()
 
     def tell() -> None:
         logger.info(
-            "declared schedules: added %s, changed %s, removed %s",
-            _named(changes.added), _named(changes.changed), _named(changes.removed),
+            "declared schedules: added %s, changed %s, removed %s%s",
+            _named(changes.added), _named(changes.changed), _named(changes.removed), of_zone,
         )  # fmt: skip
         for signal, ids in (
             (signals.job_added, changes.added),
@@ -183,3 +195,10 @@ def _tell(changes: _Changes, using: str) -> None:
 
 def _named(ids: Iterable[str]) -> str:
     return ", ".join(map(printable, ids)) or "none"
+
+
+def _said_of_zone() -> str:
+    """Say whose clock this process's cron expressions speak of that do not name a time zone."""
+    if not any(declared.has_default_zone for declared in schedules.declarations()):
+        return ""
+    return f"; cron expressions without a time zone go by {jobs_settings().CRON_TIME_ZONE} (CRON_TIME_ZONE)"

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from django_jobs.triggers.builders import at, interval, length_of
+    from django_jobs.triggers.builders import anchored, at, calendar, interval, length_of
     from django_jobs.triggers.cron import crontab
     from django_jobs.triggers.description import describe
     from django_jobs.triggers.firing import due, first, is_once, local, moved_to, strays
     from django_jobs.triggers.rules import by_rule, rule, same
     from django_jobs.triggers.storage import dumps, loads
-    from django_jobs.triggers.validation import check
+    from django_jobs.triggers.validation import check, storable
 
 __all__ = [
+    "anchored",
     "at",
     "by_rule",
+    "calendar",
     "check",
     "crontab",
     "describe",
@@ -30,12 +32,15 @@ __all__ = [
     "moved_to",
     "rule",
     "same",
+    "storable",
     "strays",
 ]
 
 _HOMES = {
+    "anchored": "builders",
     "at": "builders",
     "by_rule": "rules",
+    "calendar": "builders",
     "check": "validation",
     "crontab": "cron",
     "describe": "description",
@@ -50,6 +55,7 @@ _HOMES = {
     "moved_to": "firing",
     "rule": "rules",
     "same": "rules",
+    "storable": "validation",
     "strays": "firing",
 }
 

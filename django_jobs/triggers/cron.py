@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_jobs.conf import jobs_settings
 from django_jobs.triggers.combining import Or
-from django_jobs.triggers.moments import check_zone, named_zone, zone_name
+from django_jobs.triggers.limits import limited
+from django_jobs.triggers.moments import zone_of
 from django_jobs.triggers.ranges import spell_runs, step_of
 from django_jobs.triggers.special_days import earliest, split_days, split_weekdays
 from django_jobs.triggers.wall_clock import Cron
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import date, datetime, timedelta, tzinfo
 
     from apscheduler.triggers.base import BaseTrigger
 
@@ -49,7 +50,16 @@ _LONGEST = {month: 29 if month == 2 else 30 if month in {4, 6, 9, 11} else 31 fo
 _PART = re.compile(r"(?P<any>\*)|(?P<first>\w+)(-(?P<last>\w+))?", re.ASCII)
 
 
-def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: bool = False) -> BaseTrigger:
+def crontab(
+    expression: str,
+    timezone: str | tzinfo | None = None,
+    *,
+    repeats: bool = False,
+    start: date | None = None,
+    end: date | None = None,
+    times: int | None = None,
+    jitter: float | timedelta | None = None,
+) -> BaseTrigger:
     """Return a trigger for a crontab expression, with cron's own meanings.
 
     Weekdays 0 and 7 are Sunday. When both the day of the month and the day of the week are restricted
@@ -63,12 +73,42 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
             @midnight, @weekly, @monthly, @yearly, @annually.
         timezone: A tzinfo or the name of one; the setting CRON_TIME_ZONE, "UTC" by default, if None.
         repeats: Whether a time that the clocks repeat fires twice, whatever the hour is.
+        start: It does not fire before. An aware datetime, or a date: from midnight in its time zone.
+        end: It does not fire after. An aware datetime, or a date: that day is the last one.
+        times: How often it fires at most, from 1 to 10,000, counted from `start`, which must be given.
+        jitter: Seconds, or a timedelta, by which each firing comes later at most, at random.
 
     Raises:
-        ValueError: The expression or zone is wrong, or means a date that does not exist.
+        ValueError: The expression or zone is wrong, or means a date that does not exist; or a limit is
+            out of range.
         TypeError: One of them is of another type.
     """
-    zone = _zone(timezone)
+    zone = cron_zone(timezone)
+    parts = _parts(expression)
+
+    def make(*, start_date: datetime | None, end_date: datetime | None, jitter: float | None) -> BaseTrigger:
+        common: dict[str, Any] = {
+            "start_date": start_date, "end_date": end_date, "timezone": zone, "repeats": repeats
+        }  # fmt: skip
+        if len(parts) == 1:
+            return Cron(**common, **parts[0], jitter=jitter)
+        return Or([Cron(**common, **part) for part in parts], jitter=jitter)
+
+    return limited(make, zone, start=start, end=end, times=times, jitter=jitter)
+
+
+def cron_zone(zone: str | tzinfo | None) -> tzinfo:
+    """Return a zone; that of the setting CRON_TIME_ZONE if None.
+
+    Raises:
+        ValueError: As for `zone_of`.
+        TypeError: The same.
+    """
+    return zone_of(jobs_settings().CRON_TIME_ZONE if zone is None else zone)
+
+
+def _parts(expression: str) -> list[dict[str, Any]]:
+    """Return the fields of one trigger, as APScheduler has them, or of those of which any fires."""
     if not isinstance(expression, str):
         raise TypeError(f"a crontab expression is a text, as '30 3 * * mon-fri', not {expression!r}")
     text = expression.strip()
@@ -87,12 +127,10 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
     minutes, hours, days, months, weekdays = [
         _parse(expression, field, word) if word else [] for field, word in fields
     ]
-    common: dict[str, Any] = {
+    common = {
         "minute": _spell(minutes, FIELDS[0]),
         "hour": _spell(hours, FIELDS[1]),
         "month": _spell(months, FIELDS[3]),
-        "timezone": zone,
-        "repeats": repeats,
     }
     day = ",".join([*([_spell(days, FIELDS[2])] if days else []), *special_days])
     starts = words[2][:1], words[4][:1]
@@ -104,9 +142,8 @@ def crontab(expression: str, timezone: str | tzinfo | None = None, *, repeats: b
             raise ValueError(f"{expression!r} never fires: no such month has a day {needed}")
         # A trigger that never fires is searched for at each firing.
         day = ""
-    parts = _day_parts(day, special_weekdays, _spell_weekdays(weekdays) if weekdays else "", starts)
-    triggers = [Cron(**common, **part) for part in parts]
-    return triggers[0] if len(triggers) == 1 else Or(triggers)
+    of_days = _day_parts(day, special_weekdays, _spell_weekdays(weekdays) if weekdays else "", starts)
+    return [{**common, **part} for part in of_days]
 
 
 def _day_parts(
@@ -125,16 +162,6 @@ def _day_parts(
 
 def _weekday_name(expression: str, text: str) -> str:
     return _WEEKDAYS[_value(expression, FIELDS[4], text) % 7]
-
-
-def _zone(zone: str | tzinfo | None) -> tzinfo:
-    if zone is None:
-        zone = jobs_settings().CRON_TIME_ZONE
-    if not isinstance(zone, str | tzinfo):
-        raise TypeError(f"the time zone must be a name, as 'Europe/Berlin', or a tzinfo, not {zone!r}")
-    found = named_zone(zone_name(zone) if isinstance(zone, tzinfo) else zone)
-    check_zone(found)
-    return found
 
 
 def _nickname(text: str) -> str:

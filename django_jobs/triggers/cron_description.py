@@ -74,6 +74,10 @@ class _Times(NamedTuple):
     is_of_a_day: bool
 
 
+# Minutes or hours that are said one by one.
+_MOST_NAMED = 4
+
+
 def _describe_times(minutes: list[int] | None, hours: list[int] | None) -> _Times | None:
     if not minutes or not hours:
         return None
@@ -86,8 +90,11 @@ def _describe_times(minutes: list[int] | None, hours: list[int] | None) -> _Time
             return _Times(every([(1, "hour")]), False)
         if len(minutes) == 1:
             return _Times(gettext("at minute %(minute)d of every hour") % {"minute": minutes[0]}, False)
+        if len(minutes) <= _MOST_NAMED:
+            numbers = _join([str(minute) for minute in minutes])
+            return _Times(gettext("at minutes %(minutes)s of every hour") % {"minutes": numbers}, False)
         return None
-    if len(minutes) == 1 and len(hours) <= 4:
+    if len(minutes) == 1 and len(hours) <= _MOST_NAMED:
         times = _join([f"{hour:02}:{minutes[0]:02}" for hour in hours])
         return _Times(gettext("at %(times)s") % {"times": times}, True)
     if len(minutes) == 1 and hour_step:
@@ -95,6 +102,14 @@ def _describe_times(minutes: list[int] | None, hours: list[int] | None) -> _Time
         if minutes[0]:
             words = gettext("%(every)s at minute %(minute)d") % {"every": words, "minute": minutes[0]}
         return _Times(words, False)
+    step = hours[1] - hours[0] if len(hours) > 1 else 1
+    if len(minutes) == 1 and 24 % step == 0 and hours == list(range(hours[0], 24, step)):
+        span = {
+            "every": every([(step, "hour")]),
+            "first": f"{hours[0]:02}:{minutes[0]:02}",
+            "last": f"{hours[-1]:02}:{minutes[0]:02}",
+        }
+        return _Times(gettext("%(every)s from %(first)s to %(last)s") % span, True)
     is_span = hours[-1] - hours[0] == len(hours) - 1
     if is_span and (minute_step or len(minutes) == 1):
         span = {

@@ -39,12 +39,14 @@ def describe(trigger: BaseTrigger) -> str:
         case CalendarIntervalTrigger():
             return _limited(_describe_calendar(trigger) + _describe_zone(trigger.timezone), trigger)
         case CronTrigger():
-            return _limited(describe_cron(trigger) + _describe_zone(trigger.timezone), trigger)
+            words = describe_cron(trigger) + _describe_zone(trigger.timezone)
+            return _limited(_with_repeats(words, trigger), trigger)
         case AndTrigger() | OrTrigger():
             is_and = isinstance(trigger, AndTrigger)
             joint = gettext("%(one)s and %(other)s") if is_and else gettext("%(one)s or %(other)s")
             parts = [describe(part) for part in trigger.triggers]
-            return functools.reduce(lambda one, other: joint % {"one": one, "other": other}, parts)
+            words = functools.reduce(lambda one, other: joint % {"one": one, "other": other}, parts)
+            return _with_jitter(words, trigger)
     return str(trigger)
 
 
@@ -75,6 +77,16 @@ def _limited(words: str, trigger: Any) -> str:
     if end := trigger.end_date:
         until = _describe_moment(end) if isinstance(end, datetime) else end
         words = gettext("%(words)s, until %(moment)s") % {"words": words, "moment": until}
+    return _with_jitter(words, trigger)
+
+
+def _with_repeats(words: str, trigger: CronTrigger) -> str:
+    if not getattr(trigger, "repeats", False) or _is_utc(zone_key(trigger.timezone)):
+        return words
+    return gettext("%(words)s, twice where the clocks repeat a time") % {"words": words}
+
+
+def _with_jitter(words: str, trigger: BaseTrigger) -> str:
     if trigger.jitter:
         words = gettext("%(words)s, up to %(seconds)s seconds later") % {
             "words": words,

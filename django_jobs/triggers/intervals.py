@@ -38,11 +38,12 @@ class Interval(IntervalTrigger):  # type: ignore[misc]
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the first time of the interval after the previous firing; None after its end."""
-        if previous_fire_time is None or not self.jitter:
+        if not self.jitter:
             unchanged: datetime | None = super().get_next_fire_time(previous_fire_time, now)
             return unchanged
         start = in_utc(self.start_date)
-        number = max(0, (in_utc(previous_fire_time) - start) // self.interval + 1)
+        after = in_utc(now) - _MICROSECOND if previous_fire_time is None else in_utc(previous_fire_time)
+        number = max(0, (after - start) // self.interval + 1)
         try:
             found = start + number * self.interval
             later: datetime = self._apply_jitter(found, self.jitter, now)

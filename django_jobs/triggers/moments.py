@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 from django_jobs.codec.zones import zone_key
 from django_jobs.exceptions import UnknownTrigger
 
+MAX_INTERVAL = timedelta(days=36525)  # 100 years
+
 
 def encode_moment(moment: datetime | None) -> str | None:
     """Write a moment as RFC 9557 does: `2026-11-24T03:30:00+01:00[Europe/Berlin]`."""
@@ -46,6 +48,33 @@ def in_seconds(length: timedelta) -> int | float:
     """Return a length in seconds, as an int where they are whole."""
     seconds = length.total_seconds()
     return int(seconds) if seconds.is_integer() else seconds
+
+
+def check_in_calendar(moment: datetime) -> None:
+    """Refuse a moment that UTC has no year for.
+
+    Raises:
+        ValueError: It is before year 1 or after year 9999 in UTC.
+    """
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(
+            f"{moment.isoformat()} is out of the calendar, which in UTC is years 1 to 9999"
+        ) from None
+
+
+def check_aware(name: str, moment: datetime) -> None:
+    """Refuse a datetime of which nobody knows which moment it is.
+
+    Raises:
+        ValueError: It is naive.
+    """
+    if moment.utcoffset() is None:
+        raise ValueError(
+            f"{moment.isoformat()} is naive, so it is unclear which moment is meant; "
+            f"pass django.utils.timezone.make_aware({name})"
+        )
 
 
 def zone_name(zone: tzinfo) -> str:
@@ -99,3 +128,17 @@ def named_zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError) as error:
         raise UnknownTrigger(f"the time zone {name!r} is not known on this host") from error
+
+
+def zone_of(zone: str | tzinfo) -> tzinfo:
+    """Return the zone that a caller chose, as the clock will read it.
+
+    Raises:
+        ValueError: It is not known, or another one on each host.
+        TypeError: It is neither a name nor a tzinfo.
+    """
+    if not isinstance(zone, str | tzinfo):
+        raise TypeError(f"the time zone must be a name, as 'Europe/Berlin', or a tzinfo, not {zone!r}")
+    found = named_zone(zone_name(zone) if isinstance(zone, tzinfo) else zone)
+    check_zone(found)
+    return found

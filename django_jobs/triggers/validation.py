@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
-from django_jobs.triggers.builders import MAX_INTERVAL, check_in_calendar, too_short
+from django_jobs.triggers.builders import too_short
 from django_jobs.triggers.description import describe
 from django_jobs.triggers.firing import first
-from django_jobs.triggers.moments import check_zone
+from django_jobs.triggers.limits import check_jitter
+from django_jobs.triggers.moments import check_in_calendar, check_zone
 from django_jobs.triggers.storage import decode, encode
 
 if TYPE_CHECKING:
@@ -27,17 +28,29 @@ def check(trigger: BaseTrigger) -> BaseTrigger:
     Raises:
         ValueError: The message says which part, and what to use instead.
     """
-    stored = encode(trigger)
-    _check_parts(trigger)
-    checked = decode(stored)
+    checked = storable(trigger)
     # A moment in the past is late work, which still runs.
     if first(checked, datetime.now(UTC)) is None:
         raise ValueError(f"this trigger never fires: {describe(checked)}")
     return checked
 
 
+def storable(trigger: BaseTrigger) -> BaseTrigger:
+    """Refuse a trigger that cannot be stored; one whose end has come passes.
+
+    Returns:
+        The trigger as the clock will read it.
+
+    Raises:
+        ValueError: As for `check`.
+    """
+    stored = encode(trigger)
+    _check_parts(trigger)
+    return decode(stored)
+
+
 def _check_parts(trigger: BaseTrigger) -> None:
-    _check_jitter(trigger)
+    check_jitter(getattr(trigger, "jitter", None))
     for name in ("run_date", "start_date", "end_date"):
         moment = getattr(trigger, name, None)
         if isinstance(moment, datetime):
@@ -51,14 +64,3 @@ def _check_parts(trigger: BaseTrigger) -> None:
             raise ValueError(f"{type(trigger).__name__} has no triggers")
         for part in trigger.triggers:
             _check_parts(part)
-
-
-def _check_jitter(trigger: BaseTrigger) -> None:
-    jitter = getattr(trigger, "jitter", None)
-    if jitter is None:
-        return
-    if isinstance(jitter, bool) or not isinstance(jitter, int | float):
-        raise ValueError(f"jitter is a number of seconds, not {jitter!r}")  # noqa: TRY004 - of a trigger, whose other mistakes are ValueErrors
-    # Not a number is not in any range either.
-    if not 0 <= jitter <= MAX_INTERVAL.total_seconds():
-        raise ValueError(f"jitter is 0 or more seconds, by which a firing comes later, and not {jitter!r}")

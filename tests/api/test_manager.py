@@ -38,7 +38,7 @@ def test_the_signatures_are_those_of_the_design():
         "add_immediate_job": "(func, /, *args, job_id=None, **kwargs)",
         "add_scheduled_job": "(func, run_at, /, *args, job_id=None, **kwargs)",
         "add_recurring_job": "(func, interval_seconds, /, *args, job_id=None, max_instances=1, **kwargs)",
-        "add_cron_job": "(func, expression, /, *args, job_id=None, max_instances=1, timezone=None, **kwargs)",
+        "add_cron_job": "(func, expression, /, *args, job_id=None, max_instances=1, timezone=None, repeats=False, **kwargs)",
         "add_job": "(func, trigger, /, *args, job_id=None, max_instances=1, **kwargs)",
         "remove_job": "(job_id)",
         "get_job": "(job_id)",

@@ -1,6 +1,8 @@
 import sys
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from apscheduler.triggers.interval import IntervalTrigger
 
 from django_jobs import checks, cron, recurring, triggers
 from django_jobs.registry import functions, schedules
@@ -73,6 +75,14 @@ def test_a_module_that_is_loaded_anew_replaces_its_declarations():
         (lambda: recurring(minutes=1, args=[1], colour=1)(greet), TypeError, "no option 'colour'"),
         (lambda: recurring(minutes=1, args=[1], priority=101)(greet), ValueError, "-100 to 100"),
         (lambda: recurring(minutes=1, args=[1], on_conflict="skip")(greet), TypeError, "no meaning"),
+        (lambda: recurring(minutes=1, timezone="Europe/Berlin"), TypeError, "of the anchor"),
+        (lambda: recurring(minutes=7, anchor="03:00"), ValueError, "divides an hour or a day"),
+        (lambda: recurring(minutes=1, times=5), ValueError, "pass start="),
+        (lambda: recurring(triggers.interval(60), hours=1), TypeError, "leave out the interval"),
+        (lambda: recurring(triggers.interval(60), jitter=1), TypeError, "leave out jitter"),
+        (lambda: recurring(triggers.at(timedelta(days=1))), ValueError, "use add_scheduled_job"),
+        (lambda: recurring(IntervalTrigger(seconds=-1)), ValueError, "too short"),
+        (lambda: cron("@daily", start="tomorrow"), TypeError, "aware datetime or a date"),
         (lambda: recurring(minutes=1)(lambda: None), ValueError, "move it to a module's top level"),
     ],
 )
@@ -120,3 +130,52 @@ def test_arguments_that_cannot_be_stored_are_refused_at_start():
 
     with pytest.raises(TypeError, match="'odd' is declared wrongly"):
         schedules.check_declarations()
+
+
+def words_of(decorator):
+    decorator(greet)
+    (declared,) = schedules.declarations()
+    return triggers.describe(declared.trigger)
+
+
+@pytest.mark.parametrize(
+    ("declare", "words"),
+    [
+        (
+            lambda: recurring(hours=6, start=datetime(2026, 1, 1, 3, tzinfo=UTC), jitter=60, args=["Ada"]),
+            "every 6 hours, from 2026-01-01 03:00 UTC, up to 60 seconds later",
+        ),
+        (
+            lambda: recurring(hours=6, anchor="03:00", timezone="Europe/Berlin", args=["Ada"]),
+            "at 03:00, 09:00, 15:00 and 21:00 every day (Europe/Berlin)",
+        ),
+        (
+            lambda: recurring(days=1, start=date(2126, 1, 1), times=3, args=["Ada"]),
+            "every day, from 2126-01-01 00:00 UTC, until 2126-01-03 00:00 UTC",
+        ),
+        (
+            lambda: recurring(triggers.calendar(months=1, start=date(2026, 1, 1), at="06:00"), args=["Ada"]),
+            "every month on day 1 at 06:00",
+        ),
+        (
+            lambda: cron("30 2 * * *", timezone="Europe/Berlin", repeats=True, jitter=5, args=["Ada"]),
+            "at 02:30 every day (Europe/Berlin), twice where the clocks repeat a time, up to 5 seconds later",
+        ),
+        (
+            lambda: cron("0 9 * * *", end=date(2026, 12, 31), args=["Ada"]),
+            "at 09:00 every day, until 2026-12-31 23:59:59 UTC",
+        ),
+    ],
+)
+def test_a_declaration_says_when_it_begins_and_ends_and_how_much_later_it_fires(declare, words):
+    assert words_of(declare()) == words
+
+
+def test_an_anchor_without_a_time_zone_goes_by_the_zone_of_cron_expressions(settings):
+    settings.DJANGO_JOBS = {"CRON_TIME_ZONE": "Europe/Berlin"}
+    recurring(hours=12, anchor="03:00", args=["Ada"])(greet)
+
+    (declared,) = schedules.declarations()
+
+    assert declared.has_default_zone
+    assert triggers.describe(declared.trigger) == "at 03:00 and 15:00 every day (Europe/Berlin)"

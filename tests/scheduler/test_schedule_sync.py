@@ -673,6 +673,57 @@ def test_processes_that_start_at_the_same_moment_wait_for_each_other(transaction
     assert SchedulerProcess.objects.count() == 6
 
 
+NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def test_limits_of_a_declaration_are_its_jobs_and_a_restart_changes_nothing(version):
+    code = version(
+        recurring(hours=6, start=datetime(2026, 1, 1, 3, tzinfo=UTC), jitter=60, args=[1], job_id="interval"),
+        cron("0 3 1 * mon", jitter=5, start=NEW_YEAR, end=datetime(2126, 1, 1, tzinfo=UTC), args=[1], job_id="cron"),
+        recurring(triggers.calendar(months=1, start=NEW_YEAR.date(), at="06:00"), args=[1], job_id="calendar"),
+    )  # fmt: skip
+    first = code.start()
+    before = list(Job.objects.order_by("pk").values())
+    first.leave()
+
+    code.start()
+
+    assert list(Job.objects.order_by("pk").values()) == before
+    assert trigger_of("calendar") == "every month on day 1 at 06:00, from 2027-01-01"
+    assert Job.objects.get(pk="calendar").next_run_time == datetime(2027, 1, 1, 6, tzinfo=UTC)
+    assert Job.objects.get(pk="interval").next_run_time.hour in {3, 9, 15, 21}
+
+
+def test_a_schedule_that_has_ended_makes_no_job(version):
+    over = {"start": datetime(2020, 1, 1, tzinfo=UTC), "times": 3}
+
+    version(every(30, **over)).start().leave()
+
+    assert ids() == []
+
+
+def test_a_schedule_that_is_declared_to_have_ended_is_retired(version):
+    version(every(30)).start().leave()
+
+    version(every(30, end=datetime(2020, 1, 1, tzinfo=UTC))).start()
+
+    assert ids() == []
+
+
+def test_the_log_says_which_zone_expressions_without_one_go_by(
+    version, caplog, django_capture_on_commit_callbacks
+):
+    caplog.set_level("INFO")
+    with django_capture_on_commit_callbacks(execute=True):
+        version(cron("0 3 * * *", args=[1])).start().leave()
+    with django_capture_on_commit_callbacks(execute=True):
+        version(cron("0 3 * * *", timezone="Europe/Berlin", args=[1], job_id="other")).start()
+
+    added, changed = [line for line in caplog.messages if line.startswith("declared schedules")]
+    assert added.endswith("; cron expressions without a time zone go by UTC (CRON_TIME_ZONE)")
+    assert "go by" not in changed
+
+
 def test_a_retry_policy_that_a_person_chose_survives_deploys_and_goes_back(version):
     version(every(30, retry=Retry(max_attempts=2), timeout=9)).start().leave()
     schedule_edits.edit("tick", retry=Retry(max_attempts=7))

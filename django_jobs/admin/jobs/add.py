@@ -20,7 +20,8 @@ from django.utils.translation import gettext_lazy as _
 from django_jobs.admin.jobs import change_words
 from django_jobs.admin.jobs.argument_form import ArgumentForm, why_not
 from django_jobs.admin.jobs.edit import EditMixin
-from django_jobs.admin.jobs.schedule_form import POLICY_ROWS, TRIGGER_ROWS, ScheduleForm, fields_of_retry
+from django_jobs.admin.jobs.schedule_form import POLICY_ROWS, ScheduleForm, fields_of_retry
+from django_jobs.admin.jobs.trigger_form import TRIGGER_ROWS
 from django_jobs.admin.shared import permissions
 from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import ConflictingIdError, FunctionNotFound

@@ -21,13 +21,18 @@ class Crontab(NamedTuple):
 
 
 def of(trigger: BaseTrigger) -> Crontab | None:
-    """Return what `triggers.crontab` makes this very trigger of; None when nothing does."""
+    """Return what `triggers.crontab` makes this very trigger of, with its limits; None when nothing does."""
     state = triggers.rule(trigger)
     written = _written(state)
     if written is None:
         return None
     try:
-        same = triggers.rule(triggers.crontab(*written)) == state
+        part = getattr(trigger, "triggers", [trigger])[0]
+        made = triggers.crontab(
+            *written, repeats=getattr(part, "repeats", False), start=part.start_date, end=part.end_date,
+            jitter=trigger.jitter,
+        )  # fmt: skip
+        same = triggers.rule(made) == state
     except ValueError:
         # Fields that only APScheduler knows, such as weeks.
         return None

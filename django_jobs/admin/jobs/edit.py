@@ -19,12 +19,11 @@ from django_jobs import triggers
 from django_jobs.admin.jobs import change_words
 from django_jobs.admin.jobs.schedule_form import (
     POLICY_ROWS,
-    TRIGGER_ROWS,
     ScheduleForm,
-    fields_of,
     fields_of_retry,
     following,
 )
+from django_jobs.admin.jobs.trigger_form import TRIGGER_ROWS, fields_of
 from django_jobs.admin.shared import permissions, times
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.exceptions import UnknownTrigger

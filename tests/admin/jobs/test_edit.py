@@ -33,6 +33,10 @@ def filled_in(response):
                 value = re.search(r'value="([^"]*)" selected', tag)
             elif 'type="radio"' in tag and "checked" not in tag:
                 continue
+            elif 'type="checkbox"' in tag:
+                value = re.search(r"(checked)", tag)
+                if value is None:
+                    continue
             data[name[1]] = unescape(value[1]) if value else ""
     return data
 
@@ -65,6 +69,46 @@ def trigger_of(job):
             "at 03:30 on weekdays (Europe/Berlin)",
         ),
         ({"kind": "cron", "expression": "@daily", "zone": ""}, "at 00:00 every day"),
+        (
+            {"kind": "interval", "every": "6", "unit": "hours", "anchor": "03:00", "zone": "Europe/Berlin"},
+            "at 03:00, 09:00, 15:00 and 21:00 every day (Europe/Berlin)",
+        ),
+        (
+            {
+                "kind": "interval",
+                "every": "36",
+                "unit": "hours",
+                "starts_0": "2126-01-01",
+                "starts_1": "03:00",
+                "times": "3",
+            },
+            "every 1 day 12 hours, from 2126-01-01 03:00 UTC, until 2126-01-04 03:00 UTC",
+        ),
+        (
+            {
+                "kind": "calendar",
+                "count": "1",
+                "span": "months",
+                "first_day": "2026-01-01",
+                "time_of_day": "06:00",
+                "zone": "Europe/Berlin",
+                "ends_0": "2126-01-01",
+                "ends_1": "12:00",
+            },
+            "every month on day 1 at 06:00 (Europe/Berlin), until 2126-01-01",
+        ),
+        (
+            {
+                "kind": "cron",
+                "expression": "30 2 * * *",
+                "zone": "Europe/Berlin",
+                "repeats": "on",
+                "starts_0": "2126-01-01",
+                "starts_1": "00:00",
+            },
+            "at 02:30 every day (Europe/Berlin), twice where the clocks repeat a time, "
+            "from 2126-01-01 01:00 (Europe/Berlin)",
+        ),
         ({"kind": "once", "at_0": "2031-05-06", "at_1": "07:08:09"}, "once at 2031-05-06 07:08:09 UTC"),
     ],
 )
@@ -172,6 +216,15 @@ def test_one_attempt_is_no_retry(submit, make_job):
         ({"kind": "cron", "expression": ""}, "Fill this in"),
         ({"kind": "cron", "expression": "61 * * * *"}, "minute 61 is outside 0-59"),
         ({"kind": "cron", "expression": "0 0 30 2 *"}, "never fires"),
+        (
+            {"kind": "cron", "expression": "0 3 * * *", "ends_0": "2020-01-01", "ends_1": "00:00"},
+            "this trigger never fires",
+        ),
+        ({"kind": "interval", "every": "45", "anchor": "03:00"}, "divides an hour or a day"),
+        ({"kind": "interval", "every": "45", "times": "5"}, "Say from when they are counted"),
+        ({"kind": "interval", "every": "1", "unit": "seconds", "jitter": "5"}, "less than the interval"),
+        ({"kind": "calendar", "count": "2", "first_day": ""}, "Fill this in, or"),
+        ({"kind": "calendar", "count": "0", "first_day": "2026-01-01"}, "greater than or equal to 1"),
         ({"kind": "cron", "expression": "@daily", "zone": "Mars/Base"}, "time zone 'Mars/Base' is not known"),
         ({"kind": "once", "at_0": "2001-01-01", "at_1": "00:00"}, "This time is past."),
         ({"kind": "once", "at_0": "soon", "at_1": ""}, "Enter a valid date"),
@@ -249,7 +302,7 @@ def test_an_interval_goes_on_from_its_next_run_in_the_preview(submit, make_job):
 @pytest.mark.parametrize(
     "trigger",
     [
-        CalendarIntervalTrigger(months=2, start_date=date(2026, 1, 1), timezone=UTC),
+        CalendarIntervalTrigger(months=2, days=1, start_date=date(2026, 1, 1), timezone=UTC),
         CronTrigger(hour=3, day="last", timezone=UTC),
         CronTrigger(hour=3, timezone=UTC, jitter=5),
         CronTrigger(hour=3, timezone=UTC, end_date=datetime(2040, 1, 1, tzinfo=UTC)),
@@ -265,6 +318,37 @@ def test_a_trigger_that_the_fields_cannot_say_is_kept_or_replaced(submit, root, 
 
     submit(job, kind="interval", every="2", unit="hours")
     assert trigger_of(job) == "every 2 hours"
+
+
+LIMITS = {"start": date(2126, 1, 1), "end": date(2226, 1, 1), "jitter": 5}
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        triggers.interval(3600, **LIMITS),
+        triggers.interval(3600, jitter=5),
+        triggers.crontab("30 2 * * *", "Europe/Berlin", repeats=True, **LIMITS),
+        triggers.crontab("0 3 1 * mon", **LIMITS),
+        triggers.anchored(timedelta(hours=6), "03:00", **LIMITS),
+        triggers.calendar(months=2, start=date(2026, 1, 31), at="06:00:30", end=date(2226, 1, 1), jitter=5),
+        triggers.calendar(weeks=2, start=date(2026, 1, 5), timezone="Europe/Berlin"),
+    ],
+    ids=triggers.describe,
+)
+def test_limits_come_back_in_the_form_and_stay_where_another_is_changed(submit, make_job, trigger, said):
+    job = make_job(trigger=trigger, next_run_time=datetime(2131, 1, 2, tzinfo=UTC))
+
+    assert said(submit(job)) == "Nothing was changed."
+    assert "</time>" in unescaped_text_of(submit(job, "_preview"))
+    submit(job, jitter="7")
+
+    changed = triggers.loads(Job.objects.get(pk=job.pk).job_state)
+    assert changed.jitter == 7
+    assert (
+        triggers.describe(changed).partition(", up to")[0]
+        == triggers.describe(trigger).partition(", up to")[0]
+    )
 
 
 @pytest.mark.parametrize(
