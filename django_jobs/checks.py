@@ -170,6 +170,31 @@ def check_migrations(databases: Sequence[str] | None = None, **_: Any) -> Sequen
     ]
 
 
+def check_commands(**_: Any) -> Sequence[CheckMessage]:
+    """W007: `manage.py runjobs` is this app's command, and not that of another app."""
+    from django.core.management import get_commands, load_command_class
+
+    owner = get_commands().get("runjobs", "django_jobs")
+    if owner == "django_jobs":
+        return []
+    try:
+        found: type = type(load_command_class(owner, "runjobs"))
+    except Exception:  # noqa: BLE001 - the other app's mistake, which its command shows
+        found = object
+    if any(one.__module__ == "django_jobs.management.commands.runjobs" for one in found.__mro__):
+        # The project's own, made from ours.
+        return []
+    return [
+        Warning(
+            f"`manage.py runjobs` is the command of {owner}, which comes before django_jobs in INSTALLED_APPS: "
+            "it executes no jobs of django_jobs.",
+            hint="Use `manage.py jobs work`, which takes the same options. Or move django_jobs before "
+            f"{owner}; to keep both, add django_jobs.W007 to SILENCED_SYSTEM_CHECKS.",
+            id="django_jobs.W007",
+        )
+    ]
+
+
 def check_secrets(**_: Any) -> Sequence[CheckMessage]:
     """W004: no job takes a secret that it did not say is one."""
     from django_jobs.registry import decorators
@@ -320,6 +345,7 @@ ALL = (
     check_sqlite,
     check_declarations,
     check_cron_zone,
+    check_commands,
     check_secrets,
     check_pool,
     check_celery,

@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core import management
 from django.core.checks import Tags, run_checks
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from django_jobs import checks, conf, cron, job
+from django_jobs.management.commands import runjobs
 from django_jobs.registry import functions, schedules
 from tests.execution.engines import celery_apps
 from tests.probes import jobs as probes
@@ -346,3 +348,13 @@ def test_engines_that_can_be_had_are_no_problem(settings):
     }  # fmt: skip
 
     assert [*checks.check_settings(), *checks.check_celery(), *checks.check_executors()] == []
+
+
+def test_a_command_runjobs_of_the_projects_own_made_from_ours_is_fine(monkeypatch):
+    class Theirs(runjobs.Command):
+        pass
+
+    monkeypatch.setattr(management, "get_commands", lambda: {"runjobs": "shop"})
+    monkeypatch.setattr(management, "load_command_class", lambda app, name: Theirs())
+
+    assert checks.check_commands() == []

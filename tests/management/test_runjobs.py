@@ -3,7 +3,7 @@ import signal
 from datetime import timedelta
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 from django.utils import timezone
 
 from django_jobs.models import Run, Worker
@@ -83,6 +83,34 @@ def test_queues_may_be_named_with_commas_between(manager, probes):
     assert set(Run.objects.filter(status="READY").values_list("job_id", flat=True)) == {"other"}
     with pytest.raises(CommandError, match="a name is missing in 'default,'"):
         call_command("runjobs", "--queue", "default,", "--drain")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_jobs_work_is_runjobs_by_a_name_that_no_other_app_has(manager, probes, capsys):
+    for name in ("default", "mail", "other"):
+        manager.using(queue_name=name).add_immediate_job(probes.nothing, job_id=name)
+
+    call_command("jobs", "work", "--queue", "default,mail", "--threads", "1", "--drain", "--no-clock")
+
+    assert set(Run.objects.filter(status="READY").values_list("job_id", flat=True)) == {"other"}
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("jobs work: process ")
+    assert said[-1] == "jobs work: stopped."
+    with pytest.raises(CommandError, match="at least 1, not 0"):
+        call_command("jobs", "work", "--threads", "0")
+    with pytest.raises(CommandError, match="starts this command line again"):
+        call_command("jobs", "work", "--processes", "2")
+
+
+@pytest.mark.parametrize("verbosity", ["0", "2"])
+def test_djangos_options_may_follow_jobs_work(verbosity):
+    parser = load_command_class("django_jobs", "jobs").create_parser("manage.py", "jobs")
+
+    behind = parser.parse_args(["work", "-v", verbosity, "--traceback", "--no-color"])
+    before = parser.parse_args(["-v", verbosity, "--traceback", "--no-color", "work"])
+
+    assert behind == before
+    assert (behind.verbosity, behind.traceback, behind.no_color) == (int(verbosity), True, True)
 
 
 @pytest.fixture
