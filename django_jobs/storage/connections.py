@@ -17,10 +17,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, DataError, IntegrityError, InterfaceError, connections
 from django.db.backends.signals import connection_created
 
-from django_jobs import signals
+from django_jobs import conf, signals
 from django_jobs.storage import forks
 from django_jobs.storage.backoff import Backoff
 
@@ -38,13 +38,28 @@ T = TypeVar("T")
 RESTED_SECONDS = 30.0
 
 
+# For SQLite: how long a writer waits for others, in place of Python's 5 seconds.
+BUSY_SECONDS = 20
+
+
 class _Own(threading.local):
-    """Whether this thread connected since it last gave all back: most runs need no look at each alias."""
+    """What is known of this thread.
+
+    Attributes:
+        has_any: Whether it connected since it last gave all back: most runs need no look at each alias.
+        is_ours: Whether it is a thread of ours, and not one that serves requests.
+    """
 
     has_any = False
+    is_ours = False
 
 
 _own = _Own()
+
+
+def claim_thread() -> None:
+    """Say that this thread is ours, before it connects: what SQLite needs for several writers is set then."""
+    _own.is_ours = True
 
 
 def tidy(rested_seconds: float = 0.0) -> None:
@@ -138,6 +153,24 @@ def _note(*, connection: BaseDatabaseWrapper, **_: object) -> None:
     _own.has_any = True
     if connection.vendor == "mysql":
         _open.add(connection.connection)
+    elif connection.vendor == "sqlite" and _own.is_ours and connection.alias == _jobs_alias():
+        _let_write_beside_others(connection)
+
+
+def _jobs_alias() -> str:
+    return conf.jobs_settings().DATABASE or DEFAULT_DB_ALIAS
+
+
+def _let_write_beside_others(connection: Any) -> None:
+    """Set what a project's settings leave open, as `startproject` does: runs write while requests do.
+
+    A transaction that reads first and writes later fails immediately when somebody wrote in between, whatever
+    the timeout; one that begins as IMMEDIATE waits its turn.
+    """
+    if connection.transaction_mode is None:
+        connection.transaction_mode = "IMMEDIATE"
+    if "timeout" not in connection.settings_dict["OPTIONS"]:
+        connection.connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
 
 
 connection_created.connect(_note)

@@ -168,3 +168,27 @@ def test_an_outage_is_told_once_backs_off_and_is_told_to_be_over():
     assert 0.05 <= delays[0] <= 0.15
     assert 2.5 <= delays[-1] <= 7.5
     assert len(set(delays)) == 12
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'")
+@pytest.mark.parametrize("is_ours", [True, False])
+@pytest.mark.parametrize("options", [{}, {"timeout": 7, "transaction_mode": "DEFERRED"}])
+def test_only_our_threads_set_what_settings_of_sqlite_leave_open(options, is_ours):
+    def work():
+        own = connection.copy()
+        own.settings_dict = {**own.settings_dict, "OPTIONS": dict(options)}
+        if is_ours:
+            care.claim_thread()
+        own.ensure_connection()
+        try:
+            with own.cursor() as cursor:
+                return own.transaction_mode, cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+        finally:
+            own.close()
+
+    found = in_thread(work)
+
+    if options:
+        assert found == ("DEFERRED", 7000)
+    else:
+        assert found == (("IMMEDIATE", 20_000) if is_ours else (None, 5000))
