@@ -220,6 +220,30 @@ def _secrets(function: Any) -> list[str]:
     return [name for name in names if re.search(SECRET, name.lower()) and name not in known]
 
 
+def check_schedule_options(**_: Any) -> Sequence[CheckMessage]:
+    """I002: options that only schedules have belong to a function with a schedule."""
+    from django_jobs.registry import decorators, schedules
+    from django_jobs.registry.options import OF_SCHEDULES
+
+    scheduled = {declaration.func for declaration in schedules.declarations()}
+    return [
+        Info(
+            f"{path} has {', '.join(names)} in @job, which only jobs with a schedule use, and declares no schedule: "
+            "it does nothing for what you enqueue.",
+            hint=f"For jobs that you enqueue: {OF_SCHEDULES[names[0]]}. If you add a schedule with the manager, as "
+            "with add_recurring_job, give the option there: using(...).",
+            id="django_jobs.I002",
+        )
+        for path, function in sorted(decorators.decorated().items())
+        if function not in scheduled
+        and (
+            names := [
+                name for name in OF_SCHEDULES if getattr(decorators.options_of(function), name) is not None
+            ]
+        )
+    ]
+
+
 def check_pool(**_: Any) -> Sequence[CheckMessage]:
     """W005: a pool has a connection for each thread that executes runs, those of executors too."""
     connection = _connection()
@@ -347,6 +371,7 @@ ALL = (
     check_cron_zone,
     check_commands,
     check_secrets,
+    check_schedule_options,
     check_pool,
     check_celery,
     check_executors,
