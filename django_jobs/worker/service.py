@@ -11,6 +11,7 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import jobs_database, missing_tables
+from django_jobs.printable import printable
 from django_jobs.scheduler.clock import Clock
 from django_jobs.scheduler.schedule_sync import ScheduleSync
 from django_jobs.storage import connections, transactions
@@ -105,7 +106,7 @@ class Service:
             except RuntimeError as error:
                 if self._stopping.is_set() or _is_process_ending(error):
                     # `stop` ends what had begun.
-                    logger.info("Stopped while starting: the process is ending (%s)", error)
+                    logger.info("Stopped while starting: the process is ending (%s)", printable(error))
                     break
                 self._undo(error)
                 self._stopping.wait(THREADS_SECONDS)
@@ -114,7 +115,7 @@ class Service:
                 problem, level = error, logging.ERROR
                 connections.give_back()
             if not has_said:
-                logger.log(level, "waiting for the database before starting: %s", problem)
+                logger.log(level, "waiting for the database before starting: %s", printable(problem))
                 has_said = True
             self._stopping.wait(TABLES_SECONDS)
         connections.give_back()
@@ -128,7 +129,8 @@ class Service:
         connections.give_back()
         if not self.failure:
             logger.error(
-                "Cannot start workers in this process (%s); no jobs will run here until it can", error
+                "Cannot start workers in this process (%s); no jobs will run here until it can",
+                printable(error),
             )
         self.failure = str(error)
 

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django_jobs.printable import printable
 from django_jobs.storage import connections
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ThreadEngine(Executor):
         except RuntimeError as error:
             # What was put waits for one of the others, or for the next that can be started.
             if not self._was_refused:
-                logger.error("%s threads, no more can be started: %s", len(self._threads), error)  # noqa: TRY400 - the system's limit, not our code
+                logger.error("%s threads, no more can be started: %s", len(self._threads), printable(error))  # noqa: TRY400 - the system's limit, not our code
             self._was_refused = True
             return
         self._was_refused = False
