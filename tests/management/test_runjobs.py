@@ -1,6 +1,8 @@
 import logging
 import signal
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
@@ -8,6 +10,8 @@ from django.utils import timezone
 
 from django_jobs.models import Run, Worker
 from tests.probes.models import Mark
+
+ROOT = Path(__file__).parents[2]
 
 
 def ready(process):
@@ -100,6 +104,20 @@ def test_jobs_work_is_runjobs_by_a_name_that_no_other_app_has(manager, probes, c
         call_command("jobs", "work", "--threads", "0")
     with pytest.raises(CommandError, match="starts this command line again"):
         call_command("jobs", "work", "--processes", "2")
+
+
+def test_jobs_work_supervises_processes_that_are_jobs_work(spawn, manager, probes):
+    for number in range(5):
+        manager.add_immediate_job(probes.mark, str(number))
+    manage = str(ROOT / "testproject" / "manage.py")
+
+    process = spawn(sys.executable, manage, "jobs", "work", "--processes", "2", "--drain")
+
+    assert process.wait(60) == 0, process.log.read_text()
+    assert Mark.objects.count() == 5
+    log = process.log.read_text()
+    assert "jobs work: process " in log.splitlines()[0]
+    assert {"[1] jobs work: stopped.", "[2] jobs work: stopped."} <= set(log.splitlines())
 
 
 @pytest.mark.parametrize("verbosity", ["0", "2"])
