@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs.storage.connections import ConnectionBackoff, claim_thread, give_back
+from django_jobs.storage.connections import ConnectionBackoff, claim_context, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class Component:
         self.failure = error
 
     def _serve(self) -> None:
-        claim_thread()
+        claim_context()
         try:
             self.run()
         except BaseException as error:

@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -43,23 +44,20 @@ BUSY_SECONDS = 20
 
 
 class _Own(threading.local):
-    """What is known of this thread.
-
-    Attributes:
-        has_any: Whether it connected since it last gave all back: most runs need no look at each alias.
-        is_ours: Whether it is a thread of ours, and not one that serves requests.
-    """
+    """Whether this thread connected since it last gave all back: most runs need no look at each alias."""
 
     has_any = False
-    is_ours = False
 
 
 _own = _Own()
+# Whether work is ours, and not a request's. asyncio and `sync_to_async` take it along from the thread that
+# starts an async function to those that serve it.
+_is_ours: ContextVar[bool] = ContextVar("_is_ours", default=False)
 
 
-def claim_thread() -> None:
-    """Say that this thread is ours, before it connects: what SQLite needs for several writers is set then."""
-    _own.is_ours = True
+def claim_context() -> None:
+    """Say that this thread, and the async tasks it starts, are ours: their connections let SQLite have several writers."""
+    _is_ours.set(True)
 
 
 def tidy(rested_seconds: float = 0.0) -> None:
@@ -153,7 +151,7 @@ def _note(*, connection: BaseDatabaseWrapper, **_: object) -> None:
     _own.has_any = True
     if connection.vendor == "mysql":
         _open.add(connection.connection)
-    elif connection.vendor == "sqlite" and _own.is_ours and connection.alias == _jobs_alias():
+    elif connection.vendor == "sqlite" and _is_ours.get() and connection.alias == _jobs_alias():
         _let_write_beside_others(connection)
 
 

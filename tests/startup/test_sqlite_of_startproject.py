@@ -21,6 +21,7 @@ NUMBER = 200
 # Each run and each request reads first and writes then, in one transaction, as most code does.
 JOBS = """
 import time
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import transaction
 from django_jobs import job
@@ -34,6 +35,10 @@ def add_user(name):
 @job
 def work(number):
     add_user(f"run-{number}")
+
+@job
+async def awork(number):
+    await sync_to_async(add_user)(f"async-run-{number}")
 """
 URLS = """
 from django.http import HttpResponse
@@ -138,11 +143,11 @@ def test_no_run_fails_beside_requests_where_the_readme_was_followed(project, ser
 def test_no_run_fails_beside_other_runs_with_the_settings_of_startproject(project):
     configure(project, 'INSTALLED_APPS += ["django_apscheduler", "django_jobs"]')
     manage(project, "migrate", "-v0")
-    add = "from mysite.jobs import work; [work.enqueue(n) for n in range(60)]"
+    add = "from mysite.jobs import awork, work; [one.enqueue(n) for n in range(20) for one in (work, awork)]"
     manage(project, "shell", "-v0", "-c", add)
 
     said = manage(project, "jobs", "work", "--drain", "--threads", "12")
 
-    assert rows(project, "SELECT status, COUNT(*) FROM django_jobs_run GROUP BY 1") == [("SUCCESSFUL", 60)], (
+    assert rows(project, "SELECT status, COUNT(*) FROM django_jobs_run GROUP BY 1") == [("SUCCESSFUL", 40)], (
         said
     )

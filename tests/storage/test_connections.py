@@ -178,7 +178,7 @@ def test_only_our_threads_set_what_settings_of_sqlite_leave_open(options, is_our
         own = connection.copy()
         own.settings_dict = {**own.settings_dict, "OPTIONS": dict(options)}
         if is_ours:
-            care.claim_thread()
+            care.claim_context()
         own.ensure_connection()
         try:
             with own.cursor() as cursor:

@@ -37,7 +37,7 @@ class ChildServer:
 
     def serve(self) -> None:
         """Execute runs until the parent closes its side, which ends the process."""
-        connections.claim_thread()
+        connections.claim_context()
         threading.Thread(target=self._listen, name="django_jobs-parent", daemon=True).start()
         while True:
             try:

@@ -103,7 +103,7 @@ class ThreadEngine(Executor):
                 work[0].cancel()
 
     def _serve(self) -> None:
-        connections.claim_thread()
+        connections.claim_context()
         while (work := self._next()) is not None:
             future, fn, args, kwargs = work
             del work
