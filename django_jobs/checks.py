@@ -170,6 +170,31 @@ def check_migrations(databases: Sequence[str] | None = None, **_: Any) -> Sequen
     ]
 
 
+def check_commands(**_: Any) -> Sequence[CheckMessage]:
+    """W007: `manage.py runjobs` is this app's command, and not that of another app."""
+    from django.core.management import get_commands, load_command_class
+
+    owner = get_commands().get("runjobs", "django_jobs")
+    if owner == "django_jobs":
+        return []
+    try:
+        found: type = type(load_command_class(owner, "runjobs"))
+    except Exception:  # noqa: BLE001 - the other app's mistake, which its command shows
+        found = object
+    if any(one.__module__ == "django_jobs.management.commands.runjobs" for one in found.__mro__):
+        # The project's own, made from ours.
+        return []
+    return [
+        Warning(
+            f"`manage.py runjobs` is the command of {owner}, which comes before django_jobs in INSTALLED_APPS: "
+            "it executes no jobs of django_jobs.",
+            hint="Use `manage.py jobs work`, which takes the same options. Or move django_jobs before "
+            f"{owner}; to keep both, add django_jobs.W007 to SILENCED_SYSTEM_CHECKS.",
+            id="django_jobs.W007",
+        )
+    ]
+
+
 def check_secrets(**_: Any) -> Sequence[CheckMessage]:
     """W004: no job takes a secret that it did not say is one."""
     from django_jobs.registry import decorators
@@ -193,6 +218,30 @@ def _secrets(function: Any) -> list[str]:
     signature = arguments.signature_of(function)
     names = () if signature is None else signature.parameters
     return [name for name in names if re.search(SECRET, name.lower()) and name not in known]
+
+
+def check_schedule_options(**_: Any) -> Sequence[CheckMessage]:
+    """I002: options that only schedules have belong to a function with a schedule."""
+    from django_jobs.registry import decorators, schedules
+    from django_jobs.registry.options import OF_SCHEDULES
+
+    scheduled = {declaration.func for declaration in schedules.declarations()}
+    return [
+        Info(
+            f"{path} has {', '.join(names)} in @job, which only jobs with a schedule use, and declares no schedule: "
+            "it does nothing for what you enqueue.",
+            hint=f"For jobs that you enqueue: {OF_SCHEDULES[names[0]]}. If you add a schedule with the manager, as "
+            "with add_recurring_job, give the option there: using(...).",
+            id="django_jobs.I002",
+        )
+        for path, function in sorted(decorators.decorated().items())
+        if function not in scheduled
+        and (
+            names := [
+                name for name in OF_SCHEDULES if getattr(decorators.options_of(function), name) is not None
+            ]
+        )
+    ]
 
 
 def check_character_set(*, databases: Sequence[str] | None = None, **_: Any) -> Sequence[CheckMessage]:
@@ -319,7 +368,9 @@ ALL = (
     check_sqlite,
     check_declarations,
     check_cron_zone,
+    check_commands,
     check_secrets,
+    check_schedule_options,
     check_celery,
     check_executors,
 )

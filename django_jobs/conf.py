@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.core.signals import setting_changed
 
+from django_jobs.printable import printable
+
 logger = logging.getLogger(__name__)
 
 ENGINE_NAMES = ("threads", "processes", "inline", "celery")
@@ -235,7 +237,7 @@ def jobs_settings() -> JobsSettings:
     if _current is None:
         raw = getattr(settings, "DJANGO_JOBS", None) or {}
         if not isinstance(raw, Mapping):
-            logger.error("%s The defaults are in force.", *problems(raw))
+            logger.error("%s The defaults are in force.", *map(printable, problems(raw)))
             raw = {}
         _current = JobsSettings(**{key: _in_force(key, value) for key, value in raw.items() if key in KEYS})
     return _current
@@ -248,7 +250,7 @@ def _in_force(key: str, value: object) -> Any:
         if key == "ALLOWED_MODULES":
             # Its default allows more than whoever set it wanted.
             default = ()
-        logger.error("%s In force is %r.", _described_problem(key, value), default)
+        logger.error("%s In force is %r.", printable(_described_problem(key, value)), default)
         return default
     return tuple(value) if key in _LISTS and isinstance(value, Iterable) else value
 

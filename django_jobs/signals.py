@@ -97,7 +97,7 @@ def _log_run_finished(*, run: Any, outcome: Any, **_: Any) -> None:
     log.log(
         level,
         "job=%s run=%s status=%s attempt=%s func=%s seconds=%.3f%s",
-        printable(run.job_id), run.id, status, run.attempt, printable(run.func), seconds, more,
+        printable(run.job_id), run.id, status, run.attempt, printable(run.func), seconds, printable(more),
         extra=_ids(run), exc_info=_stored_error(run, outcome) if outcome.status == "FAILED" else None,
     )  # fmt: skip
 
@@ -123,7 +123,7 @@ def _log_run_rescued(*, job_id: str, run_id: int, worker_id: str, status: str, r
     _loggers["failed" if status == "FAILED" else "worker"].log(
         _LEVELS.get(status, logging.WARNING),
         "job=%s run=%s status=%s: rescued from worker %s: %s",
-        printable(job_id), run_id, status, worker_id, printable(reason),
+        printable(job_id), run_id, status, printable(worker_id), printable(reason),
         extra={"job_id": printable(job_id), "run_id": run_id},
     )  # fmt: skip
 
@@ -154,24 +154,25 @@ def _log_job_fired(*, job_id: str, run_id: int | None, scheduled_at: Any, skippe
 def _log_worker_started(*, worker_id: str, queues: Any, threads: int, has_clock: bool, **_: Any) -> None:
     names, clock = printable(",".join(queues) or "all"), "yes" if has_clock else "no"
     line = f"worker={worker_id} started: queues={names} threads={threads} clock={clock}"
-    _loggers["worker"].info("%s", line)
+    _loggers["worker"].info("%s", printable(line))
     if not _loggers["worker"].hasHandlers():
         # The project configured no log of ours, as startproject's settings do, and Python shows warnings only.
         sys.stderr.write(f"django_jobs: {line}\n")
 
 
 def _log_worker_stopped(*, worker_id: str, **_: Any) -> None:
-    _loggers["worker"].info("worker=%s stopped", worker_id)
+    _loggers["worker"].info("worker=%s stopped", printable(worker_id))
 
 
 def _log_worker_lost(*, worker_id: str, **_: Any) -> None:
     _loggers["worker"].warning(
-        "worker=%s was taken for dead, its lease had ended: what it runs now belongs to others", worker_id
+        "worker=%s was taken for dead, its lease had ended: what it runs now belongs to others",
+        printable(worker_id),
     )
 
 
 def _log_database_lost(*, who: str, error: BaseException, **_: Any) -> None:
-    _loggers["worker"].error("the database does not answer, waiting for it (%s): %s", who, error)
+    _loggers["worker"].error("the database does not answer, waiting for it (%s): %s", who, printable(error))
 
 
 def _log_database_back(*, who: str, seconds: float, **_: Any) -> None:

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core import management
 from django.core.checks import Tags, run_checks
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 
 from django_jobs import checks, conf, cron, job
-from django_jobs.registry import functions, schedules
+from django_jobs.management.commands import runjobs
+from django_jobs.registry import decorators, functions, options, schedules
 from tests.execution.engines import celery_apps
 from tests.probes import jobs as probes
 
@@ -306,3 +308,28 @@ def test_engines_that_can_be_had_are_no_problem(settings):
     }  # fmt: skip
 
     assert [*checks.check_settings(), *checks.check_celery(), *checks.check_executors()] == []
+
+
+def test_options_of_schedules_on_a_function_without_one_are_named(monkeypatch):
+    chosen = options.JobOptions(max_instances=1, misfire_grace_time=5)
+    functions_of = {"shop.jobs:lone": probes.nothing, "shop.jobs:both": probes.add}
+    monkeypatch.setattr(schedules, "_declared", {})
+    cron("0 3 * * *", args=[1], kwargs={"b": 2}, job_id="both")(probes.add)
+    monkeypatch.setattr(decorators, "decorated", lambda: functions_of)
+    monkeypatch.setattr(decorators, "options_of", lambda function: chosen)
+
+    (message,) = checks.check_schedule_options()
+
+    assert message.id == "django_jobs.I002"
+    assert message.msg.startswith("shop.jobs:lone has max_instances, misfire_grace_time in @job")
+    assert 'using(on_conflict="skip")' in message.hint
+
+
+def test_a_command_runjobs_of_the_projects_own_made_from_ours_is_fine(monkeypatch):
+    class Theirs(runjobs.Command):
+        pass
+
+    monkeypatch.setattr(management, "get_commands", lambda: {"runjobs": "shop"})
+    monkeypatch.setattr(management, "load_command_class", lambda app, name: Theirs())
+
+    assert checks.check_commands() == []

@@ -291,7 +291,9 @@ def test_commands_and_options_that_a_page_speaks_of_exist(page):
     actions = {kind.name: kind for kind in ACTIONS}
     for name, *words in named_commands(page):
         known = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
-        if name == "jobs" and words and not words[0].startswith("-"):
+        if (name, *words[:1]) == ("jobs", "work"):
+            known = load_command_class("django_jobs", "runjobs").create_parser("manage.py", "runjobs")
+        elif name == "jobs" and words and not words[0].startswith("-"):
             assert words[0] in actions, words
             known = ArgumentParser()
             actions[words[0]].add_arguments(known)

@@ -8,7 +8,7 @@ from django_jobs import triggers
 from django_jobs.api import enqueue
 from django_jobs.api.async_support import async_version, sync_safe
 from django_jobs.models import Kind, jobs_database
-from django_jobs.registry.options import UNSET
+from django_jobs.registry.options import UNSET, refuse_schedule_options
 from django_jobs.scheduler import jobs
 
 if TYPE_CHECKING:
@@ -49,9 +49,11 @@ class Adding:
         Raises:
             ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
             FunctionNotAllowed: The function is of a module that may not be called.
-            TypeError: The arguments do not fit the function, or one cannot be stored.
+            TypeError: The arguments do not fit the function, or one cannot be stored; or an option is given that
+                only schedules have.
             ValueError: The function cannot be found by name, or the id is too long.
         """
+        refuse_schedule_options(self._options)
         using = jobs_database()
         run, options = enqueue.new_run(self._options, func, args, kwargs, job_id)
         if job_id is None:
@@ -188,8 +190,10 @@ class Adding:
             Their ids, in order.
 
         Raises:
-            TypeError: As `add_immediate_job`, naming the position of the job in the list; so do all others.
+            TypeError: As `add_immediate_job`, naming the position of the job in the list unless it is about an
+                option; so do all others.
         """
+        refuse_schedule_options(self._options)
         runs = enqueue.new_runs(self._options, jobs)
         if runs:
             enqueue.insert_many(runs, self.service, using=jobs_database())

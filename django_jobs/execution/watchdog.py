@@ -136,7 +136,7 @@ class AttemptWatch:
             self._thread.join()
 
     def _serve(self) -> None:
-        connections.leave_pools()
+        connections.claim_context()
         wait: float | None = 0.0
         while not self._is_over.wait(wait):
             wait = self._look()

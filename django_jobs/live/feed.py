@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from django_jobs.live import states
 from django_jobs.live.states import State
 from django_jobs.models import jobs_database
+from django_jobs.printable import printable
 from django_jobs.storage import notifications
 from django_jobs.storage.components import Component
 from django_jobs.storage.forks import on_fork_reset
@@ -180,7 +181,7 @@ class _Follower(Component):
         try:
             watch.on_states(changed)
         except Exception as error:  # noqa: BLE001 - one that is gone must not stop the others
-            logger.debug("a watch is dropped: %s", error)
+            logger.debug("a watch is dropped: %s", printable(error))
             self._feed.close(watch)
 
 

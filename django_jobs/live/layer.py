@@ -14,6 +14,7 @@ from django.conf import settings
 
 from django_jobs import signals
 from django_jobs.live.feed import feed
+from django_jobs.printable import printable
 from django_jobs.storage.forks import on_fork_reset
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class ChannelLayerPublisher:
             except Exception as error:  # noqa: BLE001 - each layer raises errors of its own; polling the database finds the same, later
                 pause = RETRY_SECONDS
                 if not has_failed:
-                    logger.warning("could not publish to the channel layer: %s", error)
+                    logger.warning("could not publish to the channel layer: %s", printable(error))
                 has_failed = True
             time.sleep(pause)
 
@@ -115,6 +116,6 @@ async def listen() -> None:
             await there.group_discard(GROUP, name)
         except Exception as error:  # noqa: BLE001 - each layer raises errors of its own; polling the database finds the same, later
             if not has_failed:
-                logger.warning("could not listen to the channel layer: %s", error)
+                logger.warning("could not listen to the channel layer: %s", printable(error))
             has_failed = True
             await asyncio.sleep(RETRY_SECONDS)

@@ -252,7 +252,7 @@ def _of_workers(workers: list[WorkerReport], scheduled: int, *, needs_clock: boo
     if not live:
         yield _problem(
             "no_worker",
-            "no worker is alive, so no runs start. Start `manage.py runjobs`, or the web server",
+            "no worker is alive, so no runs start. Start `manage.py jobs work`, or the web server",
         )
     if needs_clock and not any(worker["has_clock"] for worker in live):
         waits = f", and {_many(scheduled, 'job waits', 'jobs wait')} for one" if scheduled else ""

@@ -12,6 +12,7 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from django_jobs import codec
 from django_jobs.conf import jobs_settings
+from django_jobs.printable import printable
 from django_jobs.registry.options import JobOptions
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ def check_arguments(
 @functools.lru_cache(maxsize=1024)
 def _warn_of(path: str, name: str) -> None:
     """Say once that a function with `**kwargs` is given what looks like a word of ours."""
-    logger.warning("%s takes any keyword, so it is called with %s=...; %s", path, name, _hint(name))
+    logger.warning(
+        "%s takes any keyword, so it is called with %s=...; %s", printable(path), name, printable(_hint(name))
+    )
 
 
 def _hint(name: str) -> str:

@@ -135,7 +135,8 @@ class JobOptions:
         at_most_once: Fail rather than run again when the worker died or stopped; False.
         expires: Seconds, or a timedelta, after which work that has not begun is worthless and
             is skipped; never, which `math.inf` says too.
-        max_instances: Unfinished runs of a recurring job at the same time; 1.
+        max_instances: Unfinished runs of a recurring job at the same time; 1. Like the next two, it is refused
+            for an immediate job.
         coalesce: Missed firings of a recurring job become one run; True.
         misfire_grace_time: Whole seconds a firing may be late; no limit.
         sensitive: Names of parameters that pages and logs do not show.
@@ -239,6 +240,12 @@ _KEPT: dict[str, Callable[[Any], Any]] = {
 #: The options that each run keeps, in `Run.options`; the backend of Django Tasks takes them, too.
 KEPT = tuple(_KEPT)
 NO_OPTIONS = JobOptions()
+#: Options that only a schedule gives a meaning, and what does the like for an immediate job.
+OF_SCHEDULES = {
+    "max_instances": 'to have one unfinished run at a time, give the job a job_id, with using(on_conflict="skip")',
+    "coalesce": "an immediate job misses no firings, so leave it out",
+    "misfire_grace_time": "use expires, which skips work that begins too late",
+}
 
 
 class _Unsaid(int):
@@ -261,6 +268,24 @@ def options_from(words: Mapping[str, Any]) -> JobOptions:
     # What can be read only once is read here.
     read = {word: tuple(value) for word, value in words.items() if hasattr(value, "__next__")}
     return JobOptions(**{**words, **read} if read else words)
+
+
+def refuse_schedule_options(options: JobOptions) -> None:
+    """Refuse options that an immediate job does nothing with.
+
+    Args:
+        options: What was given for the call. Those of `@job` may be of a schedule of the function.
+
+    Raises:
+        TypeError: One of `OF_SCHEDULES` is given; the message says what to use instead.
+    """
+    if options is NO_OPTIONS:
+        return
+    for name, instead in OF_SCHEDULES.items():
+        if getattr(options, name) is not None:
+            raise TypeError(
+                f"{name} is for jobs with a schedule, and does nothing for an immediate job: {instead}"
+            )
 
 
 def checked_id(job_id: str) -> str:

@@ -19,7 +19,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.scheduler import occurrences
 from django_jobs.scheduler.broken import mend_broken
 from django_jobs.storage import notifications
-from django_jobs.storage.connections import ConnectionBackoff, give_back, leave_pools
+from django_jobs.storage.connections import ConnectionBackoff, claim_context, give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
             self.wakeup()
 
     def _main_loop(self) -> None:
-        leave_pools()
+        claim_context()
         try:
             self._recheck_broken()
             super()._main_loop()

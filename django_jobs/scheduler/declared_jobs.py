@@ -69,7 +69,7 @@ def apply(wanted: Mapping[str, dict[str, Any]], lock: ScheduleRevision, now: dat
                 changes.changed.append(job_id)
         except (UnknownTrigger, KeyError, TypeError) as error:
             # Written by another version of this package, or by hand.
-            logger.warning("job=%s is declared in a way that is not known here: %r", job_id, error)
+            logger.warning("job=%s is declared in a way that is not known here: %r", printable(job_id), error)
     if kept != lock.definitions:
         lock.definitions = kept
         lock.save(using=using, update_fields=["definitions"])
@@ -99,7 +99,7 @@ def _say_taken(job_id: str) -> None:
     logger.warning(
         "job=%s is declared in code, and a job of this id was added: that one stays, and the declaration "
         "waits until it is removed",
-        job_id,
+        printable(job_id),
     )
 
 

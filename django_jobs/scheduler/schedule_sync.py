@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import ScheduleRevision, SchedulerProcess
+from django_jobs.printable import printable
 from django_jobs.scheduler.declarations import own
 from django_jobs.scheduler.declared_jobs import REMEMBERED, apply
 from django_jobs.scheduler.occurrences import database_time
@@ -127,7 +128,7 @@ class ScheduleSync:
                         gone_at=now
                     )
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("could not say that this process ends, others will see it: %s", error)
+            logger.warning("could not say that this process ends, others will see it: %s", printable(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from django.db import DatabaseError, InterfaceError, connections
 
 from django_jobs import describe
-from django_jobs.storage.connections import ConnectionBackoff, forget_queries, give_back, leave_pools
+from django_jobs.storage.connections import ConnectionBackoff, claim_context, forget_queries, give_back
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Component:
         self.failure = error
 
     def _serve(self) -> None:
-        leave_pools()
+        claim_context()
         try:
             self.run()
         except BaseException as error:

@@ -18,10 +18,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, DataError, IntegrityError, InterfaceError, connections
 from django.db.backends.signals import connection_created
 
-from django_jobs import signals
+from django_jobs import conf, signals
 from django_jobs.storage import forks, sessions
 from django_jobs.storage.backoff import Backoff
 
@@ -37,6 +37,10 @@ T = TypeVar("T")
 # A connection that rested longer than this is asked whether it still answers before it is used:
 # firewalls, poolers and `wait_timeout` cut resting connections without a word.
 RESTED_SECONDS = 30.0
+
+
+# For SQLite: how long a writer waits for others, in place of Python's 5 seconds.
+BUSY_SECONDS = 20
 
 
 class _Own(threading.local):
@@ -70,6 +74,17 @@ def leave_pools() -> None:
             "OPTIONS": {name: value for name, value in options.items() if name != "pool"},
         }
         connections[alias] = own
+
+
+# Whether work is ours, and not a request's. asyncio and `sync_to_async` take it along from the thread that
+# starts an async function to those that serve it.
+_is_ours: ContextVar[bool] = ContextVar("_is_ours", default=False)
+
+
+def claim_context() -> None:
+    """Say that this thread, and the async tasks it starts, are ours: their connections let SQLite have several writers, and are of no pool."""
+    _is_ours.set(True)
+    leave_pools()
 
 
 def tidy(rested_seconds: float = 0.0) -> None:
@@ -198,6 +213,24 @@ def _note(*, connection: BaseDatabaseWrapper, **_: object) -> None:
     sessions.begin(connection, is_watched=_executes_runs.get())
     if connection.vendor == "mysql":
         _open.add(connection.connection)
+    elif connection.vendor == "sqlite" and _is_ours.get() and connection.alias == _jobs_alias():
+        _let_write_beside_others(connection)
+
+
+def _jobs_alias() -> str:
+    return conf.jobs_settings().DATABASE or DEFAULT_DB_ALIAS
+
+
+def _let_write_beside_others(connection: Any) -> None:
+    """Set what a project's settings leave open, as `startproject` does: runs write while requests do.
+
+    A transaction that reads first and writes later fails immediately when somebody wrote in between, whatever
+    the timeout; one that begins as IMMEDIATE waits its turn.
+    """
+    if connection.transaction_mode is None:
+        connection.transaction_mode = "IMMEDIATE"
+    if "timeout" not in connection.settings_dict["OPTIONS"]:
+        connection.connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
 
 
 connection_created.connect(_note)

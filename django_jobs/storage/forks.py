@@ -9,6 +9,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, TypeVar
 
+from django_jobs.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,7 +43,7 @@ def _call_all(calls: list[Call]) -> None:
         try:
             call()
         except Exception:  # or the modules after it would keep what is the parent's
-            logger.exception("%s failed at a fork", getattr(call, "__qualname__", call))
+            logger.exception("%s failed at a fork", printable(getattr(call, "__qualname__", call)))
 
 
 # Windows has no fork.

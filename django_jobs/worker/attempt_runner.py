@@ -14,6 +14,7 @@ from django_jobs.conf import jobs_settings
 from django_jobs.execution import outcomes
 from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.engines.pool import CannotStart, ProcessDied
+from django_jobs.printable import printable
 from django_jobs.storage import leases
 from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.records import Outcome
@@ -108,7 +109,11 @@ class AttemptRunner:
     def cannot_begin(self, run: ClaimedRun, error: Exception) -> None:
         """Hand back a run whose function cannot be called: the system refused a thread or a process."""
         logger.error(
-            "worker=%s: job=%s run=%s cannot begin here: %s", self._worker.id, run.job_id, run.id, error
+            "worker=%s: job=%s run=%s cannot begin here: %s",
+            self._worker.id,
+            printable(run.job_id),
+            run.id,
+            printable(error),
         )
         # Or it would be claimed again immediately, and again.
         self._worker.claim_loop.rest(REFUSED_SECONDS)

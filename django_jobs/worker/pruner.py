@@ -9,6 +9,7 @@ import time
 
 from django.db import DatabaseError, InterfaceError
 
+from django_jobs.printable import printable
 from django_jobs.storage import connections
 from django_jobs.storage.retention import rounds
 
@@ -48,13 +49,15 @@ class Pruner:
             self._thread.join()
 
     def _serve(self) -> None:
-        connections.leave_pools()
+        connections.claim_context()
         try:
             while (pruned := rounds.prune_in_turn(self._using, self._stopping)) and not pruned.is_complete:
                 if self._stopping.is_set():
                     break
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("history was not pruned, some process will in its next round: %s", error)
+            logger.warning(
+                "history was not pruned, some process will in its next round: %s", printable(error)
+            )
         except Exception:  # a mistake of ours must be seen, and there is nobody else to see it
             logger.exception("pruning failed")
         finally:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobs import __version__
 from django_jobs.models import Worker as WorkerRow
+from django_jobs.printable import printable
 from django_jobs.storage import identity, transactions
 
 if TYPE_CHECKING:
@@ -44,4 +45,6 @@ def close_row(worker: Worker) -> None:
             stopped_at=transactions.database_now(worker.using)
         )
     except (DatabaseError, InterfaceError) as error:
-        logger.warning("worker=%s could not say that it stopped, its lease will: %s", worker.id, error)
+        logger.warning(
+            "worker=%s could not say that it stopped, its lease will: %s", worker.id, printable(error)
+        )

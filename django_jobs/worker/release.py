@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from django.db import DatabaseError, InterfaceError
 
 from django_jobs.execution import outcomes
+from django_jobs.printable import printable
 from django_jobs.storage import release
 from django_jobs.storage.records import INTERRUPTED
 
@@ -89,7 +90,7 @@ class Release:
     def _log_failure(self, count: int, error: Exception) -> None:
         logger.warning(
             "worker=%s could not hand back %s runs; they are rescued when its lease ends: %s",
-            self._worker.id, count, error,
+            self._worker.id, count, printable(error),
         )  # fmt: skip
 
 

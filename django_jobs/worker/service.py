@@ -11,6 +11,7 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import jobs_database, missing_tables
+from django_jobs.printable import printable
 from django_jobs.scheduler.clock import Clock
 from django_jobs.scheduler.schedule_sync import ScheduleSync
 from django_jobs.storage import connections, transactions
@@ -86,7 +87,7 @@ class Service:
         return self._started.wait(timeout)
 
     def _start(self) -> None:
-        connections.leave_pools()
+        connections.claim_context()
         # The app registry first: queries during app initialisation are what Django warns of.
         while not apps.ready_event.wait(0.05):
             if self._stopping.is_set():
@@ -108,7 +109,7 @@ class Service:
             except RuntimeError as error:
                 if self._stopping.is_set() or _is_process_ending(error):
                     # `stop` ends what had begun.
-                    logger.info("Stopped while starting: the process is ending (%s)", error)
+                    logger.info("Stopped while starting: the process is ending (%s)", printable(error))
                     break
                 self._undo(error)
                 self._stopping.wait(THREADS_SECONDS)
@@ -117,7 +118,7 @@ class Service:
                 problem, level = error, logging.ERROR
                 connections.give_back()
             if not has_said:
-                logger.log(level, "waiting for the database before starting: %s", problem)
+                logger.log(level, "waiting for the database before starting: %s", printable(problem))
                 has_said = True
             self._stopping.wait(TABLES_SECONDS)
         connections.give_back()
@@ -131,7 +132,8 @@ class Service:
         connections.give_back()
         if not self.failure:
             logger.error(
-                "Cannot start workers in this process (%s); no jobs will run here until it can", error
+                "Cannot start workers in this process (%s); no jobs will run here until it can",
+                printable(error),
             )
         self.failure = str(error)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
+from django_jobs.printable import printable
 from django_jobs.storage.backoff import Backoff
 from django_jobs.worker.supervisor_link import WorkerProcess
 
@@ -229,7 +230,7 @@ class Supervisor:
         except OSError as error:
             # No memory or too many processes: as good as one that died.
             slot.note_failure()
-            logger.error("worker %s could not be started: %s", slot.number, error)  # noqa: TRY400 - no traceback of ours
+            logger.error("worker %s could not be started: %s", slot.number, printable(error))  # noqa: TRY400 - no traceback of ours
             return None
         logger.info("%s started", process)
         return process

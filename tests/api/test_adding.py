@@ -22,6 +22,7 @@ from django_jobs import (
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run
 from django_jobs.storage import conflicts, notifications
+from tests.probes import signatures
 
 pytestmark = pytest.mark.django_db
 
@@ -470,3 +471,34 @@ def test_a_job_without_an_id_is_refused_while_django_starts(manager, probes, mon
     getattr(manager, method)(probes.mark, *schedule, job_id="x")
 
     assert Run.objects.count() + Job.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("options", "instead"),
+    [
+        ({"max_instances": 1}, r'using\(on_conflict="skip"\)'),
+        ({"coalesce": False}, "misses no firings"),
+        ({"misfire_grace_time": 5}, "use expires"),
+    ],
+)
+def test_options_of_schedules_are_refused_for_immediate_jobs(manager, probes, options, instead):
+    several = manager.using(**options)
+
+    with pytest.raises(TypeError, match=instead):
+        several.add_immediate_job(probes.nothing)
+    with pytest.raises(TypeError, match=instead):
+        several.add_many([(probes.nothing,)])
+    with pytest.raises(TypeError, match=instead):
+        probes.decorated.using(**options).enqueue()
+
+    assert not Run.objects.exists()
+    several.add_recurring_job(probes.nothing, 60, job_id="recurring")
+    assert Job.objects.filter(pk="recurring").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_function_whose_decorator_limits_its_schedule_can_be_enqueued(manager):
+    manager.add_immediate_job(signatures.defaults)
+
+    assert Run.objects.exists()

@@ -1,13 +1,17 @@
 import logging
 import signal
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 from django.utils import timezone
 
 from django_jobs.models import Run, Worker
 from tests.probes.models import Mark
+
+ROOT = Path(__file__).parents[2]
 
 
 def ready(process):
@@ -111,6 +115,48 @@ def test_a_function_that_was_handed_back_does_not_go_on(runjobs, manager, until,
     # Its function takes 30 s.
     assert process.wait(15) == 0, process.log.read_text()
     assert Run.objects.get().status == "READY", process.log.read_text()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_jobs_work_is_runjobs_by_a_name_that_no_other_app_has(manager, probes, capsys):
+    for name in ("default", "mail", "other"):
+        manager.using(queue_name=name).add_immediate_job(probes.nothing, job_id=name)
+
+    call_command("jobs", "work", "--queue", "default,mail", "--threads", "1", "--drain", "--no-clock")
+
+    assert set(Run.objects.filter(status="READY").values_list("job_id", flat=True)) == {"other"}
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("jobs work: process ")
+    assert said[-1] == "jobs work: stopped."
+    with pytest.raises(CommandError, match="at least 1, not 0"):
+        call_command("jobs", "work", "--threads", "0")
+    with pytest.raises(CommandError, match="starts this command line again"):
+        call_command("jobs", "work", "--processes", "2")
+
+
+def test_jobs_work_supervises_processes_that_are_jobs_work(spawn, manager, probes):
+    for number in range(5):
+        manager.add_immediate_job(probes.mark, str(number))
+    manage = str(ROOT / "testproject" / "manage.py")
+
+    process = spawn(sys.executable, manage, "jobs", "work", "--processes", "2", "--drain")
+
+    assert process.wait(60) == 0, process.log.read_text()
+    assert Mark.objects.count() == 5
+    log = process.log.read_text()
+    assert "jobs work: process " in log.splitlines()[0]
+    assert {"[1] jobs work: stopped.", "[2] jobs work: stopped."} <= set(log.splitlines())
+
+
+@pytest.mark.parametrize("verbosity", ["0", "2"])
+def test_djangos_options_may_follow_jobs_work(verbosity):
+    parser = load_command_class("django_jobs", "jobs").create_parser("manage.py", "jobs")
+
+    behind = parser.parse_args(["work", "-v", verbosity, "--traceback", "--no-color"])
+    before = parser.parse_args(["-v", verbosity, "--traceback", "--no-color", "work"])
+
+    assert behind == before
+    assert (behind.verbosity, behind.traceback, behind.no_color) == (int(verbosity), True, True)
 
 
 @pytest.fixture

@@ -88,3 +88,26 @@ def test_a_server_logs_the_options_of_sqlite_once_as_it_starts(check, server):
     assert code == 0
     assert said.count("is not set up for more than one writer") == 1
     assert '"transaction_mode": "IMMEDIATE"' in said
+
+
+def test_another_apps_command_runjobs_is_named_with_the_command_that_always_works(check, tmp_path):
+    commands = tmp_path / "extensions" / "management" / "commands"
+    commands.mkdir(parents=True)
+    for package in (commands, commands.parent, commands.parent.parent):
+        (package / "__init__.py").touch()
+    (commands / "runjobs.py").write_text(
+        "from django.core.management.base import BaseCommand\n"
+        "class Command(BaseCommand):\n"
+        "    def handle(self, **options):\n"
+        "        self.stderr.write('nothing of ours runs')\n"
+    )
+
+    code, said = check(f'INSTALLED_APPS += ["extensions"]\n{BOTH}')
+
+    assert code == 0
+    assert "(django_jobs.W007) `manage.py runjobs` is the command of extensions" in said
+    assert "Use `manage.py jobs work`" in said
+    assert check("", "manage.py", "runjobs")[1].endswith("nothing of ours runs\n")
+    code, said = check("", "manage.py", "jobs", "work", "--max-age", "5", "--settings=mysite.settings")
+    assert code == 1
+    assert "--max-age is about processes that are replaced: it needs --processes" in said

@@ -210,3 +210,27 @@ def test_no_thread_of_ours_takes_a_connection_of_the_pool(pooled, serve, manager
 
     assert opened
     assert not [name for name, is_pooled in opened if is_pooled]
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'")
+@pytest.mark.parametrize("is_ours", [True, False])
+@pytest.mark.parametrize("options", [{}, {"timeout": 7, "transaction_mode": "DEFERRED"}])
+def test_only_our_threads_set_what_settings_of_sqlite_leave_open(options, is_ours):
+    def work():
+        own = connection.copy()
+        own.settings_dict = {**own.settings_dict, "OPTIONS": dict(options)}
+        if is_ours:
+            care.claim_context()
+        own.ensure_connection()
+        try:
+            with own.cursor() as cursor:
+                return own.transaction_mode, cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+        finally:
+            own.close()
+
+    found = in_thread(work)
+
+    if options:
+        assert found == ("DEFERRED", 7000)
+    else:
+        assert found == (("IMMEDIATE", 20_000) if is_ours else (None, 5000))

@@ -29,7 +29,7 @@ def _problem(page: Page, problem: Problem) -> dict[str, str]:
     match problem["code"]:
         case "no_worker":
             text = _("No worker is alive: nothing is executed.")
-            text += " " + _("Start `manage.py runjobs`, or the web server.")
+            text += " " + _("Start `manage.py jobs work`, or the web server.")
             url = link(Worker)
         case "no_clock":
             text = _("No live worker has a clock: nothing fires.")

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from django_jobs.admin.jobs.actions import JobActionsMixin
 from django_jobs.admin.jobs.add import AddMixin
 from django_jobs.admin.jobs.edit import EditMixin
-from django_jobs.admin.jobs.fields import JobFieldsMixin
+from django_jobs.admin.jobs.fields import JobFieldsMixin, signature_problem
 from django_jobs.admin.jobs.filters import QueueFilter, StatusFilter
 from django_jobs.admin.shared import permissions
 from django_jobs.operations.run_query import LARGE_COLUMNS
@@ -65,9 +65,9 @@ class JobAdmin(AddMixin, EditMixin, JobFieldsMixin, JobActionsMixin):
         return JobList
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> Any:
-        """Put a broken job's reason first, and leave empty times out."""
+        """Put first what is wrong with a job, and leave empty times out."""
         first: list[Any] = ["summary"]
-        if obj and obj.broken_reason:
+        if obj and (obj.broken_reason or signature_problem(obj)):
             first.append("problem")
         first += [("id", "name"), "func"]
         if obj and obj.declared is not None:

@@ -43,7 +43,7 @@ def execute(key: str, run: str, names: Mapping[str, str]) -> Begun | str:
 def _execute_here(attempt: Attempt) -> Begun:
     from django_jobs.storage import connections
 
-    connections.leave_pools()
+    connections.claim_context()
     connections.tidy()
     try:
         return contextvars.copy_context().run(attempt.execute)

@@ -42,6 +42,7 @@ class ChildServer:
     def serve(self) -> None:
         """Execute runs until the parent closes its side, which ends the process."""
         connections.watch_sessions()
+        connections.claim_context()
         threading.Thread(target=self._listen, name="django_jobs-parent", daemon=True).start()
         while True:
             try:

@@ -11,6 +11,7 @@ from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_jobs import describe
+from django_jobs.printable import printable
 from django_jobs.storage import connections
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class ThreadEngine(Executor):
         except RuntimeError as error:
             # What was put waits for one of the others, or for the next that can be started.
             if not self._was_refused:
-                logger.error("%s threads, no more can be started: %s", len(self._threads), error)  # noqa: TRY400 - the system's limit, not our code
+                logger.error("%s threads, no more can be started: %s", len(self._threads), printable(error))  # noqa: TRY400 - the system's limit, not our code
             self._was_refused = True
             return
         self._was_refused = False
@@ -116,7 +117,7 @@ class ThreadEngine(Executor):
 
     def _serve_all(self) -> None:
         connections.watch_sessions()
-        connections.leave_pools()
+        connections.claim_context()
         while (work := self._next()) is not None:
             future, fn, args, kwargs = work
             del work

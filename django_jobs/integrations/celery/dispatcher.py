@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
 from django_jobs.integrations.celery import app, messages
+from django_jobs.printable import printable
 from django_jobs.storage import claims, notifications, outbox
 from django_jobs.storage.backoff import Backoff
 from django_jobs.storage.components import Component
@@ -109,7 +110,9 @@ class Dispatcher(Component):
         except Exception as error:  # noqa: BLE001 - whatever a broker's client or a project's configuration raises
             if not self._broker.is_failing:
                 logger.error(  # noqa: TRY400 - one line: the broker is away, or Celery's configuration is wrong
-                    "Celery takes no messages, runs of its queues wait: %s: %s", type(error).__name__, error
+                    "Celery takes no messages, runs of its queues wait: %s: %s",
+                    type(error).__name__,
+                    printable(error),
                 )
             wait = self._broker.failed()
             outbox.forget(unsent, using=self.using)

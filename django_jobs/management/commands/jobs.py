@@ -1,4 +1,4 @@
-"""`manage.py jobs`: what an operator does to jobs from a terminal."""
+"""`manage.py jobs`: what an operator does to jobs from a terminal, and `jobs work`, which executes them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,30 @@ from django.db import DatabaseError, InterfaceError
 from django_jobs.management.actions import ACTIONS
 from django_jobs.management.actions.action import NO_DATABASE, wrong_usage
 from django_jobs.management.actions.terminal import Terminal
+from django_jobs.management.commands import runjobs
 from django_jobs.models import missing_tables
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
+# Beside the actions: it has no JSON, and waits for a database that is away.
+WORK = "work"
+_DJANGO_OPTIONS: dict[tuple[str, ...], dict[str, Any]] = {
+    ("-v", "--verbosity"): {"type": int, "choices": [0, 1, 2, 3]},
+    ("--settings",): {},
+    ("--pythonpath",): {},
+    ("--traceback",): {"action": "store_true"},
+    ("--no-color",): {"action": "store_true"},
+    ("--force-color",): {"action": "store_true"},
+}
+
 
 class Command(BaseCommand):
-    """Look at jobs, add them and control them from a terminal."""
+    """Look at jobs, add them, control them and execute them from a terminal."""
 
     # Without those of models, which ask the database: that it is away has a code of its own here.
     requires_system_checks = (Tags.compatibility,)
-    help = "Look at jobs, add them and control them."
+    help = "Look at jobs, add them, control them, and execute them."
     epilog = (
         "Exit codes: 0 done; 1 no such job, nothing to do, or not all done; 2 wrong usage; 3 no database, "
         "or tables are missing."
@@ -43,9 +55,23 @@ class Command(BaseCommand):
             for name, text in (("--no-color", "Use no colours."), ("--force-color", "Use colours anyway.")):
                 # As before the action; only where it is given here, or it would undo that.
                 one.add_argument(name, action="store_true", default=argparse.SUPPRESS, help=text)
+        self._add_work(actions)
+
+    def _add_work(self, actions: Any) -> None:
+        description = (
+            f"{runjobs.Command.help} The same as the command runjobs, which another app may have too."
+        )
+        work = actions.add_parser(WORK, help="Execute jobs until it is stopped.", description=description)
+        runjobs.Command().add_arguments(work)
+        # Django's own options, which runjobs takes behind its name. As before the action unless given here.
+        for names, more in _DJANGO_OPTIONS.items():
+            work.add_argument(*names, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **more)
 
     def handle(self, *, action: str, **options: Any) -> None:
         """Do it."""
+        if action == WORK:
+            self._work(options)
+            return
         terminal = Terminal(
             self.stdout,
             self.stderr,
@@ -63,6 +89,13 @@ class Command(BaseCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except (DatabaseError, InterfaceError) as error:
             raise CommandError(_why(error), returncode=NO_DATABASE) from error
+
+    def _work(self, options: dict[str, Any]) -> None:
+        command = runjobs.Command()
+        command.stdout, command.stderr, command.style = self.stdout, self.stderr, self.style
+        command.called = f"jobs {WORK}"
+        command.is_from_command_line = getattr(self, "_called_from_command_line", False)
+        command.handle(**options)
 
 
 def _words(value: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""`manage.py runjobs`: a worker process, or several under a supervisor."""
+"""`manage.py runjobs`, which is also `manage.py jobs work`: a worker process, or several under a supervisor."""
 
 from __future__ import annotations
 
@@ -34,8 +34,12 @@ class Command(BaseCommand):
     requires_system_checks = (Tags.compatibility,)
     help = (
         "Execute jobs in this process, or in several that it starts, until it is stopped "
-        "(SIGTERM or Ctrl-C; twice: at once)."
+        "(SIGTERM or Ctrl-C; twice: immediately)."
     )
+    # How it was called: the lines it prints begin with that.
+    called = "runjobs"
+    # Whether a supervisor can start this process's command line again; None where Django knows it.
+    is_from_command_line: bool | None = None
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """See `manage.py runjobs --help`."""
@@ -92,7 +96,10 @@ class Command(BaseCommand):
         drain: bool,
         **_: Any,
     ) -> None:
-        if not getattr(self, "_called_from_command_line", False):
+        is_from_command_line = self.is_from_command_line
+        if is_from_command_line is None:
+            is_from_command_line = getattr(self, "_called_from_command_line", False)
+        if not is_from_command_line:
             raise CommandError(
                 "--processes starts this command line again: there must be one, as with manage.py"
             )
@@ -102,7 +109,7 @@ class Command(BaseCommand):
             # What a person who starts it wants to see; the log of other rooms is up to the project.
             logging.getLogger("django_jobs.worker.supervisor").setLevel(logging.INFO)
             self.stdout.write(
-                f"runjobs: process {os.getpid()} supervises {processes} worker process"
+                f"{self.called}: process {os.getpid()} supervises {processes} worker process"
                 f"{'' if processes == 1 else 'es'}; stop with Ctrl-C."
             )
             self.stdout.flush()
@@ -114,7 +121,7 @@ class Command(BaseCommand):
             drain=drain,
         ).run()
         if verbosity >= 1:
-            self.stdout.write("runjobs: stopped.")
+            self.stdout.write(f"{self.called}: stopped.")
         if code:
             sys.exit(code)
 
@@ -157,7 +164,7 @@ class Command(BaseCommand):
         if service.failure:
             raise CommandError(f"nothing could be executed here: {service.failure}")
         if verbosity >= 1:
-            self._say("runjobs: stopped.")
+            self._say(f"{self.called}: stopped.")
         if getattr(self, "_called_from_command_line", False):
             end_process(has_finished=service.has_finished)
 
@@ -175,7 +182,7 @@ class Command(BaseCommand):
             count = jobs_settings().THREADS if threads is None else threads
             names = printable(", ".join(queues))
             self._say(
-                f"runjobs: process {os.getpid()} serves {'queue ' + names if queues else 'all queues'} "
+                f"{self.called}: process {os.getpid()} serves {'queue ' + names if queues else 'all queues'} "
                 f"with {count} thread{'' if count == 1 else 's'}, {'with' if clock else 'without'} a clock"
                 f"{', until nothing is due' if drain else '' if self._prefix else '; stop with Ctrl-C'}."
             )
@@ -187,7 +194,7 @@ class Command(BaseCommand):
             while not stopped.wait(1.0) and not service.failure:
                 pass
         if verbosity >= 1:
-            self._say("runjobs: stopping ...")
+            self._say(f"{self.called}: stopping ...")
 
     def _print_run(self, *, run: Any, outcome: Any, **_: Any) -> None:
         if _is_on_console(*signals.log_of(outcome.status)):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
+from django_jobs.printable import printable
 from django_jobs.storage import forks
 
 logger = logging.getLogger(__name__)
@@ -72,4 +73,4 @@ def _notify(topic: str, using: str) -> None:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, topic])
     except (DatabaseError, InterfaceError) as error:
         # The work is committed; others find it at their next poll.
-        logger.warning("other processes were not notified of new work: %s", error)
+        logger.warning("other processes were not notified of new work: %s", printable(error))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from django_jobs.models import BIN_ENDS
+from django_jobs.printable import printable
 from django_jobs.storage import forks
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.backends.values import read_time
@@ -121,7 +122,7 @@ class _Counter:
         except (DatabaseError, InterfaceError) as error:
             self._take_back(counts)
             if self._failures == 2:
-                logger.warning("runs were counted, but the counts not written yet: %s", error)
+                logger.warning("runs were counted, but the counts not written yet: %s", printable(error))
             if not connections[using].in_atomic_block:
                 # Perhaps it broke, and whoever uses it next should not find that out again.
                 discard(connections[using])

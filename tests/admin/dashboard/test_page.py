@@ -155,7 +155,7 @@ def test_problems_are_said_first_and_lead_to_what_they_are_about(root, make_job,
     html = html_of(root, "problems").partition("</section>")[0]
 
     for said in (
-        "No worker is alive", "Start `manage.py runjobs`", "late. No live worker serves it.", "No live worker has a clock", "1 run in queue mail is late", "1 job is late",
+        "No worker is alive", "Start `manage.py jobs work`", "late. No live worker serves it.", "No live worker has a clock", "1 run in queue mail is late", "1 job is late",
         "1 job is broken", "1 run belongs to a worker that is gone",
     ):  # fmt: skip
         assert said in html

@@ -54,6 +54,15 @@ def test_a_job_whose_trigger_cannot_be_read_is_listed_and_shown(root, list_url, 
     assert "manage.py jobs re-sign" in text
 
 
+def test_a_jobs_page_says_that_its_signature_does_not_match(root, page_url, make_job):
+    fits, planted = make_job(id="fits"), make_job(id="planted", signature="forged")
+
+    assert "does not match" not in text_of(root.get(page_url(fits)))
+    text = text_of(root.get(page_url(planted)))
+    assert f"signature of {planted.func} does not match" in text
+    assert "Resume" not in text.partition("does not match")[2].partition("Schedule")[0]
+
+
 @pytest.mark.parametrize("state", ["scheduled", "paused", "broken"])
 def test_the_list_can_be_filtered_by_status(root, list_url, make_job, state):
     make_job(id="id-scheduled")

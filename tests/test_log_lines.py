@@ -1,0 +1,79 @@
+"""Texts of rows in our log: each goes through `printable`, or it could forge a line or reach a terminal raw."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import django_jobs
+
+PACKAGE = Path(django_jobs.__file__).parent
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+# What no person and no row can give a text of its own: numbers, times, statuses, names of our threads and signals.
+SAFE = {
+    "run.id", "run_id", "run.attempt", "key[0]", "status", "scheduled_at", "worker.id", "self.id", "self._worker.id",
+    "process", "slot.current", "slot.number", "name", "number", "running", "count", "how", "what", "who", "self.name",
+    "slot.current.stale", "connection.alias", "threading.current_thread().name", "message.msg", "message.hint",
+}  # fmt: skip
+
+
+def calls():
+    """The calls of loggers in the package, with the module and the line of each."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in LEVELS
+            ):
+                owner = ast.unparse(node.func.value)
+                if owner in {"logger", "log"} or owner.startswith("_loggers["):
+                    yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node
+
+
+def raw_arguments(call):
+    """The arguments that a call writes as they are."""
+    line, *arguments = call.args[1:] if call.func.attr == "log" else call.args
+    kinds = re.findall(r"%[-+ 0-9.]*([a-zA-Z])", ast.literal_eval(line))
+    # With an asterisk the number of texts is not known here.
+    kinds += ["s"] * (len(arguments) - len(kinds))
+    return [one for kind, one in zip(kinds, arguments, strict=True) if kind == "s" and not is_safe(one)]
+
+
+def is_safe(node):
+    text = ast.unparse(node)
+    called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+    return (
+        isinstance(node, ast.Constant)
+        or text in SAFE
+        or called in {"printable", "len"}
+        or text.startswith("*map(printable, ")
+        or re.fullmatch(r"type\(\w+\)\.__name__", text) is not None
+    )
+
+
+def test_texts_that_a_log_line_is_made_of_are_printable():
+    found = list(calls())
+    raw = {
+        place: [ast.unparse(one) for one in raws] for place, call in found if (raws := raw_arguments(call))
+    }
+
+    assert len(found) > 40
+    assert raw == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_raw"),
+    [
+        ('logger.info("job=%s", job_id)', True),
+        ('logger.info("job=%s", printable(job_id))', False),
+        ('logger.log(level, "%.1f s: %s", seconds, error)', True),
+        ('logger.log(level, "%.1f s: %r", seconds, error)', False),
+        ('_loggers["worker"].warning("%s runs", len(runs))', False),
+    ],
+)
+def test_the_walk_tells_raw_texts_from_others(line, is_raw):
+    (call,) = [node for node in ast.walk(ast.parse(line)) if isinstance(node, ast.Call) and node.args][:1]
+
+    assert bool(raw_arguments(call)) is is_raw
