@@ -14,12 +14,13 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 SAFE = {
     "run.id", "run_id", "run.attempt", "key[0]", "status", "scheduled_at", "worker.id", "self.id", "self._worker.id",
     "process", "slot.current", "slot.number", "name", "number", "running", "count", "how", "what", "who", "self.name",
-    "slot.current.stale", "connection.alias", "threading.current_thread().name", "message.msg", "message.hint",
+    "attempt.key[0]", "attempt.run.id", "thread.name", "sorted((key[0] for key in forgotten))",
+    "'ahead of' if self.ahead_seconds > 0 else 'behind'", "slot.current.stale", "connection.alias", "threading.current_thread().name", "message.msg", "message.hint",
 }  # fmt: skip
 
 
 def calls():
-    """The calls of loggers in the package, with the module and the line of each."""
+    """The lines that the package logs: where each is, its text and its arguments."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
@@ -28,13 +29,20 @@ def calls():
                 and node.func.attr in LEVELS
             ):
                 owner = ast.unparse(node.func.value)
-                if owner in {"logger", "log"} or owner.startswith("_loggers["):
-                    yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node
+                # `describe.log_error` passes on what it was given, which is looked at where it is called.
+                is_log = owner in {"logger", "log"} or owner.startswith("_loggers[")
+                if is_log and path.name != "describe.py":
+                    yield (
+                        f"{path.relative_to(PACKAGE)}:{node.lineno}",
+                        node.args[node.func.attr == "log" :],
+                    )
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "describe.log_error":
+                yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node.args[2:]
 
 
-def raw_arguments(call):
-    """The arguments that a call writes as they are."""
-    line, *arguments = call.args[1:] if call.func.attr == "log" else call.args
+def raw_arguments(written):
+    """The arguments of a call that it writes as they are."""
+    line, *arguments = written
     kinds = re.findall(r"%[-+ 0-9.]*([a-zA-Z])", ast.literal_eval(line))
     # With an asterisk the number of texts is not known here.
     kinds += ["s"] * (len(arguments) - len(kinds))
@@ -76,4 +84,4 @@ def test_texts_that_a_log_line_is_made_of_are_printable():
 def test_the_walk_tells_raw_texts_from_others(line, is_raw):
     (call,) = [node for node in ast.walk(ast.parse(line)) if isinstance(node, ast.Call) and node.args][:1]
 
-    assert bool(raw_arguments(call)) is is_raw
+    assert bool(raw_arguments(call.args[call.func.attr == "log" :])) is is_raw

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_jobs import describe
+from django_jobs.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -93,7 +94,10 @@ def _run(loop: asyncio.AbstractEventLoop, awaited: Coroutine[Any, Any, Any]) -> 
 
 def _log(error: BaseException) -> None:
     describe.log_error(
-        logger, error, "a task of a job raised %s; the event loop goes on", describe.name_of(type(error))
+        logger,
+        error,
+        "a task of a job raised %s; the event loop goes on",
+        printable(describe.name_of(type(error))),
     )
 
 
@@ -106,4 +110,4 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     except BaseException:  # noqa: BLE001, S110 - what it shows cannot be shown, see below
         pass
     if isinstance(error, BaseException):
-        describe.log_error(logger, error, "%s", context.get("message"))
+        describe.log_error(logger, error, "%s", printable(context.get("message")))

@@ -180,7 +180,8 @@ def _tell(changes: _Changes, using: str) -> None:
     def tell() -> None:
         logger.info(
             "declared schedules: added %s, changed %s, removed %s%s",
-            _named(changes.added), _named(changes.changed), _named(changes.removed), of_zone,
+            printable(_named(changes.added)), printable(_named(changes.changed)), printable(_named(changes.removed)),
+            printable(of_zone),
         )  # fmt: skip
         for signal, ids in (
             (signals.job_added, changes.added),
@@ -194,7 +195,7 @@ def _tell(changes: _Changes, using: str) -> None:
 
 
 def _named(ids: Iterable[str]) -> str:
-    return ", ".join(map(printable, ids)) or "none"
+    return ", ".join(ids) or "none"
 
 
 def _said_of_zone() -> str:

@@ -141,7 +141,12 @@ def reset(job_id: str, *, using: str | None = None) -> bool:
             follow(row, trigger, now)
         if transitions.unhold(Q(job_id=job_id), using=using):
             notifications.notify(notifications.RUNS, using=using)
-        _save(row, using)
+        if row.next_run_time is None:
+            # What the code declares has ended.
+            row.delete(using=using)
+            transaction.on_commit(lambda: signals.emit(signals.job_removed, job_id=job_id), using=using)
+        else:
+            _save(row, using)
     return True
 
 

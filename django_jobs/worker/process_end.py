@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from django_jobs.execution import instrumentation
+from django_jobs.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,9 @@ def _watch(code: int, leave: Callable[[int], object]) -> None:
     # Daemons go on while Python waits for the others.
     time.sleep(LEFT_SECONDS)
     names = [thread.name for thread in threading.enumerate() if _is_waited_for(thread)]
-    logger.warning("Exiting without waiting for threads that jobs left: %s", ", ".join(names) or "unknown")
+    logger.warning(
+        "Exiting without waiting for threads that jobs left: %s", printable(", ".join(names) or "unknown")
+    )
     _leave(code, leave)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from django_jobs import signals
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.execution import outcomes
+from django_jobs.printable import printable
 from django_jobs.storage import claims, identity, notifications
 from django_jobs.worker import registration
 from django_jobs.worker.async_slots import AsyncSlots
@@ -194,7 +195,7 @@ class Worker:
             if not self.holdings.is_over(attempt):
                 logger.warning(
                     "worker=%s: job=%s run=%s does not end and is handed back; what it does is done again",
-                    self.id, attempt.run.job_id, attempt.run.id,
+                    self.id, printable(attempt.run.job_id), attempt.run.id,
                 )  # fmt: skip
             self.release.begun(attempt)
 

@@ -18,6 +18,7 @@ from django_jobs import (
     ConflictingIdError,
     JobFailed,
     Retry,
+    signals,
 )
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run
@@ -502,3 +503,26 @@ def test_a_function_whose_decorator_limits_its_schedule_can_be_enqueued(manager)
     manager.add_immediate_job(signatures.defaults)
 
     assert Run.objects.exists()
+
+
+def test_a_receiver_of_worker_started_adds_a_job_once_for_workers_that_start_together(manager, probes):
+    def warm_up(**kwargs):
+        manager.using(on_conflict="skip").add_immediate_job(probes.nothing, job_id="warm-up")
+
+    signals.worker_started.connect(warm_up)
+    try:
+        for worker_id in ("a", "b"):
+            signals.emit(signals.worker_started, worker_id=worker_id, queues=[], threads=1, has_clock=True)
+    finally:
+        signals.worker_started.disconnect(warm_up)
+
+    assert Run.objects.filter(job_id="warm-up").count() == 1
+
+
+def test_an_expression_fires_twice_at_a_repeated_time_where_that_is_chosen(manager, probes):
+    for repeats in (False, True):
+        job_id = manager.add_cron_job(
+            probes.nothing, "30 2 * * *", job_id=f"r{repeats}", timezone="Europe/Berlin", repeats=repeats
+        )
+        words = manager.get_job(job_id)["trigger"]
+        assert words.endswith("twice where the clocks repeat a time") is repeats

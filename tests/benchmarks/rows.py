@@ -122,7 +122,7 @@ def make_due(count: int, alias: str = "default") -> datetime:
     parent = Job._meta.pk.related_model
     ids = list(jobs_by_id(alias).values_list("pk", flat=True)[:count])
     for start in range(0, len(ids), 500):
-        parent.objects.using(alias).filter(pk__in=ids[start : start + 500]).update(next_run_time=at)
+        parent._base_manager.using(alias).filter(pk__in=ids[start : start + 500]).update(next_run_time=at)
     return at
 
 

@@ -18,6 +18,7 @@ from django_jobs.scheduler.schedule_sync import ScheduleSync
 from tests.probes import jobs as probes
 
 pytestmark = pytest.mark.django_db
+NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -641,6 +642,16 @@ def test_a_reset_makes_a_job_what_the_code_declares(version, ticking, manager, m
     assert not schedule_edits.reset("tick")
 
 
+def test_a_reset_to_a_schedule_that_has_ended_retires_the_job(version, time_machine):
+    version(every(30, start=NEW_YEAR, end=NEW_YEAR + timedelta(days=1))).start()
+    schedule_edits.edit("tick", trigger=triggers.interval(60))
+
+    time_machine.move_to(NEW_YEAR + timedelta(days=2))
+
+    assert schedule_edits.reset("tick")
+    assert ids() == []
+
+
 def test_a_reset_of_the_priority_leaves_the_next_run(ticking):
     due = Job.objects.get().next_run_time
     schedule_edits.edit("tick", priority=50)
@@ -671,9 +682,6 @@ def test_processes_that_start_at_the_same_moment_wait_for_each_other(transaction
     assert ids() == ["only-0", "only-1", "only-2", "tick"]
     assert sorted(ScheduleRevision.objects.values_list("number", flat=True)) == [0, 1, 2, 3]
     assert SchedulerProcess.objects.count() == 6
-
-
-NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
 
 
 def test_limits_of_a_declaration_are_its_jobs_and_a_restart_changes_nothing(version):
