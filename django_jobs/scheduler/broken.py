@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Jobs that are looked at for a next run that is too late: what a clock that ran ahead leaves is the latest.
 MOST_STRAYS = 50
+# Jobs whose next run is looked at when a clock starts, the nearest first.
+MOST_NEXT = 200
 
 
 def read_trigger(row: Job) -> BaseTrigger:
@@ -48,6 +50,34 @@ def strays(using: str, now: datetime) -> list[str]:
     # The index has next runs only; who paused or broke a job says it elsewhere.
     latest = Job.objects.using(using).filter(next_run_time__gt=now).order_by("-next_run_time")[:MOST_STRAYS]
     return [row.id for row in latest if next_run_time(row, now) != row.next_run_time]
+
+
+def mend_moved(using: str, now: datetime) -> list[str]:
+    """Move the next runs that rules of time zones put earlier since they were stored; return the jobs' ids.
+
+    A process that starts may have newer rules than the one that stored a next run. What they put later is
+    seen when it is due.
+
+    Args:
+        using: Alias of the database.
+        now: By the database's clock.
+    """
+    waiting = Job.objects.using(using).active().filter(next_run_time__gt=now)
+    mended = []
+    for row in waiting.order_by("next_run_time")[:MOST_NEXT]:
+        right = None if row.has_chosen_next_run else _moved_from(row, now)
+        # Only if nobody moved or paused it meanwhile.
+        unmoved = waiting.filter(pk=row.pk, next_run_time=row.next_run_time)
+        if right is not None and unmoved.update(next_run_time=right):
+            mended.append(row.pk)
+    return mended
+
+
+def _moved_from(row: Job, now: datetime) -> datetime | None:
+    try:
+        return triggers.moved_from(read_trigger(row), row.next_run_time, now)
+    except Exception:  # noqa: BLE001 - what is broken is set aside with its reason when it is due
+        return None
 
 
 def mend_broken(using: str) -> list[str]:

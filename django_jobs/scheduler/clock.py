@@ -17,8 +17,8 @@ from django.db import DatabaseError, InterfaceError
 
 from django_jobs.conf import jobs_settings
 from django_jobs.scheduler import occurrences
-from django_jobs.scheduler.broken import mend_broken
-from django_jobs.storage import notifications
+from django_jobs.scheduler.broken import mend_broken, mend_moved
+from django_jobs.storage import notifications, transactions
 from django_jobs.storage.connections import ConnectionBackoff, claim_context, give_back
 
 if TYPE_CHECKING:
@@ -95,15 +95,16 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
     def _main_loop(self) -> None:
         claim_context()
         try:
-            self._recheck_broken()
+            self._mend_jobs()
             super()._main_loop()
         finally:
             self._outage.close()
             give_back()
 
-    def _recheck_broken(self) -> None:
+    def _mend_jobs(self) -> None:
         try:
             mend_broken(self._using)
+            mend_moved(self._using, transactions.database_now(self._using))
         except (DatabaseError, InterfaceError) as error:
             self._outage.failed(error)
 

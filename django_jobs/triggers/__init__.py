@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from django_jobs.triggers.builders import anchored, at, calendar, interval, length_of
     from django_jobs.triggers.cron import crontab
     from django_jobs.triggers.description import describe
-    from django_jobs.triggers.firing import due, first, is_once, local, moved_to, strays
+    from django_jobs.triggers.firing import due, first, is_once, local, moved_from, moved_to, strays
     from django_jobs.triggers.rules import by_rule, rule, same
     from django_jobs.triggers.storage import dumps, loads
     from django_jobs.triggers.validation import check, storable
@@ -29,6 +29,7 @@ __all__ = [
     "length_of",
     "loads",
     "local",
+    "moved_from",
     "moved_to",
     "rule",
     "same",
@@ -52,6 +53,7 @@ _HOMES = {
     "length_of": "builders",
     "loads": "storage",
     "local": "firing",
+    "moved_from": "firing",
     "moved_to": "firing",
     "rule": "rules",
     "same": "rules",

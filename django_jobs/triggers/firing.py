@@ -99,6 +99,17 @@ def _leeway(trigger: BaseTrigger) -> timedelta:
     return leeway + max(map(_leeway, getattr(trigger, "triggers", ())), default=timedelta(0))
 
 
+def moved_from(trigger: BaseTrigger, next_run_time: datetime, now: datetime) -> datetime | None:
+    """Return the time that a next run stands for, if the rules of its zone put it earlier since it was stored.
+
+    None where it stands for itself, or for a later time.
+    """
+    if not _has_zone_with_rules(trigger) or not strays(trigger, next_run_time, now):
+        return None
+    right = first(trigger, now)
+    return right if right is not None and in_utc(next_run_time) - in_utc(right) <= _MOST_MOVED else None
+
+
 def moved_to(trigger: BaseTrigger, next_run_time: datetime) -> datetime | None:
     """Return the time that a next run stands for, if the rules of its zone put it later since it was stored.
 

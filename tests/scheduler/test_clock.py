@@ -13,7 +13,7 @@ from django_jobs import triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Job, Run
 from django_jobs.scheduler import occurrences
-from django_jobs.scheduler.broken import mend_broken
+from django_jobs.scheduler.broken import mend_broken, mend_moved
 from django_jobs.scheduler.clock import Clock
 from django_jobs.scheduler.occurrences import fire_all, fire_due
 from django_jobs.storage import transactions
@@ -267,6 +267,23 @@ def test_a_broken_job_fires_again_once_this_process_can_read_it(make_job, settin
     assert mend_broken("default") == ["copied"]
     fire_due("default")
     assert Run.objects.get().job_id == "copied"
+
+
+def test_a_next_run_that_newer_rules_of_its_zone_put_earlier_is_moved_when_a_clock_starts(make_job):
+    now = datetime(2026, 7, 1, 12, tzinfo=UTC)
+    right, stored = (datetime(2026, 7, 2, hour, tzinfo=UTC) for hour in (7, 8))
+    nine = {"trigger": triggers.crontab("0 9 * * *", "Europe/Berlin")}
+    make_job(id="moved", next_run_time=stored, **nine)
+    make_job(id="right", next_run_time=right, **nine)
+    make_job(id="chosen", next_run_time=stored, overrides={"next_run_time": stored.isoformat()}, **nine)
+    make_job(id="utc", next_run_time=stored, trigger=triggers.crontab("0 7 * * *"))
+    make_job(id="paused", next_run_time=None, paused_at=now, **nine)
+
+    assert mend_moved("default", now) == ["moved"]
+    assert mend_moved("default", now) == []
+
+    found = dict(Job.objects.values_list("id", "next_run_time"))
+    assert found == {"moved": right, "right": right, "chosen": stored, "utc": stored, "paused": None}
 
 
 def test_the_users_function_is_not_imported_by_the_clock(make_job):
