@@ -110,6 +110,13 @@ def test_a_number_that_cannot_be_meant_is_refused(name):
         call_command("runjobs", **{"processes": 1, name: 0})
 
 
+@pytest.mark.parametrize("name", ["threads", "processes", "max_age", "max_memory"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**12])
+def test_a_number_at_the_end_of_its_range_is_refused(name, value):
+    with pytest.raises(CommandError, match=f"--{name.replace('_', '-')} must be at "):
+        call_command("runjobs", **{"processes": 1, name: value})
+
+
 @pytest.mark.parametrize("name", ["max_age", "max_memory"])
 def test_replacing_a_process_needs_somebody_who_does_it(name):
     with pytest.raises(CommandError, match="it needs --processes"):

@@ -25,6 +25,9 @@ from django_jobs.worker.supervisor_link import OPTION, SupervisorLink, own_comma
 if TYPE_CHECKING:
     from types import FrameType
 
+# What no machine and no plan needs: a hundred years, and a petabyte.
+MOST = {"threads": 10_000, "processes": 1_000, "max_age": 3_200_000_000, "max_memory": 1_000_000_000}
+
 
 class Command(BaseCommand):
     """Execute jobs in this process, or in several that it starts, until it is stopped."""
@@ -230,10 +233,13 @@ def _check(options: dict[str, Any]) -> None:
     Raises:
         CommandError: With the option and what is allowed.
     """
-    for name, least in (("threads", 1), ("processes", 1), ("max_age", 1), ("max_memory", 1)):
+    for name, most in MOST.items():
         option, value = f"--{name.replace('_', '-')}", options[name]
-        if value is not None and value < least:
-            raise CommandError(f"{option} must be at least {least}, not {value:g}")
+        # Written so that it refuses NaN, too.
+        if value is not None and not value >= 1:
+            raise CommandError(f"{option} must be at least 1, not {value:g}")
+        if value is not None and value > most:
+            raise CommandError(f"{option} must be at most {most:,}, not {value:g}")
         if value is not None and name.startswith("max_") and options["processes"] is None:
             raise CommandError(f"{option} is about processes that are replaced: it needs --processes")
 
