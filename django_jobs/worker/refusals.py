@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from django_jobs.storage.records import ClaimedRun, Outcome
 
 
+# Classes of SQLSTATE: connection, transaction state, rolled back, resources, object in use, operator, system.
+PASSING_STATES = {"08", "25", "40", "53", "55", "57", "58"}
+# MySQL's and MariaDB's numbers: a file or the disk failed or is full, a table is full, lock waits, deadlocks, read-only.
+PASSING_NUMBERS = {3, 11, 14, 20, 28, 1021, 1026, 1030, 1114, 1205, 1213, 1290, 1836}
+
+
 class Refusals:
     """What is known of the refusals of some outcomes.
 
@@ -51,7 +57,7 @@ class Refusals:
             return False
         if ConnectionBackoff.is_about_data(error):
             return True
-        if not self._answers():
+        if self._is_about_the_server(error) or not self._answers():
             self._count, self._is_taken_without = 0, False
             return False
         self._count += 1
@@ -67,6 +73,20 @@ class Refusals:
         self._is_taken_without = self._takes_without(*batch[0], error)
         self.are_repeated = self._is_taken_without
         return False
+
+    def _is_about_the_server(self, error: Exception) -> bool:
+        """Return whether an error is about room, files or other transactions, which pass: a full disk answers."""
+        cause = error.__cause__
+        match django_connections[self._using].vendor:
+            case "sqlite":
+                # The driver has another class for values that it cannot store.
+                return cause is not None
+            case "postgresql":
+                # psycopg 2 has another name for it.
+                state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
+                return state[:2] in PASSING_STATES
+            case _:
+                return isinstance(cause, Exception) and bool(cause.args) and cause.args[0] in PASSING_NUMBERS
 
     def _answers(self) -> bool:
         connection = django_connections[self._using]
