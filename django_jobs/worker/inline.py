@@ -272,6 +272,9 @@ def _separate_transactions() -> Iterator[None]:
         for connection in connections.all(initialized_only=True)
         if connection.connection is not None and not sessions.is_in_transaction(connection)
     ]
+    for connection in raw:
+        # Whose driver does not know.
+        sessions.begin(connection, is_watched=connection.vendor == "mysql")
     before = [
         (connection, savepoint, len(connection.run_on_commit))
         for connection in connections.all(initialized_only=True)
