@@ -7,6 +7,8 @@ import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
+from asgiref.sync import sync_to_async
+
 from django_jobs import conf
 from django_jobs.api import job_info, wait
 from django_jobs.api.adding import Adding
@@ -174,7 +176,9 @@ class JobManager(Adding, JobControl, RunControl):
 
     async def await_job(self, job_id: str, timeout: float | None = None) -> Any:
         """Await `wait`, without holding a thread meanwhile (`await` is a word of Python's own)."""
-        return await wait.await_end(exact_id(job_id), timeout, using=jobs_database())
+        # MariaDB and MySQL are asked for it.
+        exact = await sync_to_async(exact_id)(job_id)
+        return await wait.await_end(exact, timeout, using=jobs_database())
 
     astart = async_version(start)
     ashutdown = async_version(shutdown)
