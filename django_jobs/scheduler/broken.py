@@ -66,9 +66,10 @@ def mend_moved(using: str, now: datetime) -> list[str]:
     mended = []
     for row in waiting.order_by("next_run_time")[:MOST_NEXT]:
         right = None if row.has_chosen_next_run else _moved_from(row, now)
+        if right is None:
+            continue
         # Only if nobody moved or paused it meanwhile.
-        unmoved = waiting.filter(pk=row.pk, next_run_time=row.next_run_time)
-        if right is not None and unmoved.update(next_run_time=right):
+        if waiting.filter(pk=row.pk, next_run_time=row.next_run_time).update(next_run_time=right):
             mended.append(row.pk)
     return mended
 

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-# The one place that registers what forks do, and says that Windows has none.
-pytest.importorskip("django_jobs.storage.forks")
-
 PROJECT = Path(__file__).parents[2] / "testproject"
 WITHOUT = """
 import os
