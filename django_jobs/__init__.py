@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from django_jobs.api.batch_info import BatchInfo
+    from django_jobs.api.batches.batch import Batch
+    from django_jobs.api.batches.handles import RunHandle
     from django_jobs.api.job_info import JobInfo, RunInfo
     from django_jobs.api.manager import JobManager, get_job_manager
     from django_jobs.exceptions import (
+        BatchClosed,
         ConflictingIdError,
         GiveUp,
         JobCancelled,
@@ -19,28 +23,41 @@ if TYPE_CHECKING:
     )
     from django_jobs.execution.context import RunContext, current_run
     from django_jobs.execution.instrumentation import Observer, add_observer, remove_observer
+    from django_jobs.registry.alerts import Alert
     from django_jobs.registry.decorators import Enqueuer, job
+    from django_jobs.registry.handles import JobHandle
+    from django_jobs.registry.limits import Limit
     from django_jobs.registry.options import JobOptions
     from django_jobs.registry.retry import Retry
     from django_jobs.registry.schedules import cron, recurring
+    from django_jobs.registry.unique import Debounce, Unique
     from django_jobs.storage.retention import Pruned
 
 __all__ = [
+    "Alert",
+    "Batch",
+    "BatchClosed",
+    "BatchInfo",
     "ConflictingIdError",
+    "Debounce",
     "Enqueuer",
     "GiveUp",
     "JobCancelled",
     "JobFailed",
+    "JobHandle",
     "JobInfo",
     "JobLookupError",
     "JobManager",
     "JobOptions",
+    "Limit",
     "Observer",
     "Pruned",
     "Retry",
     "RetryLater",
     "RunContext",
+    "RunHandle",
     "RunInfo",
+    "Unique",
     "add_observer",
     "cron",
     "current_run",
@@ -51,21 +68,30 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Alert": "registry.alerts",
+    "Batch": "api.batches.batch",
+    "BatchClosed": "exceptions",
+    "BatchInfo": "api.batch_info",
     "ConflictingIdError": "exceptions",
+    "Debounce": "registry.unique",
     "Enqueuer": "registry.decorators",
     "GiveUp": "exceptions",
+    "RunHandle": "api.batches.handles",
     "JobCancelled": "exceptions",
     "JobFailed": "exceptions",
+    "JobHandle": "registry.handles",
     "JobInfo": "api.job_info",
     "JobLookupError": "exceptions",
     "JobManager": "api.manager",
     "JobOptions": "registry.options",
+    "Limit": "registry.limits",
     "Observer": "execution.instrumentation",
     "Pruned": "storage.retention",
     "Retry": "registry.retry",
     "RetryLater": "exceptions",
     "RunContext": "execution.context",
     "RunInfo": "api.job_info",
+    "Unique": "registry.unique",
     "add_observer": "execution.instrumentation",
     "cron": "registry.schedules",
     "current_run": "execution.context",

@@ -16,14 +16,16 @@ from django.core import checks as django_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import checks, signals
+from django_jobs import checks, conf, signals
 from django_jobs.integrations import apscheduler, celery, django_tasks
 from django_jobs.registry import discovery
 from django_jobs.registry.managers import provide_manager
-from django_jobs.worker import autostart
+from django_jobs.worker import autostart, first_steps
 
 logger = logging.getLogger(__name__)
 
+# As early as can be: most of a start is still to come.
+first_steps.take(sys.argv)
 # Django imports the apps first and their models then, django-apscheduler's among them.
 apscheduler.import_scheduler()
 
@@ -60,6 +62,8 @@ class DjangoJobsConfig(AppConfig):
         provide_manager(_manager)
         django_tasks.connect_where_used()
         celery.connect_where_used()
+        if conf.jobs_settings().ALERTS:
+            _connect_alerts()
         if getattr(settings, "CHANNEL_LAYERS", None):
             from django_jobs.live import layer
 
@@ -73,6 +77,14 @@ class DjangoJobsConfig(AppConfig):
             if not autostart.is_command():
                 _log_what_checks_would_say()
         autostart.start_where_requests_are_served(_manager)
+
+
+def _connect_alerts() -> None:
+    from django_jobs.operations.alerts import watch
+    from django_jobs.storage import endings
+
+    endings.when_failed("django_jobs.operations.alerts.failures.runs_failed")
+    watch.connect()
 
 
 def _manager() -> Any:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 ROUTER = "django_jobs.routers.JobsRouter"
-# Models cannot be imported here yet.
-RUN_TABLE = "django_jobs_run"
 APPS = {"django_jobs", "django_apscheduler"}
 SQLITE_OPTIONS = (
     '"OPTIONS": {"timeout": 20, "transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL; '
@@ -50,15 +48,15 @@ def check_time_zones(**_: Any) -> Sequence[CheckMessage]:
         return []
     return [
         Error(
-            "django_jobs needs aware datetimes, and USE_TZ is False.",
-            hint="Set USE_TZ = True (Django's default); TIME_ZONE keeps its meaning for pages and forms.",
+            f"{conf.NO_TIME_ZONES}.",
+            hint="It is Django's default; TIME_ZONE keeps its meaning for pages and forms.",
             id="django_jobs.E003",
         )
     ]
 
 
 def check_database(**_: Any) -> Sequence[CheckMessage]:
-    """E004, E005, W001: the jobs' database is one that we know, and is routed to."""
+    """E004, E005, E006, W001: the jobs' database is one that we know, is routed to, and commits."""
     alias = _raw().get("DATABASE")
     found: list[CheckMessage] = []
     if alias and not any(
@@ -78,6 +76,14 @@ def check_database(**_: Any) -> Sequence[CheckMessage]:
                 f"django_jobs knows SQLite, PostgreSQL, MariaDB and MySQL, not {connection.vendor}.",
                 hint="Give it a database of its own with DJANGO_JOBS['DATABASE'].",
                 id="django_jobs.E005",
+            )
+        )
+    if not connection.settings_dict.get("AUTOCOMMIT", True):
+        found.append(
+            Error(
+                f"DATABASES[{connection.alias!r}] has AUTOCOMMIT off: no job can be added, and none be claimed.",
+                hint="Leave it on, or give the jobs an alias of their own with DJANGO_JOBS['DATABASE'].",
+                id="django_jobs.E006",
             )
         )
     if connection.vendor == "sqlite" and connection.is_in_memory_db() and not _is_testing():  # type: ignore[attr-defined]
@@ -103,6 +109,14 @@ def check_declarations(**_: Any) -> Sequence[CheckMessage]:
         )
         for job_id, paths in schedules.contested_ids().items()
     ]
+
+
+def check_installed_jobs(**_: Any) -> Sequence[CheckMessage]:
+    """W009: what installed packages declare can be imported; their mistakes do not keep a project from starting."""
+    from django_jobs.registry import discovery
+
+    hint = "Tell its maintainers. If it is about something else: SILENCED_SYSTEM_CHECKS."
+    return [Warning(f"{one}.", hint=hint, id="django_jobs.W009") for one in discovery.failures().values()]
 
 
 def check_cron_zone(**_: Any) -> Sequence[CheckMessage]:
@@ -163,7 +177,7 @@ def check_migrations(databases: Sequence[str] | None = None, **_: Any) -> Sequen
     return [
         Warning(
             f"Migrations of the jobs' tables are not applied: {', '.join(missing)}. No jobs are executed "
-            "without the tables, and those of another version are no better.",
+            "until the tables are there, as this version has them.",
             hint=f"Run `manage.py migrate{'' if connection.alias == 'default' else f' --database {connection.alias}'}`.",
             id="django_jobs.W003",
         )
@@ -212,10 +226,10 @@ def check_secrets(**_: Any) -> Sequence[CheckMessage]:
 
 
 def _secrets(function: Any) -> list[str]:
-    from django_jobs.registry import arguments, decorators
+    from django_jobs.registry import decorators, parameters
 
     known = decorators.options_of(function).sensitive or ()
-    signature = arguments.signature_of(function)
+    signature = parameters.signature_of(function)
     names = () if signature is None else signature.parameters
     return [name for name in names if re.search(SECRET, name.lower()) and name not in known]
 
@@ -244,48 +258,56 @@ def check_schedule_options(**_: Any) -> Sequence[CheckMessage]:
     ]
 
 
-def check_character_set(*, databases: Sequence[str] | None = None, **_: Any) -> Sequence[CheckMessage]:
-    """W008: MariaDB's columns take any character."""
-    connection = _connection()
-    if connection.vendor != "mysql" or connection.alias not in (databases or ()):
+def check_environment(**_: Any) -> Sequence[CheckMessage]:
+    """I003: where schedules name environments, this one has a name."""
+    from django_jobs.registry import schedules
+
+    names = schedules.named_environments()
+    if not names or conf.jobs_settings().ENVIRONMENT:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT DISTINCT character_set_name FROM information_schema.columns WHERE table_schema = DATABASE() "
-            "AND table_name = %s AND character_set_name IS NOT NULL AND character_set_name <> 'utf8mb4'",
-            [RUN_TABLE],
-        )
-        names = sorted(name for (name,) in cursor.fetchall())
-    if not names:
-        return []
+    listed = ", ".join(sorted(names))
     return [
-        Warning(
-            f"The runs' table has the character set {', '.join(names)}, which has no emoji and no rare characters: "
-            "a job with one in its arguments cannot be added, and one with one in its result fails.",
-            hint=f"ALTER TABLE {RUN_TABLE} CONVERT TO CHARACTER SET utf8mb4; so with the other tables.",
-            id="django_jobs.W008",
+        Info(
+            f"Some declared schedules are for certain environments ({listed}), and this one has no name: "
+            "they do not fire here.",
+            hint='Say which this is: DJANGO_JOBS = {"ENVIRONMENT": "..."}.',
+            id="django_jobs.I003",
         )
     ]
 
 
-def check_pooler(**_: Any) -> Sequence[CheckMessage]:
+def check_atomic(**_: Any) -> Sequence[CheckMessage]:
+    """E022: functions that are one commit with their outcomes write to the database of the runs."""
+    from django_jobs.registry import atomicity, decorators
+
+    found = []
+    for path, function in sorted(decorators.decorated().items()):
+        atomic = decorators.options_of(function).atomic
+        if not atomic:
+            continue
+        try:
+            atomicity.check_database(atomicity.data_alias(atomic))
+        except ValueError as error:
+            hint = "Without atomic the run is executed at least once, as any other."
+            found.append(Error(f"{path} is atomic: {error}.", hint=hint, id="django_jobs.E022"))
+    return found
+
+
+def check_database_itself(*, databases: Sequence[str] | None = None, **_: Any) -> Sequence[CheckMessage]:
+    """W006, W008, W010: what only the jobs' database can say."""
+    connection = _connection()
+    if connection.alias not in (databases or ()):
+        return []
+    from django_jobs.operations import database_checks
+
+    return list(database_checks.ask(connection))
+
+
+def check_pooler_settings(**_: Any) -> Sequence[CheckMessage]:
     """W006: behind a pooler in transaction mode somebody chose how long new work may wait."""
-    connection = _connection()
-    if (
-        connection.vendor != "postgresql"
-        or not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
-        or "POLL_SECONDS" in _raw()
-    ):
-        return []
-    return [
-        Warning(
-            "DISABLE_SERVER_SIDE_CURSORS says that a pooler in transaction mode is before the jobs' database. It "
-            "passes no notices on: processes find each other's work when they look, every "
-            f"{conf.KEYS['POLL_SECONDS'].default:g} seconds.",
-            hint='Set DJANGO_JOBS["POLL_SECONDS"] to what new work may wait, or give the jobs a direct connection.',
-            id="django_jobs.W006",
-        )
-    ]
+    from django_jobs.operations import database_checks
+
+    return list(database_checks.check_pooler_settings(_connection()))
 
 
 def _raw() -> dict[str, Any]:
@@ -326,35 +348,25 @@ def check_celery(**_: Any) -> Sequence[CheckMessage]:
 
 def check_executors(**_: Any) -> Sequence[CheckMessage]:
     """E021: what ENGINES has the path of can be imported, and be called for an executor."""
-    from django_jobs.execution.engines.executor_factories import factory, takes_max_workers
+    paths = [path for path in _engines() if path not in conf.ENGINE_NAMES and conf.is_path(path)]
+    if not paths:
+        return []
+    from django_jobs.execution.engines.executor_factories import complaints
 
-    found: list[CheckMessage] = []
-    for path in dict.fromkeys(_engines()):
-        if path in conf.ENGINE_NAMES or not conf.is_path(path):
-            continue
-        try:
-            made = factory(path)
-        except ImportError as error:
-            found.append(_no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which cannot be had: {error}"))
-            continue
-        if not callable(made):
-            found.append(_no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which cannot be called."))
-        elif not takes_max_workers(made):
-            found.append(
-                _no_executor(f"DJANGO_JOBS['ENGINES'] names {path}, which takes no argument max_workers.")
-            )
-    return found
+    return [
+        Error(
+            f"DJANGO_JOBS['ENGINES'] names {problem}.",
+            hint="Name a callable that is called with max_workers=... and returns a concurrent.futures.Executor.",
+            id="django_jobs.E021",
+        )
+        for problem in complaints(paths)
+    ]
 
 
 def _engines() -> Sequence[Any]:
     engines = _raw().get("ENGINES")
     # What else it may be is E001's to say.
     return list(engines.values()) if isinstance(engines, Mapping) else []
-
-
-def _no_executor(problem: str) -> CheckMessage:
-    hint = "Name a callable that is called with max_workers=... and returns a concurrent.futures.Executor."
-    return Error(problem, hint=hint, id="django_jobs.E021")
 
 
 def _is_testing() -> bool:
@@ -367,14 +379,17 @@ ALL = (
     check_database,
     check_sqlite,
     check_declarations,
+    check_installed_jobs,
     check_cron_zone,
     check_commands,
     check_secrets,
     check_schedule_options,
+    check_environment,
     check_celery,
     check_executors,
+    check_atomic,
 )
 # With `manage.py check --deploy` only: a project that is being tried out has other worries.
-DEPLOY = (check_pooler,)
+DEPLOY = (check_pooler_settings,)
 # With `manage.py check --database default`: they ask it.
-DATABASE = (check_migrations, check_character_set)
+DATABASE = (check_migrations, check_database_itself)

@@ -12,13 +12,17 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from django_jobs.printable import printable
+from django_jobs.texts.printable import printable
 
 logger = logging.getLogger(__name__)
 
+# Said by a check, by processes that do not start for it, and to those who add jobs.
+NO_TIME_ZONES = "django_jobs needs aware datetimes, and USE_TZ is False: set USE_TZ = True"
 ENGINE_NAMES = ("threads", "processes", "inline", "celery")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 AUTOSTART_VARIABLE = "DJANGO_JOBS_AUTOSTART"
 
 
@@ -38,22 +42,24 @@ class JobsSettings:
     WORKER: bool = True
     # Queues that this process serves; empty means all.
     QUEUES: tuple[str, ...] = ()
-    # Runs of plain functions that execute at once in one process.
+    # Runs of plain functions that execute at the same time in one process.
     THREADS: int = 10
+    # Queues that take at most so many of a process's threads: {"mail": 4}.
+    QUEUE_THREADS: Mapping[str, int] = field(default_factory=dict)
     # Queues whose runs are executed by another engine than threads: {"name": "processes"}. An engine
     # is one of ENGINE_NAMES, or the path of a callable that returns a `concurrent.futures.Executor`.
     ENGINES: Mapping[str, str] = field(default_factory=dict)
-    # Runs of "processes" queues that execute at once in one process, each in a child process.
+    # Runs of "processes" queues that execute at the same time in one process, each in a child process.
     PROCESSES: int = 2
     # Runs after which such a child process is replaced by a new one; None keeps it.
     MAX_RUNS_PER_CHILD: int | None = None
-    # Runs that execute at once on each executor that ENGINES has a path of; its `max_workers`.
+    # Runs that execute at the same time on each executor that ENGINES has a path of; its `max_workers`.
     EXECUTOR_RUNS: int = 4
     # Path of the Celery app that "celery" queues are dispatched to; None is Celery's current app.
     CELERY_APP: str | None = None
     # Time after which a message that nobody took is taken for lost, and sent again.
     REDISPATCH_SECONDS: float = 300
-    # Runs of `async def` functions that are awaited at once in one process.
+    # Runs of `async def` functions that are awaited at the same time in one process.
     ASYNC_RUNS: int = 1000
     # Longest time until a process sees work that nobody told it of.
     POLL_SECONDS: float = 6
@@ -65,7 +71,10 @@ class JobsSettings:
     SHUTDOWN_SECONDS: float = 30
     # How often a run may be given to another process after its own died; then it is FAILED.
     MAX_RESCUES: int = 3
-    # Finished runs are deleted this many days after they finished; None keeps them for ever.
+    # How long a run waits for a process that knows its function, when no live one does: as long as a deploy
+    # takes. 0 ends it immediately.
+    VERSION_SKEW_SECONDS: float = 300
+    # Finished runs are deleted this many days after they finished; None keeps them forever.
     KEEP_DAYS: float | None = 90
     # Of each job the newest runs are kept, whatever their age up to KEEP_DAYS; None sets no limit.
     KEEP_RUNS_PER_JOB: int | None = 10_000
@@ -81,8 +90,18 @@ class JobsSettings:
     # Longer tracebacks and logs are cut, with a mark where.
     MAX_ERROR_BYTES: int = 50_000
     MAX_LOG_BYTES: int = 100_000
+    # Steps, loops and waits that one run may keep.
+    MAX_STEPS: int = 1000
+    # An event that no run waited for is kept so long, for one that will.
+    KEEP_EVENTS_DAYS: float = 7
+    # Level from which records of `logging` in a run's code are lines of its log, too; None for no level.
+    LOG_LEVEL: str | None = None
     # Zone of cron expressions that name none.
     CRON_TIME_ZONE: str = "UTC"
+    # Which of the project's environments this is, such as "production": see `environments` of @recurring and @cron.
+    ENVIRONMENT: str = ""
+    # Where people are told what is wrong, and when: see docs/alerts.md. Empty: nowhere.
+    ALERTS: Mapping[str, Any] = field(default_factory=dict)
     # Show django-apscheduler's own two admin pages beside ours.
     SHOW_APSCHEDULER_ADMIN: bool = False
     # What addresses of live pages' sockets begin with; None to find out, "" to poll instead.
@@ -93,6 +112,19 @@ KEYS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields
 
 _LISTS = {"QUEUES", "ALLOWED_MODULES"}
 _MAPPINGS = {"ENGINES", "MOVED"}
+# What ALERTS may have, each with what it must be.
+_ALERTS: dict[str, tuple[Any, str]] = {
+    "MAIL": (lambda v: v is True or _is_names(v), "a list of addresses, or True for ADMINS"),
+    "WEBHOOK": (lambda v: _is_web_address(v), "an http:// or https:// address"),
+    "WEBHOOK_SECRET": (lambda v: isinstance(v, str) and len(v) >= 16, "a text of at least 16 characters"),
+    "SLACK": (lambda v: _is_web_address(v), "an http:// or https:// address"),
+    "AFTER": (
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 0,
+        "a whole number of at least 0",
+    ),
+    "ONCE_PER_SECONDS": (lambda v: _is_number(v) and 0 <= v <= 31_622_400, "a number of seconds"),
+    "URL": (lambda v: _is_web_address(v), "the http:// or https:// address of the admin"),
+}
 _AT_LEAST: dict[str, float] = {
     "THREADS": 1,
     "PROCESSES": 1,
@@ -105,12 +137,15 @@ _AT_LEAST: dict[str, float] = {
     "LEASE_SECONDS": 0.05,
     "SHUTDOWN_SECONDS": 0,
     "MAX_RESCUES": 0,
+    "VERSION_SKEW_SECONDS": 0,
     "KEEP_DAYS": 0,
     "KEEP_RUNS_PER_JOB": 1,
     "MAX_PAYLOAD_BYTES": 100,
     "MAX_RESULT_BYTES": 100,
     "MAX_ERROR_BYTES": 100,
     "MAX_LOG_BYTES": 100,
+    "MAX_STEPS": 1,
+    "KEEP_EVENTS_DAYS": 0,
 }
 
 
@@ -173,6 +208,12 @@ def _value_problem(key: str, value: object) -> str:
             return "expected a dict of old to new names."
         wrong = [n for pair in value.items() for n in pair if not isinstance(n, str) or n.count(":") != 1]
         return f"{wrong[0]!r} is not of the form module:qualname." if wrong else ""
+    if key == "QUEUE_THREADS":
+        is_right = isinstance(value, Mapping) and all(
+            isinstance(name, str) and isinstance(most, int) and not isinstance(most, bool) and most >= 1
+            for name, most in value.items()
+        )
+        return "" if is_right else "expected a dict of names of queues to whole numbers of at least 1."
     if key == "ENGINES":
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
             return "expected a dict of names of queues to names of engines."
@@ -187,6 +228,13 @@ def _value_problem(key: str, value: object) -> str:
         if value is None or is_path(value):
             return ""
         return "expected the path of a Celery app, as 'project.celery.app', or None."
+    if key == "ALERTS":
+        return _alerts_problem(value)
+    if key == "LOG_LEVEL":
+        is_level = value is None or (isinstance(value, str) and value in LOG_LEVELS)
+        return "" if is_level else f"expected one of {', '.join(LOG_LEVELS)}, or None."
+    if key == "ENVIRONMENT":
+        return "" if isinstance(value, str) else "expected a name, as 'production'."
     if key == "CRON_TIME_ZONE":
         return _zone_problem(value)
     if key == "DATABASE":
@@ -201,6 +249,29 @@ def _value_problem(key: str, value: object) -> str:
     if key == "AUTOSTART" and value is None:
         return ""
     return "" if isinstance(value, bool) else "expected True or False."
+
+
+def _alerts_problem(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return "expected a dict."
+    for name, one in value.items():
+        if name not in _ALERTS:
+            return unknown_key(name, sorted(_ALERTS))
+        is_right, expected = _ALERTS[name]
+        if not is_right(one):
+            shown = "" if name == "WEBHOOK_SECRET" else f", not {one!r:.100}"
+            return f"{name}: expected {expected}{shown}."
+    if value.get("WEBHOOK") and not value.get("WEBHOOK_SECRET"):
+        return "WEBHOOK needs WEBHOOK_SECRET, by which its messages are signed."
+    return ""
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
+def _is_web_address(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(("http://", "https://"))
 
 
 def _zone_problem(value: object) -> str:
@@ -222,6 +293,16 @@ def is_path(value: object) -> bool:
 def queues_of(engine: str) -> tuple[str, ...]:
     """Return the queues whose runs are executed by an engine."""
     return tuple(name for name, value in jobs_settings().ENGINES.items() if value == engine)
+
+
+def require_time_zones() -> None:
+    """Refuse work that no process could execute.
+
+    Raises:
+        ImproperlyConfigured: USE_TZ is False.
+    """
+    if not settings.USE_TZ:
+        raise ImproperlyConfigured(NO_TIME_ZONES)
 
 
 _current: JobsSettings | None = None
@@ -260,8 +341,10 @@ def _has_usable_type(key: str, value: object) -> bool:
         return True
     if key in _AT_LEAST:
         return _is_number(value)
-    if key in _LISTS:
+    if key in _LISTS or key == "QUEUE_THREADS":
         return not _value_problem(key, value)
+    if key == "ALERTS":
+        return not _alerts_problem(value)
     if key in _MAPPINGS:
         return isinstance(value, Mapping) and all(isinstance(n, str) for pair in value.items() for n in pair)
     if str(KEYS[key].type).startswith("str"):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadPayload",
+    "BatchClosed",
     "ConflictingIdError",
     "FunctionNotAllowed",
     "FunctionNotFound",
@@ -24,7 +25,10 @@ __all__ = [
     "ObjectGone",
     "RetryLater",
     "RunInterrupted",
+    "RunLost",
+    "RunSuspended",
     "TransactionLeftOpen",
+    "UnknownHere",
     "UnknownTrigger",
 ]
 
@@ -35,6 +39,22 @@ class InvalidArgument(TypeError):
 
 class BadPayload(Exception):
     """A stored payload that is damaged, or signed with a key this process does not have."""
+
+
+class UnknownHere(BadPayload):
+    """A stored payload names something that this process does not have, and another version of the code may.
+
+    Args:
+        what: What that is, in a few words: "the type money".
+        message: Why it cannot be read.
+    """
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, str(self)), self.__dict__
 
 
 class ObjectGone(Exception):
@@ -79,7 +99,7 @@ class RetryLater(Exception):
 
 
 class GiveUp(Exception):
-    """Raised by a job to be FAILED at once, whatever its retry policy says.
+    """Raised by a job to be FAILED immediately, whatever its retry policy says.
 
     Args:
         reason: Kept as the run's error.
@@ -93,6 +113,31 @@ class RunInterrupted(BaseException):
     """Raised into a plain function that was cancelled, or is out of time, and did not ask about it.
 
     Not an `Exception`: code that catches those to go on must not go on here.
+    """
+
+
+class RunLost(BaseException):
+    """Raised in a function whose run was given to another worker, where its work would be committed.
+
+    What it wrote in that transaction is rolled back. Not an `Exception`: code that catches those to go on
+    must not go on here.
+
+    Args:
+        run_id: Of the run.
+    """
+
+    def __init__(self, run_id: int) -> None:
+        super().__init__(f"run {run_id} is another worker's by now: what was written here is rolled back")
+        self.run_id = run_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.run_id,), self.__dict__
+
+
+class RunSuspended(BaseException):
+    """Raised by `sleep` and `wait_for` to leave the thread: the run begins again at the top when its wait ends.
+
+    Not an `Exception`: code that catches those to go on must not go on here. Let it pass.
     """
 
 
@@ -124,6 +169,10 @@ class JobCancelled(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.job_id,), self.__dict__
+
+
+class BatchClosed(RuntimeError):
+    """Raised when runs are added to a batch that takes no more; the message says why."""
 
 
 class TransactionLeftOpen(Exception):

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from django_jobs.operations.health import (
-    Problem,
-    QueueReport,
-    Report,
-    WorkerReport,
-    WorkerTotals,
-    report,
-)
+from django_jobs.operations.health import report
+from django_jobs.operations.reports import Problem, QueueReport, Report, WorkerReport, WorkerTotals
 
 __all__ = ["Problem", "QueueReport", "Report", "WorkerReport", "WorkerTotals", "report"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from django_jobs.execution.context import current_run
-from django_jobs.printable import printable
+from django_jobs.texts.printable import printable
 
 _FIELDS = ("job_id", "run_id", "attempt", "queue_name")
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.dispatch import Signal
 
-from django_jobs import describe
 from django_jobs.exceptions import JobFailed
-from django_jobs.printable import printable
+from django_jobs.texts import describe
+from django_jobs.texts.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A job row was written, changed or deleted: job_id.
 job_added = Signal()
@@ -22,7 +25,7 @@ job_changed = Signal()
 job_removed = Signal()
 # A job row cannot be read and was set aside: job_id, reason.
 job_broken = Signal()
-# A due job became a run, or its firing was let pass: job_id, run_id (None where unknown),
+# A due job became a run, or its firing was skipped: job_id, run_id (None where unknown),
 # scheduled_at, skipped (the reason, or "").
 job_fired = Signal()
 
@@ -33,6 +36,8 @@ run_started = Signal()
 run_finished = Signal()
 # The result of a run was not taken, because the run had been given to another worker: run.
 run_refused = Signal()
+# A run left its thread, to begin again when its sleep is over or its event has come: run.
+run_suspended = Signal()
 # A run whose worker died was READY again, or ended: job_id, run_id, worker_id, status, reason.
 run_rescued = Signal()
 # Runs were cancelled while they waited: runs (pairs of id and options), reason ("" for none given).
@@ -60,8 +65,18 @@ _loggers["failed"] = logging.getLogger(FAILED_LOGGER)
 _LEVELS = {"SUCCESSFUL": logging.INFO, "CANCELLED": logging.INFO, "FAILED": logging.ERROR}
 
 
+# What writes an event to the log. Not among the receivers, whose being asked costs more than most runs.
+_lines: dict[Signal, Callable[..., None]] = {}
+
+
 def emit(signal: Signal, **event: Any) -> None:
-    """Send an event to whoever listens; what a receiver raises goes to Django's log."""
+    """Write an event to the log, and send it to whoever listens; what a receiver raises goes to Django's log."""
+    write = _lines.get(signal)
+    if write is not None:
+        try:
+            write(**event)
+        except BaseException as error:  # noqa: BLE001 - a handler of the project's, or a filter
+            describe.log_error(_loggers["worker"], error, "an event could not be logged")
     if signal.receivers:
         try:
             signal.send_robust(sender=None, **event)
@@ -82,6 +97,18 @@ def _ids(run: Any) -> dict[str, Any]:
 def log_of(status: str) -> tuple[logging.Logger, int]:
     """Return the logger and the level of the line that says how an attempt ended."""
     return _loggers["failed" if status == "FAILED" else "worker"], _LEVELS.get(status, logging.WARNING)
+
+
+def unheard_ends() -> frozenset[str]:
+    """Return the statuses of `run_finished` that nobody listens to, and no log takes."""
+    if run_finished.receivers:
+        return frozenset()
+    return frozenset(status for status in _LEVELS if _is_unread(status))
+
+
+def _is_unread(status: str) -> bool:
+    log, level = log_of(status)
+    return not log.isEnabledFor(level)
 
 
 def _log_run_finished(*, run: Any, outcome: Any, **_: Any) -> None:
@@ -180,18 +207,19 @@ def _log_database_back(*, who: str, seconds: float, **_: Any) -> None:
 
 
 def write_to_log() -> None:
-    """Connect the log to every event; `AppConfig.ready` calls it."""
-    for signal, receiver in (
-        (run_finished, _log_run_finished),
-        (run_refused, _log_run_refused),
-        (run_rescued, _log_run_rescued),
-        (run_held, _log_run_held),
-        (job_broken, _log_job_broken),
-        (job_fired, _log_job_fired),
-        (worker_started, _log_worker_started),
-        (worker_stopped, _log_worker_stopped),
-        (worker_lost, _log_worker_lost),
-        (database_lost, _log_database_lost),
-        (database_back, _log_database_back),
-    ):
-        signal.connect(receiver, dispatch_uid=receiver.__name__)
+    """Have every event written to the log; `AppConfig.ready` calls it."""
+    _lines.update(
+        {
+            run_finished: _log_run_finished,
+            run_refused: _log_run_refused,
+            run_rescued: _log_run_rescued,
+            run_held: _log_run_held,
+            job_broken: _log_job_broken,
+            job_fired: _log_job_fired,
+            worker_started: _log_worker_started,
+            worker_stopped: _log_worker_stopped,
+            worker_lost: _log_worker_lost,
+            database_lost: _log_database_lost,
+            database_back: _log_database_back,
+        }
+    )

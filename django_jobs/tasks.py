@@ -16,7 +16,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django_jobs.conf import unknown_key
 from django_jobs.integrations.django_tasks import compat
 from django_jobs.registry import functions
-from django_jobs.registry.options import KEPT, MAX_QUEUE_NAME_LENGTH, JobOptions
+from django_jobs.registry.option_checks import MAX_QUEUE_NAME_LENGTH
+from django_jobs.registry.options import KEPT, JobOptions
 
 try:
     from django.tasks.backends.base import BaseTaskBackend
@@ -78,7 +79,8 @@ class JobsBackend(BaseTaskBackend):
         return self._framework.base.Task
 
     @cached_property
-    def _policy(self) -> JobOptions:
+    def policy(self) -> JobOptions:
+        """What OPTIONS say."""
         problems = list(_option_problems(self.options))
         if problems:
             raise ImproperlyConfigured(f"TASKS[{self.alias!r}]: {' '.join(problems)}")
@@ -124,7 +126,7 @@ class JobsBackend(BaseTaskBackend):
             ImproperlyConfigured: OPTIONS of this backend are wrong.
         """
         self.validate_task(task)
-        return self._queue.enqueue(self, task, args, kwargs, self._policy)
+        return self._queue.enqueue(self, task, args, kwargs, self.policy)
 
     def get_result(self, result_id: str) -> Any:
         """Return the TaskResult of an id, with one query; of whichever backend of ours enqueued it.

@@ -13,22 +13,27 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from asgiref.sync import sync_to_async
-from django.db.models import Max
+from django.db.models import Max, Q
 
-from django_jobs import codec, describe, triggers
-from django_jobs.api import enqueue
+from django_jobs import codec, triggers
+from django_jobs.api import batch_info, enqueue
 from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import JobCancelled, JobFailed, JobLookupError, ObjectGone
 from django_jobs.models import Job, Kind, Run, Status, jobs_database
+from django_jobs.operations import batches
 from django_jobs.registry import functions
 from django_jobs.scheduler.schedule_sync import ScheduleSync
 from django_jobs.storage.backends.mariadb import MariaDB
 from django_jobs.storage.backends.postgresql import PostgreSQL
+from django_jobs.texts import describe
 from django_jobs.worker.inline import Executed, inline_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from unittest import TestCase
+
+    from django_jobs.api.batch_info import BatchInfo
+    from django_jobs.api.batches.batch import Batch
 else:
     TestCase = object
 
@@ -144,6 +149,43 @@ class CapturedJobs:
                 what = "nothing" if path is None and not expected else _call(path or "anything", expected)
                 raise AssertionError(f"{what} was to be added, but for this: {job}\n{_list(added)}")
 
+    def assert_batch(self, batch: Batch | str, **expected: Any) -> BatchInfo:
+        """Check how a batch stands.
+
+        Args:
+            batch: The batch, its id, or its name, if it is the newest of that name.
+            **expected: Values of keys of `BatchInfo`; status="successful" unless it is among them.
+
+        Returns:
+            The batch as a dict.
+
+        Raises:
+            AssertionError: It stands otherwise; the message has its runs. Or there is no such batch.
+            TypeError: `BatchInfo` has no such key.
+        """
+        __tracebackhide__ = True
+        key = batch if isinstance(batch, str) else batch.id
+        row = batches.newest(using=self._using).filter(Q(key=key) | Q(name=key)).first()
+        if row is None:
+            raise AssertionError(f"there is no batch {key!r}")
+        info = batch_info.of_row(row)
+        expected.setdefault("status", "successful")
+        if unknown := set(expected) - set(info):
+            raise TypeError(f"BatchInfo has no {min(unknown)!r}; it has {', '.join(sorted(info))}")
+        differences = [
+            f"{name} is {info[name]!r}, not {value!r}"  # type: ignore[literal-required]
+            for name, value in expected.items()
+            if info[name] != value  # type: ignore[literal-required]
+        ]
+        if differences:
+            runs = [
+                f"  {node.run}: {node.run.state} {node.run.error}"
+                for node in batches.nodes_of(row, using=self._using)
+            ]
+            lines = [f"batch {row.name!r}: {'; '.join(differences)}.", "Its runs are:", *runs]
+            raise AssertionError("\n".join(lines))
+        return info
+
     def declare(self) -> list[AddedJob]:
         """Add, change and remove jobs as `@recurring` and `@cron` say, as a process with a clock does.
 
@@ -184,7 +226,7 @@ class CapturedJobs:
             The attempts, in order.
 
         Raises:
-            AssertionError: More than a thousand attempts: a job adds itself, or is retried, for ever.
+            AssertionError: More than a thousand attempts: a job adds itself, or is retried, without end.
         """
         self._look()
         return drain_jobs(queues=queues, deferred=deferred, fire=fire, raise_errors=raise_errors)
@@ -206,7 +248,7 @@ class CapturedJobs:
             Exception: What the function raised, whether or not it would be tried again.
             JobFailed: It was not called: its time to begin is over, or it cannot be called as stored.
             JobCancelled: It was cancelled meanwhile.
-            JobLookupError: There is no such job, or nothing of it waits.
+            JobLookupError: There is no such job, or none of it waits.
         """
         job_id = job if isinstance(job, str) else job.id
         self._look()
@@ -217,7 +259,7 @@ class CapturedJobs:
             waiting = Run.objects.using(self._using).ready().filter(job_id=job_id).order_by("-pk")
             run_id = waiting.values_list("pk", flat=True).first()
         with _host_clock(), inline_worker(self._using) as worker:
-            claimed = None if run_id is None else worker.take(run_id)
+            claimed = None if run_id is None else worker.take_now(run_id)
             if claimed is None:
                 raise JobLookupError(job_id)
             executed = worker.execute(claimed)
@@ -337,8 +379,7 @@ def _differences(job: AddedJob, expected: Mapping[str, Any]) -> list[str]:
     differences = []
     for name, wanted in expected.items():
         value = getattr(job, name)
-        is_equal = (tuple(wanted) if isinstance(wanted, list) else wanted) == value
-        if not is_equal:
+        if (tuple(wanted) if isinstance(wanted, list) else wanted) != value:
             differences.append(f"{name} is {value!r}, not {wanted!r}")
     return differences
 
@@ -353,7 +394,6 @@ def _list(added: list[AddedJob], path: str = "", expected: Mapping[str, Any] | N
         return "Nothing was added."
     lines = ["Added were:"]
     for job in added:
-        lines.append(f"  {job}")
-        if job.func == path and expected:
-            lines += [f"    {difference}" for difference in _differences(job, expected)]
+        differences = _differences(job, expected) if job.func == path and expected else []
+        lines += [f"  {job}", *(f"    {difference}" for difference in differences)]
     return "\n".join(lines)

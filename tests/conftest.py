@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import fcntl
+import math
 import os
 import signal
 import subprocess
@@ -23,10 +24,12 @@ ROOT = Path(__file__).parent.parent
 DATABASES = ("sqlite", "postgresql", "mariadb")
 SAID = "said"
 # At most so many test processes unless `-n` says otherwise: each has a database, and starts processes itself.
-MOST_WORKERS = 4
+MOST_WORKERS = 6
 LOCK = pytest.StashKey()
 # What tests use that start processes; all that have the environment of one are among them.
 STARTS_PROCESSES = {"child_env", "new_fleet", "fleet_on", "serve_apart", "site"}
+# Where such tests are about what several processes do on one database.
+CONTENDING = ("tests/faults/", "tests/storage/", "tests/worker/")
 
 
 def pytest_addoption(parser):
@@ -35,18 +38,21 @@ def pytest_addoption(parser):
         "--soak", type=float, metavar="MINUTES",
         help="Random faults under load for so long, and the long form of tests that only repeat.",
     )  # fmt: skip
+    group.addoption(
+        "--rows", type=int, default=100_000, metavar="N", help="Of the loop in a soak. Default: 100,000."
+    )
     group.addoption("--seed", type=int, help="Repeat a soak's faults.")
 
 
 def pytest_xdist_auto_num_workers(config):
-    """One more test process than processors, since tests wait for others; none for one file: it takes to start."""
+    """Two more test processes than processors, since tests wait for others; none for one file: it takes to start."""
     if len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py"):
         return 0
-    return min((os.cpu_count() or 1) + 1, MOST_WORKERS)
+    return min((os.cpu_count() or 1) + 2, MOST_WORKERS)
 
 
-def pytest_collection_modifyitems(items):
-    """Mark tests by what they need, for `-m`."""
+def pytest_collection_modifyitems(config, items):
+    """Mark tests by what they need, for `-m`; and order them where there are several processes."""
     for item in items:
         needed = set(item.fixturenames)
         if item.get_closest_marker("django_db") or needed & {"db", "transactional_db", "django_db_setup"}:
@@ -55,6 +61,18 @@ def pytest_collection_modifyitems(items):
             item.add_marker("process")
         if "chromium" in needed:
             item.add_marker("browser")
+        if item.get_closest_marker("process") and item.nodeid.startswith(CONTENDING):
+            item.add_marker("contention")
+    if hasattr(config, "workerinput"):
+        from tests.order import spread
+
+        items[:] = spread(items, lambda item: item.get_closest_marker("process"), longest)
+
+
+def longest(item):
+    """Return how long a test may take, in seconds."""
+    marker = item.get_closest_marker("timeout")
+    return (marker.args[0] or sys.maxsize) if marker else 0
 
 
 def pytest_cmdline_main(config):
@@ -132,6 +150,23 @@ def nothing_declared(monkeypatch):
     monkeypatch.setattr(schedules, "_declared", {})
 
 
+@pytest.fixture(autouse=True)
+def no_limits_seen(monkeypatch):
+    """Start each test as in a process that knows no limits: others look at each heartbeat for what waits."""
+    from django_jobs.registry import limits
+
+    monkeypatch.setattr(limits.seen, "any", False, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def tidy_tables(monkeypatch):
+    """Leave out what the server knows of its tables: tests leave dead rows, and servers may be told to keep them."""
+    from django_jobs.storage import table_health
+
+    monkeypatch.setattr(table_health, "problems", lambda using: iter(()))
+    monkeypatch.setattr(table_health, "_looks", {"default": (math.inf, [])})
+
+
 @pytest.fixture
 def registry():
     """No registered types but those that the test registers."""
@@ -168,6 +203,8 @@ def make_run(db):
     """Return a factory of `Run` rows; a status and times that fit each other are filled in."""
     from django_jobs import codec
     from django_jobs.models import FINISHED, Run, Status
+    from django_jobs.storage import tags
+    from django_jobs.texts.failures import key_of
 
     def make(**fields):
         now = timezone.now()
@@ -186,7 +223,14 @@ def make_run(db):
             fields.setdefault("worker_id", "worker-of-a-test")
         if status in FINISHED:
             fields.setdefault("finished_at", now)
-        return Run.objects.create(**fields)
+        if status == Status.FAILED and fields.get("error"):
+            kept = fields.get("errors")
+            last = kept[-1] if isinstance(kept, list) and kept else None
+            trace = last.get("traceback", "") if isinstance(last, dict) else ""
+            fields.setdefault("error_key", key_of("", trace, fields["error"], func))
+        run = Run.objects.create(**fields)
+        tags.insert([run], [run.pk], using=run._state.db)
+        return run
 
     return make
 
@@ -384,3 +428,30 @@ def runjobs(spawn):
         return spawn(sys.executable, str(ROOT / "testproject" / "manage.py"), "runjobs", *arguments, **more)
 
     return start
+
+
+@pytest.fixture
+def receiver():
+    """A web server that keeps what is posted to it."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    posted = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            posted.append((self.path, body, self.headers["X-Django-Jobs-Signature"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", posted
+    server.shutdown()
+    server.server_close()
+    thread.join(timeout=10)

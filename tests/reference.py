@@ -9,12 +9,14 @@ from typing import is_typeddict
 import django
 from django.conf import settings
 
+import django_jobs
+
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 
 HEAD = """\
 # Reference
 
-What the docstrings say, of all that is public. `python -m tests.reference` writes this page, from a checkout; a test fails where the two differ. [API](api.md) has the same in the order in which one needs it, with tables and examples.
+All that is public, with what its docstrings say, in the order in which one meets it. [API](api.md) explains the same with tables and examples. `python -m tests.reference` writes this page, from a checkout; a test fails where the two differ.
 
 Each method of the manager that touches the database has an async twin, whose name begins with `a` (that of `wait` is `await_job`): see [there](api.md#async-twins).
 """
@@ -30,32 +32,58 @@ NOT_FOR_READERS = {
     "RunFilter": {"filter"},
     "JobOptions": {"over", "stored", "validate"},
     "JobsMixin": {"setUp"},
-    "RunContext": {"is_listening", "log_text", "must_stop", "stop", "was_told"},
+    "RunContext": {
+        "capture_level",
+        "is_listening",
+        "lines",
+        "listen",
+        "must_stop",
+        "said",
+        "show_progress",
+        "stop",
+        "was_told",
+    },
 }
 # Classes whose instances a reader is given.
 GIVEN = {
     "AddedJob", "CapturedJobs", "DjangoJobsInstrumentor", "Durations", "Enqueuer", "Executed", "JobManager",
     "JobsBackend", "JobsMixin",
-    "Jobs", "MetricsView", "Observer", "Point", "Pruned", "RunContext", "RunFilter", "Summary",
+    "JobOptions", "Jobs", "MetricsView", "Observer", "Point", "Pruned", "RunContext", "RunFilter", "Summary",
 }  # fmt: skip
-# Where what is public lives, in the order of the page.
-MODULES = {
-    "django_jobs": None,
-    "django_jobs.triggers": ["interval", "anchored", "calendar", "crontab"],
-    "django_jobs.codec": ["register"],
-    "django_jobs.tasks": ["JobsBackend"],
-    "django_jobs.live": None,
-    "django_jobs.asgi": ["DjangoConnections"],
-    "django_jobs.testing": None,
-    "django_jobs.health": None,
-    "django_jobs.statistics": None,
-    "django_jobs.logs": ["RunFilter"],
-    "django_jobs.integrations.health_check": ["Jobs"],
-    "django_jobs.integrations.metrics": ["MetricsView", "JobsCollector", "exposition"],
-    "django_jobs.integrations.sentry": ["DjangoJobsIntegration"],
-    "django_jobs.integrations.tracing": ["DjangoJobsInstrumentor"],
-    "django_jobs.exceptions": None,
-}
+# What is public, in the order in which one meets it: a heading, the module, and the names in it; all that its
+# `__all__` has where none are named.
+SECTIONS = [
+    ("Declare jobs and schedules", "django_jobs", ["job", "cron", "recurring", "Enqueuer"]),
+    ("The manager", "django_jobs", ["get_job_manager", "JobManager"]),
+    ("What it returns", "django_jobs", ["JobHandle", "JobInfo", "RunInfo", "Pruned"]),
+    (
+        "Options",
+        "django_jobs",
+        ["JobOptions", "Retry", "RetryLater", "GiveUp", "Limit", "Unique", "Debounce", "Alert"],
+    ),
+    ("In a run", "django_jobs", ["current_run", "RunContext"]),
+    ("Batches", "django_jobs", ["Batch", "RunHandle", "BatchInfo"]),
+    (
+        "Errors that you may catch",
+        "django_jobs",
+        ["JobFailed", "JobCancelled", "JobLookupError", "ConflictingIdError", "BatchClosed"],
+    ),
+    ("Other errors", "django_jobs.exceptions", None),
+    ("Triggers", "django_jobs.triggers", ["interval", "anchored", "calendar", "crontab"]),
+    ("Types of your own", "django_jobs.codec", ["register"]),
+    ("Tests", "django_jobs.testing", None),
+    ("Django Tasks", "django_jobs.tasks", ["JobsBackend"]),
+    ("Live pages", "django_jobs.live", None),
+    ("ASGI", "django_jobs.asgi", ["DjangoConnections"]),
+    ("Health", "django_jobs.health", None),
+    ("Counts", "django_jobs.statistics", None),
+    ("Observers", "django_jobs", ["Observer", "add_observer", "remove_observer"]),
+    ("Logs", "django_jobs.logs", ["RunFilter"]),
+    ("django-health-check", "django_jobs.integrations.health_check", ["Jobs"]),
+    ("Prometheus", "django_jobs.integrations.metrics", ["MetricsView", "JobsCollector", "exposition"]),
+    ("Sentry", "django_jobs.integrations.sentry", ["DjangoJobsIntegration"]),
+    ("OpenTelemetry", "django_jobs.integrations.tracing", ["DjangoJobsInstrumentor"]),
+]
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
 ITEM = re.compile(r"(\*{0,2}\w+): (.*)")
 
@@ -64,14 +92,19 @@ def page() -> str:
     """Return the page as it should be."""
     parts = [HEAD]
     seen = set()
-    for module_name, chosen in MODULES.items():
+    for heading, module_name, chosen in SECTIONS:
         module = importlib.import_module(module_name)
-        parts.append(f"## `{module_name}`\n")
+        parts.append(f"## {heading}\n\nFrom `{module_name}`.\n")
         for name in chosen or sorted(module.__all__):
             thing = getattr(module, name)
             if id(thing) not in seen:
                 seen.add(id(thing))
                 parts += entry(name, thing, "###")
+    left = {
+        name for name in vars(django_jobs).get("__all__", ()) if id(getattr(django_jobs, name)) not in seen
+    }
+    if left:
+        raise LookupError(f"no section of the reference has {', '.join(sorted(left))}")
     return "\n".join(parts)
 
 

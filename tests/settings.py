@@ -31,6 +31,9 @@ if LOCALE not in MIDDLEWARE:
     MIDDLEWARE = [*MIDDLEWARE[:after], LOCALE, *MIDDLEWARE[after:]]
 MIDDLEWARE = ["tests.browser.policy.strict_policy", *MIDDLEWARE]
 
+# Passwords are hashed in an instant.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
 # What a test asks of the processes that it starts.
 DJANGO_JOBS = json.loads(os.environ.get("TESTS_DJANGO_JOBS") or "{}")
 

@@ -13,7 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from django_jobs import checks, conf, cron, job
 from django_jobs.management.commands import runjobs
-from django_jobs.registry import decorators, functions, options, schedules
+from django_jobs.registry import decorators, discovery, functions, options, schedules
 from tests.execution.engines import celery_apps
 from tests.probes import jobs as probes
 
@@ -217,16 +217,16 @@ def test_words_that_name_a_secret(name):
 
 def test_a_pooler_in_transaction_mode_is_a_warning_until_somebody_chose_how_long_to_wait(database, settings):
     database("postgresql", DISABLE_SERVER_SIDE_CURSORS=True)
-    (found,) = checks.check_pooler()
+    (found,) = checks.check_pooler_settings()
     assert found.id == "django_jobs.W006"
     assert f"every {conf.JobsSettings().POLL_SECONDS} seconds" in found.msg
 
     settings.DJANGO_JOBS = {"POLL_SECONDS": 1}
-    assert checks.check_pooler() == []
+    assert checks.check_pooler_settings() == []
 
     settings.DJANGO_JOBS = {}
     database("postgresql", DISABLE_SERVER_SIDE_CURSORS=False)
-    assert checks.check_pooler() == []
+    assert checks.check_pooler_settings() == []
 
 
 @pytest.mark.usefixtures("no_functions_of_tests")
@@ -256,7 +256,7 @@ def test_celery_without_an_app_or_with_one_that_takes_no_json_is_an_error(settin
         "CELERY_APP": "tests.execution.engines.celery_apps.URLS",
     }
     (message,) = checks.check_celery()
-    assert "which is no Celery app" in message.msg
+    assert "which is not a Celery app" in message.msg
 
     settings.DJANGO_JOBS = {
         "ENGINES": {"fleet": "celery"},
@@ -283,8 +283,8 @@ def test_a_celery_that_is_not_installed_is_named_with_its_extra(settings, monkey
 @pytest.mark.parametrize(
     ("path", "says"),
     [
-        ("tests.nowhere.pool", "cannot be had"),
-        ("tests.execution.engines.test_conformance:missing", "cannot be had"),
+        ("tests.nowhere.pool", "cannot be imported"),
+        ("tests.execution.engines.test_conformance:missing", "cannot be imported"),
         ("tests.execution.engines.celery_apps:URLS", "cannot be called"),
         ("tests.probes.jobs.nothing", "takes no argument max_workers"),
     ],
@@ -322,7 +322,7 @@ def test_options_of_schedules_on_a_function_without_one_are_named(monkeypatch):
 
     assert message.id == "django_jobs.I002"
     assert message.msg.startswith("shop.jobs:lone has max_instances, misfire_grace_time in @job")
-    assert 'using(on_conflict="skip")' in message.hint
+    assert "use unique=Unique(key)" in message.hint
 
 
 def test_a_command_runjobs_of_the_projects_own_made_from_ours_is_fine(monkeypatch):
@@ -333,3 +333,28 @@ def test_a_command_runjobs_of_the_projects_own_made_from_ours_is_fine(monkeypatc
     monkeypatch.setattr(management, "load_command_class", lambda app, name: Theirs())
 
     assert checks.check_commands() == []
+
+
+def test_a_schedule_for_some_environments_in_one_without_a_name_is_said(registry, settings):
+    cron("0 3 * * *", environments=["production", "staging"])(probes.nothing)
+
+    (message,) = checks.check_environment()
+
+    assert message.id == "django_jobs.I003"
+    assert "(production, staging)" in message.msg
+    settings.DJANGO_JOBS = {"ENVIRONMENT": "laptop"}
+    assert checks.check_environment() == []
+
+
+def test_a_database_that_does_not_commit_by_itself_is_an_error(database):
+    database(connections["default"].vendor, AUTOCOMMIT=False)
+
+    assert "django_jobs.E006" in ids(checks.check_database())
+
+
+def test_a_module_of_an_installed_package_that_cannot_be_imported_is_a_warning(monkeypatch):
+    monkeypatch.setattr(discovery, "_failures", {"theirs.jobs": "theirs.jobs cannot be imported: no"})
+
+    (found,) = checks.check_installed_jobs()
+
+    assert (found.id, found.msg) == ("django_jobs.W009", "theirs.jobs cannot be imported: no.")

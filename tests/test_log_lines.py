@@ -12,7 +12,7 @@ PACKAGE = Path(django_jobs.__file__).parent
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 # What no person and no row can give a text of its own: numbers, times, statuses, names of our threads and signals.
 SAFE = {
-    "run.id", "run_id", "run.attempt", "key[0]", "status", "scheduled_at", "worker.id", "self.id", "self._worker.id",
+    "seconds", "run.id", "run_id", "run.worker_id", "run.attempt", "key[0]", "status", "scheduled_at", "worker.id", "self.id", "self._worker.id",
     "process", "slot.current", "slot.number", "name", "number", "running", "count", "how", "what", "who", "self.name",
     "attempt.key[0]", "attempt.run.id", "thread.name", "sorted((key[0] for key in forgotten))",
     "'ahead of' if self.ahead_seconds > 0 else 'behind'", "slot.current.stale", "connection.alias", "threading.current_thread().name", "message.msg", "message.hint",

@@ -3,7 +3,6 @@ import logging
 import logging.config
 import os
 import re
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -147,17 +146,14 @@ def test_lines_of_a_job_of_such_a_name_are_not_forged_either(lines, serve, manag
     assert line[1].isprintable()
 
 
-def test_a_start_is_said_where_the_project_configures_no_logging(tmp_path):
+def test_a_start_is_said_where_the_project_configures_no_logging(zygote):
     script = (
         "import django; from django.conf import settings; settings.configure(); "
         "from django_jobs import signals; signals.write_to_log(); "
         "signals.emit(signals.worker_started, worker_id='w', queues=['mail'], threads=3, has_clock=True)"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = zygote.run([sys.executable, "-c", script], {**os.environ, "PYTHONPATH": str(ROOT)})
 
     assert done.stderr == "django_jobs: worker=w started: queues=mail threads=3 clock=yes\n"
 
@@ -190,7 +186,7 @@ def test_lines_of_a_child_process_say_which_run_they_are_of(runjobs, manager, pr
     )
 
 
-def test_the_settings_of_the_page_write_such_lines(tmp_path):
+def test_the_settings_of_the_page_write_such_lines(tmp_path, zygote):
     (text,) = re.findall(
         r"```python\n(# settings\.py\nLOGGING = .*?)```",
         (ROOT / "docs" / "observability.md").read_text(),
@@ -208,10 +204,7 @@ def test_the_settings_of_the_page_write_such_lines(tmp_path):
         "logging.getLogger('shop.mail').warning('within')\n"
     )
 
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = zygote.run([sys.executable, script], {**os.environ, "PYTHONPATH": str(ROOT)})
 
     assert done.returncode == 0, done.stderr
     assert [line.split(" ", 2)[2] for line in done.stderr.splitlines()] == [

@@ -1,12 +1,13 @@
 """A small project's own tests, run as its people would run them."""
 
 import os
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.zygote import run_in_full
 
 ROOT = Path(__file__).parent.parent
 
@@ -152,7 +153,7 @@ class Committed(TransactionTestCase):
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, zygote):
     """The project, and a function that runs a command in it with the package and its plugin installed."""
     for name, text in FILES.items():
         path = tmp_path / name
@@ -166,16 +167,14 @@ def project(tmp_path):
     lines = [f"{name} = {module}" for name, module in plugins.items()]
     (info / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines, ""]))
 
-    def run(*command, **env):
+    def run(*command, start=zygote.run, **env):
         clean = {
             name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "PYTEST"))
         }
         paths = os.pathsep.join([str(ROOT), str(info.parent)])
-        done = subprocess.run(
-            [sys.executable, "-W", "error", *command],
-            cwd=tmp_path, env={**clean, "PYTHONPATH": paths, **env}, capture_output=True, text=True, timeout=100,
-            check=False,
-        )  # fmt: skip
+        done = start(
+            [sys.executable, "-W", "error", *command], {**clean, "PYTHONPATH": paths, **env}, cwd=tmp_path
+        )
         return done.returncode, done.stdout + done.stderr
 
     run.folder = tmp_path
@@ -299,6 +298,6 @@ def test_a_project_without_django_is_none_of_the_plugins_business(project, tmp_p
         "    assert 'django.db' not in sys.modules\n"
     )
 
-    code, text = project("-m", "pytest", "-q", "-p", "no:django", str(other))
+    code, text = project("-m", "pytest", "-q", "-p", "no:django", str(other), start=run_in_full)
 
     assert code == 0, text

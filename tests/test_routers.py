@@ -1,4 +1,3 @@
-import subprocess
 import sys
 import textwrap
 
@@ -45,7 +44,7 @@ print("all well")
 
 
 @pytest.mark.timeout(120)
-def test_jobs_live_in_a_database_of_their_own_when_the_setting_says_so(tmp_path, child_env):
+def test_jobs_live_in_a_database_of_their_own_when_the_setting_says_so(tmp_path, child_env, zygote):
     code = CODE.format(name=str(tmp_path / "jobs.sqlite3"), path=child_env["PYTHONPATH"].split(":"))
     env = {
         **child_env,
@@ -53,9 +52,7 @@ def test_jobs_live_in_a_database_of_their_own_when_the_setting_says_so(tmp_path,
         "TESTPROJECT_DATABASE_NAME": str(tmp_path / "main.sqlite3"),
     }
 
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=env, capture_output=True, text=True, check=False
-    )
+    done = zygote.run([sys.executable, "-c", textwrap.dedent(code)], env)
 
     assert "all well" in done.stdout, done.stdout + done.stderr
 

@@ -8,7 +8,17 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from freezegun import freeze_time
 
-from django_jobs import ConflictingIdError, JobFailed, JobLookupError, Retry, cron, current_run, job, signals
+from django_jobs import (
+    ConflictingIdError,
+    JobFailed,
+    JobLookupError,
+    Limit,
+    Retry,
+    cron,
+    current_run,
+    job,
+    signals,
+)
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run, Worker
 from django_jobs.storage import statistics
@@ -547,3 +557,41 @@ def test_a_job_of_an_inline_queue_is_executed_once_and_its_result_returned(jobs,
 
     assert jobs.run("r") == 7
     assert Run.objects.get().status == "SUCCESSFUL"
+
+
+def test_batches_are_drained_and_checked(jobs, manager):
+    from tests.probes import parts
+
+    with manager.batch("good") as good:
+        total = good.add(parts.total, [good.add(parts.give, 1), good.add(parts.give, 2)])
+    with manager.batch("bad") as bad:
+        bad.add(parts.give, bad.add(parts.fail))
+    assert jobs.added[2].args == (["<result 1 of what it waits for>", "<result 2 of what it waits for>"],)
+    with pytest.raises(AssertionError, match=r"batch 'good': status is 'running', not 'successful'"):
+        jobs.assert_batch(good)
+    jobs.drain()
+
+    assert total.result == 3
+    assert jobs.assert_batch("good", successful=3)["id"] == good.id
+    jobs.assert_batch(bad.id, status="failed", failed=1, cancelled=1)
+    with pytest.raises(AssertionError, match="failed ValueError: no"):
+        jobs.assert_batch(bad)
+    with pytest.raises(AssertionError, match="there is no batch 'none'"):
+        jobs.assert_batch("none")
+    with pytest.raises(TypeError, match="BatchInfo has no 'size'"):
+        jobs.assert_batch(good, size=1)
+
+
+def test_drained_jobs_take_turns_and_keep_to_their_limits(jobs, manager, probes):
+    fair, rated = manager.using(limit=Limit("k", concurrency=1)), manager.using(limit=Limit("r", rate="1/h"))
+    for key in "aab":
+        fair.using(fair_key=key).add_immediate_job(probes.give, key)
+    once, later = rated.add_immediate_job(probes.nothing), rated.add_immediate_job(probes.nothing)
+
+    executed = jobs.drain()
+
+    assert [one.result for one in executed if one.result] == ["a", "b", "a"]
+    assert [manager.get_job(job_id)["status"] for job_id in (once, later)] == ["successful", "queued"]
+    # It is due in an hour.
+    jobs.drain(deferred=True)
+    assert manager.get_job(later)["status"] == "queued"

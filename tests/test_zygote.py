@@ -99,6 +99,47 @@ def test_it_speaks_and_hears(command, zygote, tmp_path):
     assert process.wait(60) == 0
 
 
+WARNED = """
+import sys, warnings
+for kind in (DeprecationWarning, ResourceWarning, UserWarning):
+    try:
+        warnings.warn_explicit("old", kind, "somewhere.py", 7, "somewhere")
+    except Warning as error:
+        print("raised", type(error).__name__)
+print(__name__, sys.argv, repr(sys.path[0]), sys.orig_argv[1:])
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "env"),
+    [([], {}), ([], {"PYTHONWARNINGS": "default"}), (["-W", "error"], {}), ([], {"PYTHONWARNINGS": "error"})],
+    ids=["plain", "shown", "errors", "errors of the environment"],
+)
+@pytest.mark.parametrize("kind", ["script", "module", "code"])
+def test_what_is_run_writes_and_warns_as_if_it_had_an_interpreter_of_its_own(
+    zygote, tmp_path, kind, options, env
+):
+    script = tmp_path / "module_of_a_test.py"
+    script.write_text(WARNED)
+    command = {
+        "script": [script, "one"],
+        "module": ["-m", "module_of_a_test", "one"],
+        "code": ["-c", WARNED, "one"],
+    }
+    words = [sys.executable, *options, *map(str, command[kind])]
+
+    done = zygote.run(words, env, cwd=tmp_path)
+
+    full = subprocess.run(words, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, full.stdout, full.stderr)
+
+
+def test_what_is_run_too_long_is_killed(zygote):
+    with pytest.raises(subprocess.TimeoutExpired):
+        zygote.run([sys.executable, "-c", "import time; time.sleep(60)"], {}, timeout=0.05)
+
+
 def test_what_needs_an_interpreter_of_its_own_is_not_forked(zygote):
     env = {**INTERPRETER}
 

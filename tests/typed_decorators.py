@@ -6,7 +6,7 @@ An ignore that is not needed is an error of mypy's, so each of them is a promise
 from datetime import UTC, datetime
 from typing import assert_type
 
-from django_jobs import Retry, cron, job, recurring
+from django_jobs import JobHandle, Retry, Unique, cron, job, recurring
 
 
 @job
@@ -33,13 +33,17 @@ async def awaited(x: int) -> str:
 
 async def use() -> None:
     assert_type(bare(1, loud=True), str)
-    assert_type(bare.enqueue(1, loud=True), str)
-    assert_type(with_options.schedule(datetime.now(UTC), 1), str)
-    assert_type(with_options.using(priority=3, job_id="one").enqueue(x=1), str)
-    assert_type(await scheduled.aenqueue(1), str)
-    assert_type(await scheduled.using(timeout=1).aschedule(datetime.now(UTC), 1), str)
+    assert_type(bare.enqueue(1, loud=True), JobHandle[str])
+    assert_type(with_options.schedule(datetime.now(UTC), 1), JobHandle[str])
+    assert_type(with_options.using(priority=3, job_id="one").enqueue(x=1), JobHandle[str])
+    assert_type(await scheduled.aenqueue(1), JobHandle[str])
+    assert_type(await scheduled.using(timeout=1).aschedule(datetime.now(UTC), 1), JobHandle[str])
     assert_type(await awaited(1), str)
-    assert_type(awaited.enqueue(1), str)
+    assert_type(bare.enqueue(1).wait(), str)
+    assert_type(awaited.enqueue(1).wait(5), str)
+    assert_type(await awaited.enqueue(1).await_end(), str)
+    as_id: str = bare.using(unique=Unique("x:{x}", until="started")).enqueue(1)
+    assert as_id
 
     bare("one")  # type: ignore[arg-type]
     bare.enqueue("one")  # type: ignore[arg-type]

@@ -18,8 +18,11 @@ import select
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import types
+import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -46,6 +49,8 @@ INTERPRETER = {
     "PYTHONUNBUFFERED": "1",
     "PYTHONWARNINGS": "default",
 }
+# What the interpreter puts first among its filters of warnings, for PYTHONWARNINGS=default.
+SHOWN = ("default", None, Warning, None, 0)
 # More than a test's environment and arguments take.
 MESSAGE_BYTES = 200_000
 
@@ -63,6 +68,37 @@ class Zygote:
         is_python = words[0] == sys.executable and (words[1] == MANAGE or words[1] == "-m")
         asked = {name: env[name] for name in env if name.startswith("PYTHON") and name != "PYTHONPATH"}
         return hasattr(os, "pidfd_open") and is_python and asked == INTERPRETER and not options
+
+    def run(
+        self, command: Sequence[str], env: Mapping[str, str], *, cwd: Path = ROOT, timeout: float = 100
+    ) -> subprocess.CompletedProcess[str]:
+        """Fork a process, wait for its end, and return what it wrote, as `subprocess.run` does.
+
+        Args:
+            command: Python's, with "-W error" or not, and then a script, "-m" and a module, or "-c" and code.
+            env: All of its environment. Of what the interpreter reads of it, PYTHONPATH and PYTHONWARNINGS count.
+            cwd: The folder that it runs in.
+            timeout: In seconds; then it is killed.
+        """
+        if not hasattr(os, "pidfd_open"):
+            return run_in_full(command, env, cwd=cwd, timeout=timeout)
+        with (
+            Path(os.devnull).open() as nothing,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+            tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+        ):
+            forked = self._start(command, env, cwd, (nothing.fileno(), out.fileno(), err.fileno()))
+            try:
+                code = forked.wait(timeout)
+            except subprocess.TimeoutExpired:
+                os.killpg(forked.pid, 9)
+                forked.wait(10)
+                raise
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read())
+        return subprocess.CompletedProcess(command, code, *texts)
 
     def start(self, command: Sequence[str], env: Mapping[str, str], out: IO[Any], cwd: Path) -> Forked:
         """Fork a process in a session of its own, and return when it is ready to run the command."""
@@ -165,6 +201,16 @@ class Forked:
         self.send_signal(9)
 
 
+def run_in_full(
+    command: Sequence[str], env: Mapping[str, str], *, cwd: Path = ROOT, timeout: float = 100
+) -> subprocess.CompletedProcess[str]:
+    """Do what `Zygote.run` does with an interpreter that has imported nothing."""
+    return subprocess.run(
+        [str(word) for word in command], env=env, cwd=cwd, timeout=timeout, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
 def start_process(
     zygote: Zygote | None, command: Sequence[str], env: Mapping[str, str], out: IO[Any], **more: Any
 ) -> Forked | subprocess.Popen[bytes]:
@@ -224,21 +270,45 @@ def _become(message: bytes, streams: list[int], status: int) -> list[str]:
     os.environ.clear()
     os.environ.update(env)
     time.tzset()
-    first = cwd if command[1] == "-m" else str(Path(command[1]).parent)
-    sys.path[:0] = [first, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     sys.orig_argv[:] = command
-    return list(command)
+    first, *rest = command[1:]
+    if first == "-W":
+        _show_warnings(rest.pop(0))
+        first = rest.pop(0)
+    else:
+        _show_warnings(env.get("PYTHONWARNINGS", ""))
+    folder = {"-m": cwd, "-c": ""}.get(first, str(Path(cwd, first).parent))
+    sys.path[:0] = [folder, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    return [first, *rest]
+
+
+def _show_warnings(how: str) -> None:
+    if how == "default":
+        return
+    assert how in {"", "error"}, how
+    warnings.filters.remove(SHOWN)  # type: ignore[attr-defined] # a list
+    # All others are below these of the interpreter's own.
+    sys.warnoptions[:] = [how] * bool(how)
+    if how:
+        warnings.simplefilter(how)  # type: ignore[arg-type] # one of its words
+    else:
+        warnings._filters_mutated()  # type: ignore[attr-defined] # as each public function calls
 
 
 def _run(command: list[str]) -> None:
     import runpy
 
-    if command[1] == "-m":
-        sys.argv[:] = command[2:]
-        runpy.run_module(command[2], run_name="__main__", alter_sys=True)
-    else:
-        sys.argv[:] = command[1:]
-        runpy.run_path(command[1], run_name="__main__")
+    match command:
+        case ["-m", module, *_]:
+            sys.argv[:] = command[1:]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case ["-c", code, *rest]:
+            sys.argv[:] = ["-c", *rest]
+            main = sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(code, vars(main))
+        case [script, *_]:
+            sys.argv[:] = command
+            runpy.run_path(str(Path(script).absolute()), run_name="__main__")
 
 
 def _main() -> list[str]:

@@ -15,14 +15,17 @@ from django_apscheduler import admin as apscheduler_admin
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from django_jobs.conf import jobs_settings
-from django_jobs.models import Dashboard, Job, Queue, Run, Worker
+from django_jobs.models import Batch, Dashboard, Job, LimitEdit, Queue, Run, Worker
 from django_jobs.worker.autostart import serves_requests
 
 if TYPE_CHECKING:
     from django.db.models import Model
 
+    from django_jobs.admin.batches.page import BatchAdmin
     from django_jobs.admin.dashboard.page import DashboardAdmin
     from django_jobs.admin.jobs.page import JobAdmin
+    from django_jobs.admin.limits.page import LimitAdmin
+    from django_jobs.admin.panel.mixin import JobsPanel
     from django_jobs.admin.queues.page import QueueAdmin
     from django_jobs.admin.runs.page import RunAdmin
     from django_jobs.admin.workers.page import WorkerAdmin
@@ -32,18 +35,33 @@ else:
     # Django's cannot be subscripted when the program runs.
     _Lazy = SimpleLazyObject
 
-__all__ = ["DashboardAdmin", "JobAdmin", "QueueAdmin", "RunAdmin", "WorkerAdmin", "hide_apscheduler_pages"]
+__all__ = [
+    "BatchAdmin",
+    "DashboardAdmin",
+    "JobAdmin",
+    "JobsPanel",
+    "LimitAdmin",
+    "QueueAdmin",
+    "RunAdmin",
+    "WorkerAdmin",
+    "hide_apscheduler_pages",
+]
 
 _HOMES = {
+    "BatchAdmin": "batches.page",
     "DashboardAdmin": "dashboard.page",
     "JobAdmin": "jobs.page",
+    "LimitAdmin": "limits.page",
+    "JobsPanel": "panel.mixin",
     "QueueAdmin": "queues.page",
     "RunAdmin": "runs.page",
     "WorkerAdmin": "workers.page",
 }
 _PAGES: dict[type[Model], str] = {
+    Batch: "BatchAdmin",
     Dashboard: "DashboardAdmin",
     Job: "JobAdmin",
+    LimitEdit: "LimitAdmin",
     Queue: "QueueAdmin",
     Run: "RunAdmin",
     Worker: "WorkerAdmin",

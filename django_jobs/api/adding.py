@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django_jobs import triggers
 from django_jobs.api import enqueue
 from django_jobs.api.async_support import async_version, sync_safe
 from django_jobs.models import Kind, jobs_database
-from django_jobs.registry.options import UNSET, refuse_schedule_options
+from django_jobs.registry.handles import JobHandle
+from django_jobs.registry.misplaced_options import (
+    refuse_call_options,
+    refuse_recurring_options,
+    refuse_schedule_options,
+)
+from django_jobs.registry.options import UNSET, JobOptions
 from django_jobs.scheduler import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime, timedelta, tzinfo
+    from datetime import timedelta, tzinfo
 
     from apscheduler.triggers.base import BaseTrigger
 
     from django_jobs.api.enqueue import Func
-    from django_jobs.registry.options import JobOptions
+    from django_jobs.storage.records import NewRun
     from django_jobs.worker.service import Service
 
 
@@ -34,7 +41,9 @@ class Adding:
             """What works in this process."""
 
     @sync_safe
-    def add_immediate_job(self, func: Func, /, *args: Any, job_id: str | None = None, **kwargs: Any) -> str:
+    def add_immediate_job(
+        self, func: Func, /, *args: Any, job_id: str | None = None, **kwargs: Any
+    ) -> JobHandle[Any]:
         """Have a function called as soon as a worker is free.
 
         Args:
@@ -44,23 +53,29 @@ class Adding:
             **kwargs: For the function.
 
         Returns:
-            The job's id. Outside a transaction the job is committed by now.
+            The job's id, which also knows how to `wait` for it. Outside a transaction the job is committed by now.
 
         Raises:
-            ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise".
+            ConflictingIdError: A job of this id is unfinished, and `on_conflict` is "raise"; or its `unique` key is
+                taken, and says "raise".
             FunctionNotAllowed: The function is of a module that may not be called.
             TypeError: The arguments do not fit the function, or one cannot be stored; or an option is given that
                 only schedules have.
             ValueError: The function cannot be found by name, or the id is too long.
         """
         refuse_schedule_options(self._options)
-        using = jobs_database()
         run, options = enqueue.new_run(self._options, func, args, kwargs, job_id)
-        if job_id is None:
-            enqueue.insert(run, self.service, using=using)()
-        else:
-            enqueue.insert_under_its_id(run, options, self.service, using=using)
-        return run.job_id
+        return self._insert(run, options, is_named=job_id is not None)
+
+    def _insert(self, run: NewRun, options: JobOptions, *, is_named: bool) -> JobHandle[Any]:
+        using = jobs_database()
+        if options.uniqueness is not None:
+            return enqueue.add_unique(run, options.uniqueness, using=using)
+        if is_named:
+            is_new = enqueue.insert_under_its_id(run, options, self.service, using=using)
+            return JobHandle(run.job_id, is_new=is_new)
+        enqueue.insert(run, self.service, using=using)()
+        return JobHandle(run.job_id)
 
     @sync_safe
     def add_scheduled_job(
@@ -71,7 +86,7 @@ class Adding:
         *args: Any,
         job_id: str | None = None,
         **kwargs: Any,
-    ) -> str:
+    ) -> JobHandle[Any]:
         """Have a function called once, at a time; a time in the past means now.
 
         Args:
@@ -96,7 +111,7 @@ class Adding:
         job_id: str | None = None,
         max_instances: int = UNSET,
         **kwargs: Any,
-    ) -> str:
+    ) -> JobHandle[Any]:
         """Have a function called again and again; the first time after one interval.
 
         A recurring job is declared, not added: the same id updates it, and keeps its next run while
@@ -130,7 +145,7 @@ class Adding:
         timezone: str | tzinfo | None = None,
         repeats: bool = False,
         **kwargs: Any,
-    ) -> str:
+    ) -> JobHandle[Any]:
         """Have a function called by a crontab expression; declared as in `add_recurring_job`.
 
         Args:
@@ -160,7 +175,7 @@ class Adding:
         job_id: str | None = None,
         max_instances: int = UNSET,
         **kwargs: Any,
-    ) -> str:
+    ) -> JobHandle[Any]:
         """Have a function called by an APScheduler trigger.
 
         Args:
@@ -179,8 +194,11 @@ class Adding:
         return self._add_job(func, trigger, args, kwargs, job_id, max_instances, kind)
 
     @sync_safe
-    def add_many(self, jobs: Iterable[tuple[Any, ...]]) -> list[str]:
+    def add_many(self, jobs: Iterable[tuple[Any, ...]]) -> list[JobHandle[Any]]:
         """Add many immediate jobs, a few hundred to a statement; all of them or none.
+
+        A generator may make any number of them: some thousand are in memory at the same time, and of the others
+        the ids. What comes after the first 5,000 is made in the transaction that adds them.
 
         Args:
             jobs: Tuples of a function, its positional arguments (a list or tuple) and, if any, its
@@ -195,9 +213,7 @@ class Adding:
         """
         refuse_schedule_options(self._options)
         runs = enqueue.new_runs(self._options, jobs)
-        if runs:
-            enqueue.insert_many(runs, self.service, using=jobs_database())
-        return [run.job_id for run in runs]
+        return enqueue.insert_many(runs, self.service, using=jobs_database())
 
     def _add_job(
         self,
@@ -208,13 +224,27 @@ class Adding:
         job_id: str | None,
         max_instances: int,
         kind: Kind,
-    ) -> str:
-        run, options = enqueue.new_run(self._options, func, args, kwargs, job_id)
-        jobs.add(
+    ) -> JobHandle[Any]:
+        is_recurring = kind is Kind.RECURRING
+        if is_recurring:
+            refuse_call_options(self._options)
+        else:
+            several = None if max_instances is UNSET else max_instances
+            refuse_recurring_options(JobOptions(max_instances=several).over(self._options))
+        run_after = None if is_recurring else triggers.first(trigger, datetime.now(UTC))
+        run, options = enqueue.new_run(
+            self._options, func, args, kwargs, job_id,
+            run_after=run_after, is_scheduled=True, is_recurring=is_recurring,
+        )  # fmt: skip
+        if options.uniqueness is not None:
+            refuse_schedule_options(self._options)
+            # It holds its key from now on, which a row of the queue does.
+            return self._insert(run, options, is_named=False)
+        is_new = jobs.add(
             run, options, trigger, kind, max_instances=max_instances, is_named=job_id is not None,
             using=jobs_database(),
         )  # fmt: skip
-        return run.job_id
+        return JobHandle(run.job_id, is_new=is_new)
 
     aadd_immediate_job = async_version(add_immediate_job)
     aadd_scheduled_job = async_version(add_scheduled_job)

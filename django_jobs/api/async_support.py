@@ -33,18 +33,24 @@ def sync_safe(
 
     @wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not _is_in_a_loop():
+        if not is_in_a_loop():
             return method(self, *args, **kwargs)
-        # With the caller's context: what traces its request finds the request there.
-        called = contextvars.copy_context()
-        with _helper() as helper:
-            result: R = helper.submit(called.run, method, self, *args, **kwargs).result()
-        return result
+        return called_in_a_loop(lambda: method(self, *args, **kwargs))
 
     return call
 
 
-def _is_in_a_loop() -> bool:
+def called_in_a_loop(work: Callable[[], R]) -> R:
+    """Call something on a helper thread, and wait for it."""
+    # With the caller's context: what traces its request finds the request there.
+    called = contextvars.copy_context()
+    with _helper() as helper:
+        result: R = helper.submit(called.run, work).result()
+    return result
+
+
+def is_in_a_loop() -> bool:
+    """Return whether the calling thread runs an event loop at this moment."""
     # The call itself is not made where this is caught: its errors would have it as their context.
     try:
         asyncio.get_running_loop()

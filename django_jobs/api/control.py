@@ -11,12 +11,14 @@ from django_jobs import signals
 from django_jobs.api import enqueue, wait
 from django_jobs.api.async_support import async_version, sync_safe
 from django_jobs.exceptions import JobLookupError
-from django_jobs.models import Job, Run, jobs_database
-from django_jobs.scheduler import jobs, schedule_edits
+from django_jobs.models import Job, Run, Wait, jobs_database
+from django_jobs.registry.option_checks import checked_queue_name
+from django_jobs.scheduler import jobs, overlaps, schedule_edits
+from django_jobs.scheduler.backfill import Backfill, backfill
 from django_jobs.scheduler.schedule_edits import UNCHANGED
-from django_jobs.storage import notifications, retention, transactions, transitions
+from django_jobs.storage import notifications, queues, retention, transactions, transitions
 from django_jobs.storage.conflicts import exact_id
-from django_jobs.storage.queues import set_paused
+from django_jobs.triggers.moments import check_aware
 from django_jobs.worker import inline
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ class JobControl:
             by: Who pauses it, for pages to show; at most 255 characters are kept.
 
         Returns:
-            False when there is no such job, or nothing of it waits.
+            False when there is no such job, or none of it waits.
         """
         using, job_id = jobs_database(), exact_id(job_id)
         with transactions.write_transaction(using):
@@ -75,10 +77,10 @@ class JobControl:
     def resume_job(self, job_id: str) -> bool:
         """Undo `pause_job`: a recurring job goes on with its next time from now, waiting runs with theirs.
 
-        What was due meanwhile runs now. A broken job or run is looked at anew.
+        What was due meanwhile runs now. A broken job or run is looked at again.
 
         Returns:
-            False when there is no such job, or nothing of it waits.
+            False when there is no such job, or none of it waits.
         """
         using, job_id = jobs_database(), exact_id(job_id)
         with transactions.write_transaction(using):
@@ -87,6 +89,8 @@ class JobControl:
                 jobs.resume(row, using=using)
                 notifications.notify(notifications.JOBS, using=using)
             released = transitions.unhold(Q(job_id=job_id), using=using)
+            if row is not None and released:
+                overlaps.let_through(job_id, row.max_instances, using=using)
             if released:
                 notifications.notify(notifications.RUNS, using=using)
                 inline.execute_due_on_commit(Q(job_id=job_id), using=using)
@@ -94,25 +98,69 @@ class JobControl:
         return row is not None or bool(released)
 
     @sync_safe
-    def run_job(self, job_id: str) -> str:
+    def run_job(self, job_id: str, *, as_of: datetime | None = None) -> str:
         """Run a job now, besides its schedule; a finished job runs once more.
+
+        Args:
+            job_id: Of the job.
+            as_of: What the run finds as its `scheduled_at`, aware: to do the work of a certain time again.
 
         Returns:
             The job's id, to `wait` for.
 
         Raises:
             JobLookupError: There is no such job.
+            ValueError: `as_of` is naive; or the job is of a batch, and waits for others of it; or its arguments
+                were removed (`keep_arguments=False`).
         """
+        if as_of is not None:
+            check_aware("as_of", as_of)
         using, job_id = jobs_database(), exact_id(job_id)
         row = Job.objects.using(using).filter(pk=job_id).first()
         if row is not None:
-            enqueue.insert_firing(row, using=using)
+            enqueue.insert_firing(row, as_of=as_of, using=using)
             return job_id
         last = wait.last_run(job_id, using=using)
         if last is None:
             raise JobLookupError(job_id)
-        enqueue.insert_again(last, using=using)
+        if last.waits_for == Wait.DEPENDENCY:
+            raise ValueError(
+                f"job {job_id!r} waits for others of its batch, and begins when they have ended: it cannot run before"
+            )
+        enqueue.insert_again(last, as_of=as_of, using=using)
         return job_id
+
+    @sync_safe
+    def backfill(self, job_id: str, start: datetime, end: datetime, *, dry_run: bool = False) -> Backfill:
+        """Run a job for each scheduled time in the past that it has no run of, or a SKIPPED one.
+
+        The runs come in the order of their times, `max_instances` at the same time, and each finds its time as
+        `current_run().scheduled_at`. Firings that come meanwhile wait behind them. They are a batch, to wait for, to
+        watch and to cancel. It can be called again, also after it was killed half-way: no time is run twice, and the
+        batch takes the rest. Runs that were pruned count as none.
+
+        Args:
+            job_id: Of a recurring job, as its trigger is now.
+            start: Of the first time, aware.
+            end: The last time is not after it; aware, and not in the future.
+            dry_run: Only count.
+
+        Returns:
+            How many scheduled times there are, how many of them got a run, and the id of the batch.
+
+        Raises:
+            JobLookupError: There is no such job.
+            ValueError: One of the two is naive, `end` is in the future or before `start`, or there are more than
+                10,000 times between them.
+        """
+        check_aware("start", start)
+        check_aware("end", end)
+        using = jobs_database()
+        found = backfill(exact_id(job_id), start, end, dry_run=dry_run, using=using)
+        if found.added and not dry_run:
+            notifications.notify(notifications.RUNS, using=using)
+            inline.execute_due_on_commit(Q(job_id=job_id), using=using)
+        return found
 
     @sync_safe
     def cancel_job(self, job_id: str) -> bool:
@@ -192,7 +240,7 @@ class JobControl:
         Runs that were held with it may start.
 
         Returns:
-            False when there is no such job, it is not declared, or nothing of it was changed.
+            False when there is no such job, it is not declared, or none of it was changed.
         """
         return schedule_edits.reset(exact_id(job_id))
 
@@ -200,6 +248,7 @@ class JobControl:
     apause_job = async_version(pause_job)
     aresume_job = async_version(resume_job)
     arun_job = async_version(run_job)
+    abackfill = async_version(backfill)
     acancel_job = async_version(cancel_job)
     aretry_job = async_version(retry_job)
     aedit_job = async_version(edit_job)
@@ -214,7 +263,7 @@ class RunControl:
         """Make one run that ended without success READY again.
 
         Returns:
-            False when there is no such run, or its job was added anew meanwhile and is unfinished.
+            False when there is no such run, or its job was added again meanwhile and is unfinished.
         """
         return _retry(run_id)
 
@@ -233,13 +282,29 @@ class RunControl:
         return bool(cancelled or asked)
 
     @sync_safe
-    def pause_queue(self, name: str) -> bool:
-        """Have workers claim nothing more from a queue, until `resume_queue`; what runs goes on.
+    def pause_queue(
+        self, name: str, *, until: datetime | None = None, reason: str = "", by: str = ""
+    ) -> bool:
+        """Have workers claim nothing more from a queue, until `resume_queue` or a time; what runs goes on.
+
+        Args:
+            name: Of the queue. One that is paused already is paused as said now.
+            until: When it is served again, aware, by the database's clock; None for not by itself.
+            reason: Why, for those who see that it is paused; at most 500 characters are kept.
+            by: Who pauses it, for the same; at most 255 characters are kept.
 
         Returns:
             False when the queue was paused already.
+
+        Raises:
+            ValueError: No queue can have this name, or `until` is naive or in the past.
         """
-        return set_paused(name, is_paused=True, using=jobs_database())
+        using = jobs_database()
+        if until is not None:
+            check_aware("until", until)
+            if until <= transactions.database_now(using):
+                raise ValueError(f"until must be in the future, not {until.isoformat()}")
+        return queues.pause(checked_queue_name(name), until=until, by=by, reason=reason, using=using)
 
     @sync_safe
     def resume_queue(self, name: str) -> bool:
@@ -247,9 +312,12 @@ class RunControl:
 
         Returns:
             False when the queue was not paused.
+
+        Raises:
+            ValueError: No queue can have this name.
         """
         using = jobs_database()
-        is_resumed = set_paused(name, is_paused=False, using=using)
+        is_resumed = queues.resume(checked_queue_name(name), using=using)
         if is_resumed:
             inline.execute_due_on_commit(Q(queue_name=name), using=using)
         return is_resumed

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 from django.utils import translation
 
 from django_jobs import codec, triggers
 from django_jobs.exceptions import BadPayload, UnknownTrigger
-from django_jobs.models import Job, Run, Status
+from django_jobs.models import BLOCKED_STATES, Job, Run, Status
+from django_jobs.storage import tags
+from django_jobs.storage.limits import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +33,11 @@ class RunInfo(TypedDict):
     error: str  # one line; empty without
     progress: dict[str, Any] | None  # done, total, message
     worker_id: str
+    limit: str | None  # the key of its limit
+    fair_key: str | None  # the key whose turns it takes
     tags: list[str]
+    about: str | None  # "app_label.model:pk"
+    unique: str  # the key of `unique` or `debounce`; empty without
 
 
 class JobInfo(TypedDict):
@@ -41,7 +47,7 @@ class JobInfo(TypedDict):
     name: str
     func: str  # module:qualname
     kind: str  # immediate, scheduled, recurring
-    # scheduled, paused, broken; without a schedule the newest run's: queued, running, successful, ...
+    # scheduled, paused, broken; without a schedule the newest run's: queued, limited, ordered, dependent, sleeping, running, ...
     status: str
     reason: str  # why it is broken; empty otherwise
     trigger: str  # in words
@@ -49,7 +55,11 @@ class JobInfo(TypedDict):
     queue_name: str
     priority: int
     max_instances: int
+    limit: str | None  # the key of its limit
+    fair_key: str | None  # the key whose turns it takes
+    waits: str  # for its limit or its turn: how many run and wait before it; only in get_job
     tags: list[str]
+    about: str | None  # "app_label.model:pk"
     args: list[Any]  # in JSON's types; secrets replaced by asterisks
     kwargs: dict[str, Any]
     attempt: int  # of the newest run; 0 before the first
@@ -68,25 +78,48 @@ def one(job_id: str, *, using: str) -> JobInfo | None:
     job = Job.objects.using(using).filter(pk=job_id).first()
     last = runs.filter(job_id=job_id).order_by("-id").first()
     if job is not None:
-        return of_job(job, last)
-    return of_lone_run(last) if last is not None else None
+        info = of_job(job, last)
+    elif last is not None:
+        info = of_lone_run(last)
+    else:
+        return None
+    if last is not None:
+        info["waits"] = behind(last, using=using)
+    return info
 
 
-def unfinished(*, limit: int | None = None, using: str) -> list[JobInfo]:
+def behind(run: Run, *, using: str) -> str:
+    """Say what a run waits for that waits for its limit, or for its turn; empty for others."""
+    place = line.place_of(run, using=using)
+    return "" if place is None else str(place)
+
+
+def unfinished(
+    *, limit: int | None = None, about: str | None = None, tag: str | None = None, using: str
+) -> list[JobInfo]:
     """Return what is still to run, with a fixed number of queries.
 
     Jobs come by next run time (paused ones last), then the runs of others by when they were added.
 
     Args:
         limit: The first of those at most; None for all.
+        about: Only those about this, as "app_label.model:pk".
+        tag: Only those with this tag.
         using: Alias of the database.
     """
-    jobs = list(Job.objects.using(using).order_by(F("next_run_time").asc(nulls_last=True), "id")[:limit])
+    rows = Job.objects.using(using).order_by(F("next_run_time").asc(nulls_last=True), "id")
+    rows = rows if about is None else rows.filter(about=about)
+    jobs = list((rows if tag is None else rows.filter(tags.of_jobs(tag, using=using)))[:limit])
     last = last_runs(jobs, using=using)
     infos = [of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
     room = None if limit is None else limit - len(jobs)
-    scheduled = Job.objects.using(using).values("pk")
-    runs = Run.objects.using(using).unfinished().exclude(job_id__in=scheduled).order_by("id")
+    # Looked up run by run: of a list PostgreSQL would read all jobs first.
+    is_scheduled = Exists(Job.objects.using(using).filter(pk=OuterRef("job_id")))
+    runs = Run.objects.using(using).unfinished().filter(~is_scheduled).order_by("id")
+    if about is not None:
+        # Not in the order of an index: SQLite would take the one of all runs about it, of which few are unfinished.
+        runs = runs.filter(about=about).order_by(F("id") + 0)
+    runs = runs if tag is None else runs.filter(tags.of_runs(tag))
     # The newest unfinished run of each job that has no row, or none any more.
     newest = {run.job_id: run for run in runs.defer("log", "errors")[:room]}
     return infos + [of_lone_run(run) for run in newest.values()]
@@ -124,7 +157,11 @@ def of_run(run: Run) -> RunInfo:
         error=run.error,
         progress=run.progress,
         worker_id=run.worker_id,
+        limit=run.limit_name,
+        fair_key=run.fair_name,
         tags=run.tags,
+        about=run.about,
+        unique=run.unique,
     )
 
 
@@ -158,7 +195,11 @@ def of_job(job: Job, last: Run | None) -> JobInfo:
         queue_name=job.queue_name,
         priority=job.priority,
         max_instances=job.max_instances,
+        limit=job.limit_name,
+        fair_key=job.fair_name,
+        waits="",
         tags=job.tags,
+        about=job.about,
         args=args,
         kwargs=kwargs,
         attempt=last.attempt if last else 0,
@@ -172,7 +213,11 @@ def of_job(job: Job, last: Run | None) -> JobInfo:
 def of_lone_run(run: Run) -> JobInfo:
     """Return a run as the job that it is of, whatever row that has."""
     state = run.state
-    status = state if run.is_held else _STATUS_WORDS.get(Status(run.status), str(run.status).lower())
+    status = (
+        state
+        if run.is_held or state in BLOCKED_STATES
+        else _STATUS_WORDS.get(Status(run.status), str(run.status).lower())
+    )
     args, kwargs = _arguments(run)
     is_waiting = run.status == Status.READY
     return JobInfo(
@@ -187,7 +232,11 @@ def of_lone_run(run: Run) -> JobInfo:
         queue_name=run.queue_name,
         priority=run.priority,
         max_instances=1,
+        limit=run.limit_name,
+        fair_key=run.fair_name,
+        waits="",
         tags=run.tags,
+        about=run.about,
         args=args,
         kwargs=kwargs,
         attempt=run.attempt,

@@ -13,10 +13,14 @@ from django_jobs import conf
 from django_jobs.api import job_info, wait
 from django_jobs.api.adding import Adding
 from django_jobs.api.async_support import async_version, sync_safe
+from django_jobs.api.batches.control import BatchControl, batch_of_run
 from django_jobs.api.control import JobControl, RunControl
+from django_jobs.api.events import Events
 from django_jobs.conf import jobs_settings
 from django_jobs.models import jobs_database
-from django_jobs.registry.managers import provide_manager
+from django_jobs.registry.about import reference
+from django_jobs.registry.managers import provide_batches, provide_manager
+from django_jobs.registry.option_checks import MAX_TAG_LENGTH, check_text
 from django_jobs.registry.options import NO_OPTIONS, JobOptions, OptionWords, options_from
 from django_jobs.storage import forks
 from django_jobs.storage.conflicts import exact_id
@@ -25,11 +29,13 @@ from django_jobs.worker.service import Service
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from django.db.models import Model
+
 # Every manager that a service may be started on; a child that is forked must forget those.
 _roots: weakref.WeakSet[JobManager] = weakref.WeakSet()
 
 
-class JobManager(Adding, JobControl, RunControl):
+class JobManager(Adding, JobControl, RunControl, BatchControl, Events):
     """Adds jobs, looks at them and controls them; starts and stops the process's own worker.
 
     Every method may be called from any thread, and each has a twin named with a leading `a` for
@@ -143,15 +149,22 @@ class JobManager(Adding, JobControl, RunControl):
         return job_info.one(exact_id(job_id), using=jobs_database())
 
     @sync_safe
-    def get_jobs(self, *, limit: int | None = 1000) -> list[job_info.JobInfo]:
+    def get_jobs(
+        self, *, limit: int | None = 1000, about: Model | str | None = None, tag: str | None = None
+    ) -> list[job_info.JobInfo]:
         """Return what is still to run: scheduled and recurring jobs, then queued and running ones.
 
         Args:
             limit: The first of those at most; None for all, which may be very many.
+            about: Only jobs about this object, an instance or "app_label.model:pk".
+            tag: Only jobs with this tag.
         """
         if limit is not None and limit < 1:
             raise ValueError(f"limit must be at least 1 or None, not {limit}")
-        return job_info.unfinished(limit=limit, using=jobs_database())
+        subject = None if about is None else reference(about)
+        if tag is not None:
+            check_text("tag", tag, 1, MAX_TAG_LENGTH)
+        return job_info.unfinished(limit=limit, about=subject, tag=tag, using=jobs_database())
 
     @sync_safe
     def wait(self, job_id: str, timeout: float | None = None) -> Any:
@@ -160,16 +173,19 @@ class JobManager(Adding, JobControl, RunControl):
         A scheduled job is waited for until it has fired, also where an earlier job had its id. A firing
         that was skipped beside a run that goes on is not the job's end: that run's is.
 
+        A batch is waited for as well: until its last run has ended, and what it returns is a `BatchInfo`.
+
         Args:
-            job_id: Of a job that is queued, scheduled, running or finished.
-            timeout: Seconds; None waits for ever, 0 only looks.
+            job_id: Of a job that is queued, scheduled, running or finished; or of a batch.
+            timeout: Seconds; None waits forever, 0 only looks.
 
         Raises:
-            JobFailed: It ended FAILED or SKIPPED; the error and traceback are attributes.
+            JobFailed: It ended FAILED or SKIPPED; the error and traceback are attributes. Of a batch, the error
+                says how many of its runs failed, and which was the first.
             JobCancelled: It was cancelled.
             TimeoutError: It has not ended in time; it goes on. The message says what it waits for.
             RuntimeError: It has not ended, a transaction is under way, and there is no `timeout`: what the
-                transaction adds begins when it commits.
+                transaction adds begins when it commits. Or a run waits for the batch that it is of.
             JobLookupError: There is no such job.
         """
         return wait.wait(exact_id(job_id), timeout, using=jobs_database())
@@ -214,3 +230,4 @@ def get_job_manager() -> JobManager:
 
 
 provide_manager(get_job_manager)
+provide_batches(batch_of_run)

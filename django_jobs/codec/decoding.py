@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib
 import sys
+from contextvars import ContextVar
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
@@ -18,12 +19,12 @@ from django.apps import apps
 from django.core.exceptions import ValidationError
 from django.db import connections, router
 
-from django_jobs.codec.tags import TAG, VALUE, custom_by_tag
-from django_jobs.describe import in_a_line
-from django_jobs.exceptions import BadPayload, ObjectGone
+from django_jobs.codec.tags import RESULT, TAG, VALUE, custom_by_tag
+from django_jobs.exceptions import BadPayload, ObjectGone, UnknownHere
+from django_jobs.texts.describe import in_a_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from django.db.models import Model
 
@@ -53,8 +54,9 @@ def decode(raw: Any, *, trusted: bool) -> Any:
             return custom.decode(decode(content, trusted=trusted))
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
         raise BadPayload(f"a stored {tag} cannot be read: {in_a_line(error)}") from error
-    raise BadPayload(
-        f"unknown type tag {tag!r}: this process has not called django_jobs.codec.register() for it"
+    raise UnknownHere(
+        f"the type {tag!r:.50}",
+        f"unknown type tag {tag!r}: this process has not called django_jobs.codec.register() for it",
     )
 
 
@@ -85,7 +87,10 @@ def _decode_enum(raw: Any, trusted: bool) -> Any:
         try:
             module = importlib.import_module(module_name)
         except Exception as error:  # a module that is executed raises what it likes
-            raise BadPayload(f"cannot import {module_name!r} for the enum {reference}: {error}") from error
+            raise UnknownHere(
+                f"the enum {reference:.100}",
+                f"cannot import {module_name!r} for the enum {reference}: {error}",
+            ) from error
     kind = find(module, qualname)
     if isinstance(kind, type) and issubclass(kind, Enum):
         if name in kind.__members__:
@@ -94,7 +99,10 @@ def _decode_enum(raw: Any, trusted: bool) -> Any:
             return kind(value)
     if not trusted:
         return value
-    raise BadPayload(f"there is no enum member {reference}.{name}; was it renamed?")
+    raise UnknownHere(
+        f"the enum member {reference:.100}.{name:.50}",
+        f"there is no enum member {reference}.{name}; was it renamed?",
+    )
 
 
 def find(module: ModuleType | None, qualname: str) -> Any:
@@ -111,7 +119,7 @@ def _decode_model(raw: Any, trusted: bool) -> Model:
     try:
         model = apps.get_model(label)
     except (LookupError, ValueError) as error:
-        raise BadPayload(f"there is no model {label!r}: {error}") from error
+        raise UnknownHere(f"the model {label!r:.100}", f"there is no model {label!r}: {error}") from error
     key = decode(stored_key, trusted=trusted)
     if alias not in connections.databases:
         alias = router.db_for_read(model)
@@ -122,6 +130,30 @@ def _decode_model(raw: Any, trusted: bool) -> Model:
     except ValidationError as error:
         raise BadPayload(f"{key!r:.50} is not a primary key of {label}") from error
     return instance
+
+
+# The results of other runs by their positions, while the arguments of one that is given them are read.
+results: ContextVar[Mapping[int, Any] | None] = ContextVar("django_jobs_results", default=None)
+
+
+def _decode_result(raw: Any, trusted: bool) -> Any:
+    known = results.get()
+    if known is None or raw not in known:
+        raise ObjectGone("it is the result of another run, which is known only when this one is executed")
+    return known[raw]
+
+
+def referred(raw: Any) -> Iterator[int]:
+    """Yield the positions of the results that parsed JSON refers to."""
+    if isinstance(raw, list):
+        for item in raw:
+            yield from referred(item)
+    elif isinstance(raw, dict):
+        if raw.get(TAG) == RESULT and isinstance(raw.get(VALUE), int):
+            yield raw[VALUE]
+        else:
+            for item in raw.values():
+                yield from referred(item)
 
 
 DECODERS: dict[str, Callable[[Any, bool], Any]] = {
@@ -140,4 +172,5 @@ DECODERS: dict[str, Callable[[Any, bool], Any]] = {
     "dict": _decode_dict,
     "enum": _decode_enum,
     "model": _decode_model,
+    RESULT: _decode_result,
 }

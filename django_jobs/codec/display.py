@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.views.debug import SafeExceptionReporterFilter
 
 from django_jobs.codec.payloads import split
-from django_jobs.codec.tags import TAG, VALUE
+from django_jobs.codec.tags import REMOVED, RESULT, TAG, VALUE
 from django_jobs.codec.text import bounded, from_text, to_json
 from django_jobs.exceptions import BadPayload
 
@@ -38,7 +38,7 @@ def plain(text: str | None) -> Any:
 def display_arguments(
     payload: str, *, sensitive: Collection[str | int] = ()
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Decode arguments as `plain` does, without their secrets, for pages and logs.
+    """Decode arguments as `plain` does, without their secrets, for pages and logs; none where they were removed.
 
     Args:
         payload: From `dump_arguments`.
@@ -48,12 +48,14 @@ def display_arguments(
     Raises:
         BadPayload: The payload is damaged.
     """
+    if payload == REMOVED:
+        return [], {}
     hidden = SafeExceptionReporterFilter.cleansed_substitute
     with bounded():
         args, kwargs = split(from_text(payload))
         return (
-            [hidden if i in sensitive else _redact(_plain(raw), sensitive) for i, raw in enumerate(args)],
-            _redact({name: _plain(raw) for name, raw in kwargs.items()}, sensitive),
+            [hidden if i in sensitive else redact(_plain(raw), sensitive) for i, raw in enumerate(args)],
+            redact({name: _plain(raw) for name, raw in kwargs.items()}, sensitive),
         )
 
 
@@ -85,16 +87,22 @@ def _plain_dict(raw: Any) -> dict[str, Any]:
     return {key if isinstance(key, str) else to_json(key): item for key, item in pairs}
 
 
-def _redact(shown: Any, sensitive: Collection[str | int]) -> Any:
+def redact(shown: Any, sensitive: Collection[str | int] = ()) -> Any:
+    """Return a plain value with asterisks under the keys of its dicts, at any depth, that are named like secrets.
+
+    Args:
+        shown: From `plain`.
+        sensitive: More such names.
+    """
     if isinstance(shown, list):
-        return [_redact(item, sensitive) for item in shown]
+        return [redact(item, sensitive) for item in shown]
     if not isinstance(shown, dict):
         return shown
     hidden = SafeExceptionReporterFilter.hidden_settings
     return {
         name: SafeExceptionReporterFilter.cleansed_substitute
         if name in sensitive or hidden.search(name)
-        else _redact(item, sensitive)
+        else redact(item, sensitive)
         for name, item in shown.items()
     }
 
@@ -109,4 +117,5 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
     "dict": _plain_dict,
     "enum": lambda raw: _plain(raw[2]),
     "model": lambda raw: f"{raw[0]}:{_plain(raw[1])}",
+    RESULT: lambda raw: f"<result {raw + 1} of what it waits for>",
 }

@@ -20,10 +20,10 @@ from django.utils.functional import Promise
 
 from django_jobs.codec.decoding import decode, find
 from django_jobs.codec.refusals import Unstorable, refusal
-from django_jobs.codec.tags import TAG, custom_by_type, name_of, tagged
+from django_jobs.codec.tags import RESULT, TAG, Reference, custom_by_type, name_of, tagged
 from django_jobs.codec.zones import zone_key
-from django_jobs.describe import in_a_line
 from django_jobs.exceptions import BadPayload, InvalidArgument
+from django_jobs.texts.describe import in_a_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -220,6 +220,7 @@ LEAVES: dict[type[Any], Callable[[Any], Any]] = {
         (bytes, bytearray, memoryview),
         lambda value: tagged("bytes", base64.b64encode(value).decode()),
     ),
+    Reference: lambda value: tagged(RESULT, value.position),
     # Not subclasses: a path of cloud storage would come back as a local one.
     **dict.fromkeys(_PATHS, lambda value: tagged("path", value.as_posix())),
 }

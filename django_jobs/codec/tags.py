@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What is stored, without a signature, in the place of arguments that were removed.
+REMOVED = '{"removed":true}'
 TAG = "$type"
 VALUE = "value"
 
@@ -19,6 +21,18 @@ class Custom(NamedTuple):
     encode: Callable[[Any], object]
     decode: Callable[[Any], Any]
 
+
+class Reference(NamedTuple):
+    """Stands for the result of another run, which is put in its place when the arguments are read.
+
+    Attributes:
+        position: Which of the runs that this one waits for, counted from 0.
+    """
+
+    position: int
+
+
+RESULT = "result"
 
 custom_by_type: dict[type[Any], Custom] = {}
 custom_by_tag: dict[str, Custom] = {}

@@ -12,27 +12,45 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import inspect
-import os
-import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from django.utils import timezone
+from django.db import connections as django_connections
 
-from django_jobs import codec, describe, signals
+from django_jobs import signals
 from django_jobs.conf import jobs_settings
-from django_jobs.exceptions import BadPayload, RunInterrupted
-from django_jobs.execution import adapters, context, instrumentation, loops, outcomes
+from django_jobs.exceptions import RunInterrupted
+from django_jobs.execution import (
+    completion,
+    context,
+    instrumentation,
+    log_capture,
+    loops,
+    outages,
+    outcomes,
+    resolving,
+)
+from django_jobs.execution.forks import end_fork
+from django_jobs.execution.interruption import Interruptible
 from django_jobs.execution.stopping import Stoppable
-from django_jobs.registry import functions
-from django_jobs.storage import connections
-from django_jobs.storage.records import ClaimedRun, Key, Outcome
+from django_jobs.models import jobs_database
+from django_jobs.registry import atomicity
+from django_jobs.registry.log_lines import level_number
+from django_jobs.storage import connections, forks
+from django_jobs.storage.batch_locks import MARK as BATCH
+from django_jobs.storage.records import MISSED_SINCE, ClaimedRun, Key, Outcome
+from django_jobs.texts import describe
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from django_jobs.execution.steps.memory import Memory
+
+T = TypeVar("T")
 
 # What is awaited for an `async def` function.
 Awaitable: TypeAlias = Callable[[], Coroutine[Any, Any, Outcome]]
@@ -46,6 +64,7 @@ class Attempt(Stoppable):
     Args:
         run: As claimed.
         report_progress: Called when the function set its progress.
+        on_lines: Called when its log has lines that nobody has taken yet.
         is_inline: It is executed on its caller's thread, whose connections and transactions it leaves
             alone; what it raises is kept in `raised`.
 
@@ -55,6 +74,7 @@ class Attempt(Stoppable):
         started_at: When its function may have been called; None before.
         began: The same, as monotonic time.
         raised: What its function raised, where that is kept.
+        recorded: The outcome that its function's own transaction has written; None before, and without one.
     """
 
     def __init__(
@@ -62,26 +82,26 @@ class Attempt(Stoppable):
         run: ClaimedRun,
         *,
         report_progress: Callable[[Attempt], None] | None = None,
+        on_lines: Callable[[], None] | None = None,
         is_inline: bool = False,
     ) -> None:
         self.run = run
         self.key: Key = run.key
         self._report_progress = report_progress
-        super().__init__(
-            context.RunContext(
-                job_id=run.job_id,
-                run_id=run.id,
-                attempt=run.attempt,
-                queue_name=run.queue_name,
-                max_log_bytes=jobs_settings().MAX_LOG_BYTES,
-                report=(lambda: report_progress(self)) if report_progress else None,
-            )
-        )
+        super().__init__(_context_of(run, on_lines))
         self.claimed_at = time.monotonic()
         self.started_at: datetime | None = None
         self.began = 0.0
         self.keeps_raised = self._is_inline = is_inline
         self.raised: BaseException | None = None
+        self.recorded: Outcome | None = None
+        self.memory: Memory | None = None
+        # The step that the run waits for once it has left its thread.
+        self.leaves_for: int | None = None
+        # Whether the run has kept anything in this attempt.
+        self.has_kept = False
+        # Transactions of the caller's that an inline run is executed in.
+        self._outer_blocks = _open_blocks() if is_inline else 0
         # What ends the observation under way; see `instrumentation`.
         self._ends: list[instrumentation.End] | None = None
 
@@ -115,10 +135,7 @@ class Attempt(Stoppable):
         """
         begun = self._execute()
         if instrumentation.installed:
-            if isinstance(begun, Outcome):
-                self.observed(begun)
-            elif self._ends is not None:
-                instrumentation.end(self._ends, None, None)
+            self._observed_here(begun)
         return begun
 
     def execute_to_end(self) -> Outcome:
@@ -130,92 +147,147 @@ class Attempt(Stoppable):
 
     def _execute(self) -> Begun:
         try:
-            expired = outcomes.of_expiry(self)
-            if expired is not None:
+            if (expired := outcomes.of_expiry(self)) is not None:
                 return expired
-            function, args, kwargs = self._resolve()
-            call = partial(function, *args, **kwargs)
-            if inspect.iscoroutinefunction(function):
+            call, is_async = resolving.resolve(self)
+            is_atomic = self.run.options and self.run.options.get("atomic")
+            if is_async:
+                if is_atomic:
+                    atomicity.check_function(call.func)
                 return partial(self._execute_async, call)
-            result = self._call(call)
+            called = partial(self._call, call)
+            result = completion.in_one_commit(self, called) if is_atomic else called()
             left_open = [] if self._is_inline else connections.end_transactions()
-            if inspect.iscoroutine(result):
+            if is_atomic:
+                return result
+            if result is not None and inspect.iscoroutine(result):
                 # A wrapper that is not `async def` itself around a function that is.
                 return partial(self._execute_async, lambda: result)
-            outcome = outcomes.of_result(self, result)
+            if self.recorded is not None:
+                return self.recorded
+            outcome = self._of_result(result)
             return outcomes.of_open_transaction(self, outcome, left_open) if left_open else outcome
-        except BadPayload as error:
-            return outcomes.of_bad_payload(self, error)
+        except resolving.Unknown as unknown:
+            return outcomes.of_unknown(self, unknown.what, unknown.error)
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
             if describe.is_a(error, RunInterrupted) and not self._is_inline:
                 # It may have been in the middle of a driver's conversation with its database.
                 connections.give_back()
             elif not self._is_inline:
                 connections.end_transactions()
-            return outcomes.of_error(self, error)
+            return self._of_error(error)
 
-    def _resolve(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-        """Verify the run, and return the function to call and its arguments."""
-        run = self.run
-        codec.verify(run.func, run.payload, run.signature)
-        function = functions.resolve(run.func)
-        args, kwargs = codec.load_arguments(run.payload)
-        adapter = adapters.adapter_of(run) if run.options else None
-        if adapter is not None:
-            function = adapter(run, self.started_at or timezone.now())
-        return function, args, kwargs
+    def _of_result(self, result: object) -> Outcome:
+        if self.leaves_for is not None:
+            self.context.log("the function returned although it was to leave its thread: it begins again")
+            return outcomes.of_leave(self)
+        if self.memory is not None and not self.context.must_stop:
+            self.memory.report_unasked()
+        return outcomes.of_result(self, result)
+
+    def _of_error(self, error: BaseException) -> Outcome:
+        if self.recorded is not None:
+            completion.report_after(self.run, error)
+            return self.recorded
+        return outcomes.of_raised(self, error)
+
+    def outlast(self, read: Callable[[], T]) -> T:
+        """Return what is read before the function is called, when the database answers."""
+        # An inline run is in its caller's transaction, which does not outlive a lost connection.
+        return read() if self._is_inline else outages.outlast(read, must_stop=lambda: self.context.must_stop)
 
     def _call(self, function: Callable[[], Any]) -> Any:
-        context.enter(self.context)
-        pid = os.getpid()
+        self._enter()
+        generation = forks.generation
         try:
             if instrumentation.installed:
                 self._ends = instrumentation.begin(self.run)
-            result = self._interruptible.call(function)
+            result = self._call_and_go_on(function, generation)
         except BaseException as error:
-            if os.getpid() != pid:
-                _end_fork(error)
+            if forks.generation != generation:
+                end_fork(error)
             raise
         finally:
+            # Or the two would keep each other from being freed.
+            self.context.under_way = None
             context.leave()
-        if os.getpid() != pid:
-            _end_fork(None)
+        if forks.generation != generation:
+            end_fork(None)
         return result
+
+    def _call_and_go_on(self, function: Callable[[], Any], generation: int) -> Any:
+        while True:
+            try:
+                return self._interruptible.call(function)
+            except Exception as error:  # what the function raises: its loop keeps it, or it is raised again
+                if self.memory is None or forks.generation != generation or not self.memory.absorb(error):
+                    raise
+                # A loop goes on after the row that raised.
+                self._interruptible = Interruptible()
+
+    def _enter(self) -> None:
+        context.enter(self.context)
+        self.context.under_way = self
+        if self.context.capture_level is not None:
+            log_capture.install()
 
     async def _execute_async(self, function: Callable[[], Any]) -> Outcome:
         self._enter_task()
-        context.enter(self.context)
+        self._enter()
         if instrumentation.installed:
             self._ends = instrumentation.begin(self.run)
-        pid = os.getpid()
+        generation = forks.generation
         try:
-            outcome = outcomes.of_result(self, await self._await(function))
+            result = await self._await(function)
+            outcome = self.recorded or self._of_result(result)
         except BaseException as error:  # noqa: BLE001 - whatever the function raises is its outcome
-            if os.getpid() != pid:
-                _end_fork(error)
-            outcome = outcomes.of_error(self, error)
+            if forks.generation != generation:
+                end_fork(error)
+            outcome = self._of_error(error)
         finally:
-            if os.getpid() != pid:
-                _end_fork(None)
+            if forks.generation != generation:
+                end_fork(None)
+            self.context.under_way = None
             self._leave_task()
         if instrumentation.installed:
-            self.observed(outcome)
+            self._observed_here(outcome)
         return outcome
 
-    async def _await(self, function: Callable[[], Any]) -> Any:
-        remaining = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
-        limit = asyncio.timeout(remaining)
-        try:
-            async with limit:
-                if self.context.must_stop:
-                    raise asyncio.CancelledError  # stopped before its first step
-                return await function()
-        finally:
-            if limit.expired():
-                self.context.stop("timeout")
-                self._was_cancelled = True
+    # What its function does with its run: see `context`
+
+    def complete(self, using: str | None) -> completion.Completion:
+        """Return what ends the run with a block of its function."""
+        return completion.complete(self, using)
+
+    def is_in_transaction(self, using: str) -> bool:
+        """Return whether the function is in a transaction that it has opened by itself."""
+        return _open_blocks(using) > self._outer_blocks
+
+    def shielded(self) -> AbstractContextManager[None]:
+        """Keep interruptions out of a block."""
+        return self._interruptible.shielded()
+
+    def note_kept(self) -> None:
+        """Note that the run has kept something: it has come further than it was."""
+        is_first, self.has_kept = not self.has_kept, True
+        if is_first and self._report_progress is not None:
+            # A parent process knows it by that.
+            self._report_progress(self)
+
+    def report_progress(self) -> None:
+        """Tell whoever wants to know that the function set its progress."""
+        if self._report_progress is not None:
+            self._report_progress(self)
 
     # What is noted meanwhile
+
+    def _observed_here(self, begun: Begun) -> None:
+        # What this process does not know another one may execute; an inline worker is alone.
+        if isinstance(begun, Outcome) and (self._is_inline or not begun.unknown):
+            self.observed(begun)
+        elif self._ends is not None:
+            instrumentation.end(self._ends, None, None)
+            self._ends = None
 
     def observed(self, outcome: Outcome) -> None:
         """Tell observers what the attempt came to."""
@@ -227,25 +299,33 @@ class Attempt(Stoppable):
             # A traceback has the frames, and these have this.
             self.raised = None
 
+    def take_lines(self, lines: Sequence[str], level: int) -> None:
+        """Note what the function said that another process executes."""
+        self.context.lines.add_lines(lines, level)
+
     def take_progress(self, progress: dict[str, Any]) -> None:
         """Note how far the function has come that another process executes."""
         self.context.progress = progress
-        if self._report_progress is not None:
-            self._report_progress(self)
+        self.report_progress()
 
 
-def _end_fork(error: BaseException | None) -> NoReturn:
-    """End a copy of this process that a function forked and let return: the run is the original's.
+def _context_of(run: ClaimedRun, on_lines: Callable[[], None] | None) -> context.RunContext:
+    settings, options = jobs_settings(), run.options
+    capture_level = options.get("log_level") or settings.LOG_LEVEL
+    return context.RunContext(
+        job_id=run.job_id,
+        run_id=run.id,
+        attempt=run.attempt,
+        queue_name=run.queue_name,
+        scheduled_at=run.scheduled_at,
+        missed_since=options.get(MISSED_SINCE),
+        max_log_bytes=settings.MAX_LOG_BYTES,
+        capture_level=None if capture_level is None else level_number(capture_level),
+        on_lines=on_lines,
+        batch_id=options.get(BATCH),
+    )
 
-    Its threads are not here, and its locks may be held by them: it can do nothing but end.
-    """
-    code = 0 if error is None else 1
-    if error is not None and describe.is_a(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    elif error is not None:
-        with contextlib.suppress(Exception):
-            sys.stderr.write(describe.formatted(error))
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(code & 0xFF)
+
+def _open_blocks(using: str | None = None) -> int:
+    connection = django_connections[using or jobs_database()]
+    return len(connection.atomic_blocks) if connection.in_atomic_block else 0

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django_jobs import codec, describe
+from django.utils.module_loading import import_string
+
+from django_jobs import codec
+from django_jobs.execution.durable import Durable
+from django_jobs.execution.run_log import RunLog
+from django_jobs.registry.log_lines import level_number
+from django_jobs.registry.managers import provided_batch
+from django_jobs.texts import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any as Batch
+
+    from django_jobs.execution.completion import Completion
 
 # Of all contexts: each is held for an instant.
 _lock = threading.Lock()
 _current: ContextVar[RunContext | None] = ContextVar("django_jobs_run", default=None)
 
 
-class RunContext:
+class RunContext(Durable):
     """One attempt, seen from inside its function.
 
     Attributes:
@@ -29,6 +40,9 @@ class RunContext:
         queue_name: Queue that it came from.
     """
 
+    # What answers `previous_scheduled_at`: the schedules are none of this room's business.
+    _previous = "django_jobs.scheduler.windows.previous_scheduled_at"
+
     def __init__(
         self,
         *,
@@ -37,17 +51,26 @@ class RunContext:
         attempt: int,
         queue_name: str,
         max_log_bytes: int,
-        report: Callable[[], None] | None = None,
+        capture_level: int | None = None,
+        scheduled_at: datetime | str | None = None,
+        missed_since: str | None = None,
+        on_lines: Callable[[], None] | None = None,
+        batch_id: int | None = None,
     ) -> None:
+        super().__init__()
         self.job_id = job_id
         self.run_id = run_id
         self.attempt = attempt
         self.queue_name = queue_name
         self.progress: dict[str, Any] | None = None
         self._max_log_bytes = max_log_bytes
-        self._report = report
-        self._log: list[str] = []
-        self._log_bytes = 0
+        self._batch_id = batch_id
+        self._scheduled_at = scheduled_at
+        self._missed_since = missed_since
+        self._on_lines = on_lines
+        # Made with its first line: most runs say nothing.
+        self._said: RunLog | None = None
+        self._capture_level = capture_level
         self._stop_reason = ""
         # Made when somebody waits: few runs do, and it costs more than the rest of this object.
         self._stopped: threading.Event | None = None
@@ -55,6 +78,39 @@ class RunContext:
         self._lost = False
         self._was_told = False
         self._is_listening = False
+
+    @property
+    def batch(self) -> Batch | None:
+        """The batch that it belongs to, to add more to; None without."""
+        if self._batch_id is None:
+            return None
+        return provided_batch(self._batch_id, self.run_id)
+
+    @property
+    def scheduled_at(self) -> datetime | None:
+        """The time on its schedule that this run stands for, aware; the same in each attempt.
+
+        None for a run that was added by hand. Of `run_job(as_of=...)` and `backfill` it is the time that they name.
+        """
+        # A process that only declares jobs imports this module, and nothing of storage.
+        from django_jobs.storage.backends.values import read_time
+
+        moment = self._scheduled_at
+        return None if moment is None else read_time(moment)
+
+    @property
+    def previous_scheduled_at(self) -> datetime | None:
+        """The scheduled time before `scheduled_at`, by the job's trigger as it is now; aware.
+
+        Together they are the window that a run is to work on. Where the run stands for several times that
+        were missed, the one before the first of them. None where there was none before, for a run without a
+        scheduled time, and once the job is removed. One query each time it is asked.
+        """
+        if self.scheduled_at is None:
+            return None
+        since = self._missed_since and datetime.fromisoformat(self._missed_since)
+        previous: datetime | None = import_string(self._previous)(self.job_id, since or self.scheduled_at)
+        return previous
 
     @property
     def is_cancelled(self) -> bool:
@@ -84,6 +140,10 @@ class RunContext:
         """Whether the run was given to another worker; what this attempt returns is refused."""
         return self._lost
 
+    def listen(self) -> None:
+        """Note that the function ends by itself when it is told to: it is given time to."""
+        self._is_listening = True
+
     def wait(self, seconds: float) -> bool:
         """Sleep, but no longer than until the function should end.
 
@@ -110,32 +170,79 @@ class RunContext:
         Raises:
             ValueError: `done` or `total` is not a finite number.
         """
-        self.progress = {
-            "done": _number("done", done),
-            "total": None if total is None else _number("total", total),
-            "message": codec.storable(str(message)[:200]),
-        }
-        if self._report is not None:
-            self._report()
+        self._show(
+            {
+                "done": _number("done", done),
+                "total": None if total is None else _number("total", total),
+                "message": codec.storable(str(message)[:200]),
+            }
+        )
 
-    def log(self, message: str, *args: object) -> None:
+    def show_progress(self, done: int, total: int | None, *, ends_at: datetime | None) -> None:
+        """Show how far a loop has come, and when it is likely to end."""
+        shown: dict[str, Any] = {"done": done, "total": total, "message": ""}
+        if ends_at is not None:
+            shown["ends_at"] = ends_at.isoformat(timespec="seconds")
+        self._show(shown)
+
+    def _show(self, progress: dict[str, Any]) -> None:
+        self.progress = progress
+        if self.under_way is not None:
+            self.under_way.report_progress()
+
+    def complete(self, *, using: str | None = None) -> Completion:
+        """Return a context manager that ends the run as SUCCESSFUL: what its block writes is one commit with that.
+
+        For the last part of a function whose rest is no transaction, as `with current_run().complete() as
+        outcome:`. Jobs that are added in the block are in it, too. What the block raises rolls it back, and the
+        run has not ended. What the function does after the block is not recorded any more.
+        `outcome.result` is what the run returns.
+
+        Args:
+            using: Alias of the database that the block writes to, where that and the runs are in another one
+                than "default".
+
+        Raises:
+            ValueError: The runs are in another database.
+            RuntimeError: The function is on an event loop, in a transaction already, or was completed before.
+            RunLost: At the block's end: the run was given to another worker. It is rolled back.
+        """
+        return self._of_attempt().complete(using)
+
+    def log(self, message: str, *args: object, level: int | str = "INFO") -> None:
         """Add a line to the run's own log, with its time; `%s` style as in `logging`.
 
-        Arguments that do not fit the message are left out, and the line says so.
+        While the run goes on, its lines are stored about once a second. Arguments that do not fit the
+        message are left out, and the line says so.
+
+        Args:
+            message: The text.
+            *args: What its placeholders stand for.
+            level: DEBUG, INFO, WARNING, ERROR or CRITICAL, or a number as of `logging`.
+
+        Raises:
+            ValueError: There is no such level.
         """
-        text = codec.storable(_formatted(message, args))
-        line = f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}"
-        if self._log_bytes > self._max_log_bytes:
-            return
-        self._log_bytes += len(line.encode()) + 1
-        if self._log_bytes > self._max_log_bytes:
-            line = f"... cut at {self._max_log_bytes} bytes (MAX_LOG_BYTES)"
-        self._log.append(line)
+        number = logging.INFO if level == "INFO" else level_number(level)
+        self.lines.add(_formatted(message, args), number)
 
     @property
-    def log_text(self) -> str:
-        """All lines so far."""
-        return "\n".join(self._log) if self._log else ""
+    def lines(self) -> RunLog:
+        """The log, to add to."""
+        if self._said is None:
+            with _lock:
+                self._said = self._said or RunLog(self._max_log_bytes, self._on_lines)
+        return self._said
+
+    @property
+    def said(self) -> RunLog | None:
+        """The log; None where nothing was said."""
+        return self._said
+
+    @property
+    def capture_level(self) -> int | None:
+        """From which level records of `logging` are lines of the log; None for none."""
+        return self._capture_level
 
     def stop(self, reason: str) -> None:
         """Tell the function to end; the first reason stays. Called by the worker."""

@@ -7,8 +7,8 @@ import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from django_jobs import describe
-from django_jobs.printable import printable
+from django_jobs.texts import describe
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +61,17 @@ def remove_observer(observer: Observer) -> None:
     """Tell an observer no more."""
     global installed
     installed = tuple(one for one in installed if one is not observer)
+
+
+@contextmanager
+def nothing_observed() -> Iterator[None]:
+    """Tell no observer meanwhile, in the whole process."""
+    global installed
+    before, installed = installed, ()
+    try:
+        yield
+    finally:
+        installed = before
 
 
 @contextmanager

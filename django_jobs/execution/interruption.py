@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from django_jobs.exceptions import RunInterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ class Interruptible:
         self._thread_id: int | None = None
         self._is_over = False
         self._was_raised = False
+        self._is_shielded = False
 
     def call(self, function: Callable[[], T]) -> T:
         """Call a function on this thread.
@@ -75,13 +77,32 @@ class Interruptible:
     def interrupt(self) -> None:
         """Raise `RunInterrupted` in the call, if it goes on or is still to begin."""
         with self._lock:
-            if self._is_over:
+            if self._is_over or self._is_shielded:
                 return
             if self._thread_id is None:
                 self._is_over = True
                 return
             self._was_raised = True
             _set_exception(ctypes.c_ulong(self._thread_id), ctypes.py_object(_Interruption))
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Keep interruptions out of a few steps that must not be cut in two: whoever asks, asks again.
+
+        Raises:
+            RunInterrupted: One came just before.
+        """
+        with self._lock:
+            is_pending = self._was_raised and not self._is_over and not _delivered.is_true
+            self._is_shielded = True
+            if is_pending:
+                _set_exception(ctypes.c_ulong(threading.get_ident()), None)
+        try:
+            if is_pending:
+                raise RunInterrupted
+            yield
+        finally:
+            self._is_shielded = False
 
     def _close(self) -> None:
         while True:

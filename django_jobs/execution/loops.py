@@ -11,8 +11,9 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django_jobs import describe
-from django_jobs.printable import printable
+from django_jobs.execution.sync_thread import LoopThreads
+from django_jobs.texts import describe
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -26,8 +27,9 @@ LEFT_SECONDS = 5.0
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop whose handler of errors raises nothing."""
+    """Return an event loop whose handler of errors raises nothing, and whose threads keep no connections."""
     loop = asyncio.new_event_loop()
+    loop.set_default_executor(LoopThreads(thread_name_prefix="asyncio"))
     loop.set_exception_handler(_report)
     return loop
 

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
-from django_jobs import codec, describe
+from django_jobs import codec
 from django_jobs.conf import jobs_settings
-from django_jobs.exceptions import JobCancelled, TransactionLeftOpen
+from django_jobs.exceptions import (
+    BadPayload,
+    JobCancelled,
+    RunLost,
+    RunSuspended,
+    TransactionLeftOpen,
+    UnknownHere,
+)
 from django_jobs.execution import instrumentation, tracebacks
-from django_jobs.models import Status
+from django_jobs.models import Status, jobs_database
 from django_jobs.registry import retry
+from django_jobs.storage import steps
 from django_jobs.storage.records import Outcome
+from django_jobs.texts import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +41,9 @@ def of_expiry(attempt: Attempt) -> Outcome | None:
     if expires_at is None or started_at is None or started_at.timestamp() < expires_at:
         return None
     if _was_begun(attempt, expires_at - options.get("expires", 0)):
+        return None
+    if attempt.outlast(lambda: steps.has_any(attempt.run.id, using=jobs_database())):
+        # It began in time, and has slept since.
         return None
     late = timedelta(seconds=round(started_at.timestamp() - expires_at))
     return _outcome(attempt, Status.SKIPPED, error=f"Expired: not begun in time, {late} too late")
@@ -63,6 +75,16 @@ def of_result(attempt: Attempt, result: object) -> Outcome:
     return _outcome(attempt, Status.SUCCESSFUL, result=text)
 
 
+def of_completion(attempt: Attempt, result: object) -> Outcome:
+    """Return the outcome of a function that ends its run by itself.
+
+    Raises:
+        InvalidArgument: The result cannot be stored.
+        ValueError: It is larger than MAX_RESULT_BYTES.
+    """
+    return _outcome(attempt, Status.SUCCESSFUL, result=None if result is None else _stored(result))
+
+
 def of_open_transaction(attempt: Attempt, outcome: Outcome, aliases: Sequence[str]) -> Outcome:
     """Return the outcome of a function that returned, or raised, in the middle of a transaction.
 
@@ -84,7 +106,7 @@ def of_error(attempt: Attempt, error: BaseException, *, is_final: bool = False) 
     """
     if attempt.keeps_raised or instrumentation.installed:
         attempt.raised = error
-    text = _one_line(error)
+    text = _one_line(error) + _way_out(error)
     trace = _cut(tracebacks.formatted(error), jobs_settings().MAX_ERROR_BYTES)
     if attempt.context.was_told if is_final else attempt.context.must_stop:
         return _of_stop(attempt, text, trace)
@@ -93,9 +115,47 @@ def of_error(attempt: Attempt, error: BaseException, *, is_final: bool = False) 
     return _of_policy(attempt, error, text, trace)
 
 
+def of_raised(attempt: Attempt, error: BaseException) -> Outcome:
+    """Return the outcome of what ended an attempt: its function's error, or what something else ended it with."""
+    if describe.is_a(error, RunSuspended) and attempt.leaves_for is not None:
+        return of_leave(attempt)
+    if describe.is_a(error, RunLost):
+        return of_loss(attempt, error)
+    if describe.is_a(error, UnknownHere):
+        # What the run keeps, a process of another version has written.
+        return of_unknown(attempt, error.what, error)
+    if describe.is_a(error, BadPayload):
+        return of_bad_payload(attempt, error)
+    return of_error(attempt, error)
+
+
+def of_leave(attempt: Attempt) -> Outcome:
+    """Return the outcome of a run that leaves its thread, to begin again when its wait ends."""
+    return _outcome(attempt, Status.READY, waits=attempt.leaves_for)
+
+
+def of_loss(attempt: Attempt, error: BaseException) -> Outcome:
+    """Return what the fence refuses, and what is reported so: the run is another worker's."""
+    return _outcome(attempt, Status.FAILED, error=_one_line(error), exception=_class_of(error))
+
+
 def of_bad_payload(attempt: Attempt, error: Exception) -> Outcome:
     """Return the outcome of a run that cannot be verified or read: it waits, unchanged, until that is mended."""
     return _outcome(attempt, Status.READY, error=_one_line(error), exception=_class_of(error))
+
+
+def of_unknown(attempt: Attempt, what: str, error: Exception) -> Outcome:
+    """Return what becomes of a run if no process knows what it needs; its worker asks whether one may.
+
+    Args:
+        attempt: The attempt.
+        what: What this process does not know, as `Outcome.unknown`.
+        error: How it was noticed.
+    """
+    make = of_bad_payload if isinstance(error, BadPayload) else of_error
+    outcome = make(attempt, error)
+    outcome.unknown = codec.storable(what)
+    return outcome
 
 
 def of_killed(attempt: Attempt, error: str) -> Outcome | None:
@@ -159,15 +219,14 @@ def _of_policy(attempt: Attempt, error: BaseException, text: str, trace: str) ->
 def _outcome(attempt: Attempt, status: Status, **values: Any) -> Outcome:
     started_at = attempt.started_at or timezone.now()
     # From the monotonic clock: the host's may be set while the function runs.
-    finished_at = started_at + timedelta(seconds=time.monotonic() - attempt.began)
-    return Outcome(
-        status.value,
-        started_at,
-        finished_at,
-        log=attempt.context.log_text,
-        progress=attempt.context.progress,
-        **values,
-    )
+    # In whole microseconds: of a float it takes twice as long.
+    finished_at = started_at + timedelta(0, 0, int((time.monotonic() - attempt.began) * 1_000_000))
+    outcome = Outcome(status.value, started_at, finished_at, **values)
+    outcome.progress = attempt.context.progress
+    said = attempt.context.said
+    if said is not None:
+        outcome.log, outcome.has_chunks = said.text, said.written
+    return outcome
 
 
 def _stored(result: object) -> str:
@@ -187,6 +246,17 @@ def _class_of(error: BaseException) -> str:
 
 def _one_line(error: BaseException) -> str:
     return codec.storable(describe.in_a_line(error))
+
+
+def _way_out(error: BaseException) -> str:
+    """Return what to do about an error that only tells of where jobs run; empty for all others."""
+    if not describe.is_a(error, ValueError) or "signal only works in main thread" not in describe.text_of(
+        error
+    ):
+        return ""
+    return (
+        ' (jobs run in threads; a queue with the engine "processes" runs them in the main thread of a child)'
+    )
 
 
 def _cut(text: str, limit: int) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from django_jobs.execution.interruption import Interruptible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django_jobs.execution.context import RunContext
 
 # A function that asks `current_run()` whether it should end gets this long to do so.
@@ -114,6 +116,20 @@ class Stoppable:
     def _leave_task(self) -> None:
         with _task_lock:
             self._task = None
+
+    async def _await(self, function: Callable[[], Any]) -> Any:
+        # Within its limit of time.
+        remaining = None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        limit = asyncio.timeout(remaining)
+        try:
+            async with limit:
+                if self.context.must_stop:
+                    raise asyncio.CancelledError  # stopped before its first step
+                return await function()
+        finally:
+            if limit.expired():
+                self.context.stop("timeout")
+                self._was_cancelled = True
 
     def _cancel(self) -> None:
         # On the loop: while the function is awaited, and not when its result is on the way.

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from django_jobs import describe
+from django_jobs.texts import describe
 
 if TYPE_CHECKING:
     from types import TracebackType

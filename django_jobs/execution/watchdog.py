@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from django.db import DatabaseError, InterfaceError
 
+from django_jobs.execution import recording
 from django_jobs.storage import connections, fences, outcomes
+from django_jobs.storage.liveness import Liveness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
     from django_jobs.execution.attempt import Attempt
 
-# Between two looks: at what progress is to be written, and at what somebody wants cancelled.
+# How old the first unwritten line of a log is when it is written: runs that end sooner write it with their outcome.
+LINES_SECONDS = 0.5
+# Between two looks: at what progress and lines are to be written, and at what somebody wants cancelled.
 PROGRESS_SECONDS = 0.5
 CANCEL_SECONDS = 1.0
 
@@ -87,6 +91,7 @@ class Watchdog:
             for attempt in self._watched.take_progress():
                 if attempt.context.progress is not None:
                     outcomes.set_progress(attempt.run, attempt.context.progress, using=self._using)
+            recording.write_lines(self._watched.attempts(), older_than=LINES_SECONDS, using=self._using)
         if now >= self._next_requests:
             self._next_requests = now + CANCEL_SECONDS
             for run_id, reason in self._watched.stop_requests():
@@ -120,6 +125,7 @@ class AttemptWatch:
         self._watchdog = Watchdog(self, using or "")
         self._written = attempt.context.progress
         self._is_over = threading.Event()
+        self._liveness = Liveness("watch")
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> AttemptWatch:
@@ -151,6 +157,8 @@ class AttemptWatch:
         except (DatabaseError, InterfaceError):
             # Whoever writes the outcome says that it is away.
             connections.give_back()
+        except BaseException as error:  # noqa: BLE001 - or the attempt would have no limit of time any more
+            self._liveness.note_mistake(error)
         return max(0.01, min(wait, PROGRESS_SECONDS))
 
     # What the watchdog asks
@@ -170,7 +178,7 @@ class AttemptWatch:
     def stop_requests(self) -> Iterable[tuple[int, str]]:
         """Ask whether the run is to be cancelled, or somebody else's by now."""
         run = self._attempt.run
-        if self._attempt.context.must_stop or self._using is None:
+        if self._attempt.context.must_stop or self._attempt.recorded or self._using is None:
             return
         held = fences.of_claim(run, using=self._using)
         is_cancelled = held.values_list("cancel_requested", flat=True).first()

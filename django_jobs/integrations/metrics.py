@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
     from prometheus_client.core import Metric
 
+    from django_jobs.operations.reports import Report
     from django_jobs.storage.statistics import Durations, MonthTotals
 
 #: What a label says of all queues or functions beyond as many as are named.
@@ -46,7 +47,7 @@ _LES = [*(str(end) for end in BIN_ENDS), "+Inf"]
 class JobsCollector(Collector):
     """Collects everything with eight queries, or nine, whose cost grows with what is unfinished and with how many functions there are.
 
-    Counters begin anew with each month, in UTC.
+    Counters start again with each month, in UTC.
 
     Args:
         overdue: As for `health.report`: how late is a problem.
@@ -95,7 +96,7 @@ class JobsCollector(Collector):
             CounterMetricFamily("django_jobs_runs", "Runs that ended, and attempts that will be tried again (retried), this month.", labels=["queue", "outcome"]),
             HistogramMetricFamily("django_jobs_run_duration_seconds", "From start to end of attempts that succeeded or failed, this month.", labels=["queue"]),
             HistogramMetricFamily("django_jobs_run_wait_seconds", "From when such attempts were due to their start, this month.", labels=["queue"]),
-            GaugeMetricFamily("django_jobs_queue_runs", "Runs that wait: due, for their time (later), or for a person (held).", labels=["queue", "state"]),
+            GaugeMetricFamily("django_jobs_queue_runs", "Runs that wait: due, for their time (later), for a person (held), or for a limit, their turn, other runs or an event (blocked).", labels=["queue", "state"]),
             GaugeMetricFamily("django_jobs_queue_oldest_seconds", "How long the oldest due run has waited; 0 without one.", labels=["queue"]),
             GaugeMetricFamily("django_jobs_queue_paused", "Whether the queue is paused.", labels=["queue"]),
             GaugeMetricFamily("django_jobs_running_runs", "Runs that are executed now."),
@@ -141,7 +142,7 @@ class JobsCollector(Collector):
                 families["django_jobs_function_duration_seconds"].add_metric([func], ran.seconds)
 
 
-def _add_report(families: dict[str, Any], report: health.Report, queues: set[str], most_queues: int) -> None:
+def _add_report(families: dict[str, Any], report: Report, queues: set[str], most_queues: int) -> None:
     waiting: dict[str, dict[str, float]] = {}
     for queue in report["queues"]:
         name = queue["name"]
@@ -150,16 +151,16 @@ def _add_report(families: dict[str, Any], report: health.Report, queues: set[str
             queues.add(name)
         sums = waiting.setdefault(
             name if name in queues else OTHER,
-            {"due": 0, "later": 0, "held": 0, "oldest": 0, "paused": 0},
+            {"due": 0, "later": 0, "held": 0, "blocked": 0, "oldest": 0, "paused": 0},
         )
-        for state in ("due", "later", "held"):
+        for state in ("due", "later", "held", "blocked"):
             sums[state] += queue[state]
         sums["oldest"] = max(sums["oldest"], queue["oldest_seconds"] or 0)
         sums["paused"] = max(sums["paused"], queue["is_paused"])
-    nothing: dict[str, float] = {"due": 0, "later": 0, "held": 0, "oldest": 0, "paused": 0}
+    nothing: dict[str, float] = {"due": 0, "later": 0, "held": 0, "blocked": 0, "oldest": 0, "paused": 0}
     for name in sorted({*queues, *waiting}):
         sums = waiting.get(name, nothing)
-        for state in ("due", "later", "held"):
+        for state in ("due", "later", "held", "blocked"):
             families["django_jobs_queue_runs"].add_metric([name, state], sums[state])
         families["django_jobs_queue_oldest_seconds"].add_metric([name], sums["oldest"])
         families["django_jobs_queue_paused"].add_metric([name], sums["paused"])

@@ -127,7 +127,7 @@ class _Observer(instrumentation.Observer):
 
         def end(outcome: Outcome | None, error: BaseException | None) -> None:
             if outcome is None:
-                # Goes on elsewhere, where it is begun anew.
+                # Goes on elsewhere, where it begins again.
                 transaction.sampled = False
             else:
                 is_failure = outcome.status == "FAILED" or bool(

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from django_jobs.live import states
 from django_jobs.live.states import State
 from django_jobs.models import jobs_database
-from django_jobs.printable import printable
 from django_jobs.storage import notifications
 from django_jobs.storage.components import Component
 from django_jobs.storage.forks import on_fork_reset
+from django_jobs.texts.printable import printable
 
 logger = logging.getLogger(__name__)
 

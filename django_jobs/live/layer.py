@@ -14,8 +14,8 @@ from django.conf import settings
 
 from django_jobs import signals
 from django_jobs.live.feed import feed
-from django_jobs.printable import printable
 from django_jobs.storage.forks import on_fork_reset
+from django_jobs.texts.printable import printable
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class ChannelLayerPublisher:
             try:
                 async_to_sync(layer().group_send)(GROUP, {"type": "jobs.changed"})
                 has_failed = False
-            except Exception as error:  # noqa: BLE001 - each layer raises errors of its own; polling the database finds the same, later
+            except BaseException as error:  # noqa: BLE001 - each layer raises errors of its own, and nothing may end the thread; polling the database finds the same, later
                 pause = RETRY_SECONDS
                 if not has_failed:
                     logger.warning("could not publish to the channel layer: %s", printable(error))

@@ -40,6 +40,17 @@ class Status(models.TextChoices):
     SKIPPED = "SKIPPED", _("Skipped")
 
 
+class Wait(models.TextChoices):
+    """What a READY run waits for besides its time and people."""
+
+    LIMIT = "limit", _("limit")
+    ORDER = "order", _("order")
+    TURN = "turn", _("turn")
+    FAIR = "fair", _("fair turn")
+    DEPENDENCY = "dependency", _("dependency")
+    EVENT = "event", _("event")
+
+
 UNFINISHED = (Status.READY, Status.RUNNING)
 FINISHED = (Status.SUCCESSFUL, Status.FAILED, Status.CANCELLED, Status.SKIPPED)
 
@@ -54,19 +65,33 @@ class StatusIndex(models.Index):
         fields: As for `models.Index`.
         statuses: The states whose rows are indexed.
         name: As for `models.Index`.
+        present: A column; rows without a value in it are not indexed either. Empty for none.
     """
 
-    def __init__(self, fields: Sequence[str], *, statuses: Sequence[str], name: str) -> None:
+    def __init__(
+        self, fields: Sequence[str], *, statuses: Sequence[str], name: str, present: str = ""
+    ) -> None:
         super().__init__(fields=fields, name=name)
         self.statuses = list(statuses)
+        self.present = present
 
     def deconstruct(self) -> tuple[str, Sequence[Any], dict[str, Any]]:
         """Return what a migration writes down."""
-        return (
-            "django_jobs.models.StatusIndex",
-            [],
-            {"fields": self.fields, "statuses": self.statuses, "name": self.name},
-        )
+        words: dict[str, Any] = {"fields": self.fields, "statuses": self.statuses, "name": self.name}
+        if self.present:
+            words["present"] = self.present
+        return "django_jobs.models.StatusIndex", [], words
+
+    def create_sql(
+        self, model: type[models.Model], schema_editor: Any, using: str = "", **kwargs: Any
+    ) -> Any:
+        """See `models.Index`."""
+        index = StatusIndex(self.fields, statuses=self.statuses, name=self.name, present=self.present)
+        if schema_editor.connection.vendor == "postgresql" and len(self.statuses) == 1:
+            # There the condition says it all, and PostgreSQL looks for nothing else in a column that it names:
+            # with the status first it would read the whole index for one queue, or for what is due.
+            index.fields_orders = [(name, order) for name, order in self.fields_orders if name != "status"]
+        return super(StatusIndex, index).create_sql(model, schema_editor, using, **kwargs)
 
     def _get_condition_sql(self, model: type[models.Model], schema_editor: Any) -> str | None:
         if not schema_editor.connection.features.supports_partial_indexes:
@@ -74,7 +99,29 @@ class StatusIndex(models.Index):
         quoted = [schema_editor.quote_value(status) for status in self.statuses]
         column = schema_editor.quote_name("status")
         # SQLite uses the index for `status = 'READY'` only when its condition says just that.
-        return f"{column} = {quoted[0]}" if len(quoted) == 1 else f"{column} IN ({', '.join(quoted)})"
+        condition = f"{column} = {quoted[0]}" if len(quoted) == 1 else f"{column} IN ({', '.join(quoted)})"
+        if self.present:
+            condition += f" AND {schema_editor.quote_name(self.present)} IS NOT NULL"
+        return condition
+
+
+class PresentIndex(models.Index):
+    """An index of the rows that have a value in its first field, so that others cost it nothing.
+
+    On databases without partial indexes (MariaDB, MySQL) it covers all rows.
+    """
+
+    def __init__(self, *, fields: Sequence[str], name: str) -> None:
+        super().__init__(fields=fields, name=name)
+
+    def deconstruct(self) -> tuple[str, Sequence[Any], dict[str, Any]]:
+        """Return what a migration writes down."""
+        return "django_jobs.models.PresentIndex", [], {"fields": self.fields, "name": self.name}
+
+    def _get_condition_sql(self, model: type[models.Model], schema_editor: Any) -> str | None:
+        if not schema_editor.connection.features.supports_partial_indexes:
+            return None
+        return f"{schema_editor.quote_name(self.fields[0])} IS NOT NULL"
 
 
 class Call(models.Model):
@@ -99,10 +146,31 @@ class Call(models.Model):
         abstract = True
 
     @property
+    def unique(self) -> str:
+        """The key that it is the only run of, or one run after many calls; empty for others."""
+        options = self.options if isinstance(self.options, dict) else {}
+        mark = options.get("unique") or options.get("debounce") or {}
+        return str(mark.get("key", ""))
+
+    @property
     def tags(self) -> list[str]:
         """Words that it is known by."""
         options = self.options if isinstance(self.options, dict) else {}
         return list(options.get("tags") or ())
+
+    @property
+    def fair_name(self) -> str | None:
+        """The key whose turns it takes, as made of its arguments; None without one."""
+        options = self.options if isinstance(self.options, dict) else {}
+        key = options.get("fair_key")
+        return key if isinstance(key, str) else None
+
+    @property
+    def limit_name(self) -> str | None:
+        """The key of its limit, as made of its arguments; None without a limit."""
+        options = self.options if isinstance(self.options, dict) else {}
+        limit = options.get("limit")
+        return limit.get("key") if isinstance(limit, dict) else None
 
 
 class InStatus(_Lookup):

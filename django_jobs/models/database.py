@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 from django.db import connections, models, router
 from django_apscheduler.models import DjangoJob
 
+from django_jobs.models.alerts import AlertState
+from django_jobs.models.batches import Batch, Dependency, Dependent
 from django_jobs.models.jobs import Job
+from django_jobs.models.limits import LimitEdit, Pace
+from django_jobs.models.logs import LogChunk
 from django_jobs.models.runs import Run
 from django_jobs.models.schedules import ScheduleRevision, SchedulerProcess
-from django_jobs.models.statistics import Rollup
+from django_jobs.models.statistics import DepthSample, Rollup
+from django_jobs.models.steps import Event, Step
+from django_jobs.models.tags import RunTag
 from django_jobs.models.workers import MaintenanceTask, Queue, Worker
 
 if TYPE_CHECKING:
@@ -30,4 +36,8 @@ def missing_tables(alias: str | None = None) -> set[str]:
 
 
 def _tables() -> Iterable[type[models.Model]]:
-    return (DjangoJob, Job, Run, Worker, Queue, MaintenanceTask, Rollup, ScheduleRevision, SchedulerProcess)
+    return (
+        DjangoJob, Job, Run, Worker, Queue, MaintenanceTask, Rollup, ScheduleRevision, SchedulerProcess,
+        Batch, Dependent, Dependency, Step, Event, Pace, LimitEdit,
+        LogChunk, AlertState, RunTag, DepthSample,
+    )  # fmt: skip

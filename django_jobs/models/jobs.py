@@ -9,7 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django_apscheduler.models import DjangoJob
 
-from django_jobs.models.base import Call
+from django_jobs.models.base import Call, PresentIndex
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -81,6 +81,8 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
         _("paused by"), max_length=255, blank=True, default="", db_default="",
         help_text=_("Who paused it, as they are called; empty when nobody said."),
     )  # fmt: skip
+    # What its options say, for an index. Not a foreign key: it may be of any model, in any database.
+    about = models.CharField(_("about"), max_length=255, null=True, editable=False)  # noqa: DJ001 - most have none
     # No constraint and no index: history may be pruned under it, and nothing looks a job up by it.
     last_run = models.ForeignKey(
         "Run", null=True, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
@@ -95,9 +97,15 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
             ("run_job", "Can run jobs now"),
             ("manage_job", "Can add, pause, resume and reschedule jobs"),
         ]
+        indexes = [PresentIndex(fields=["about"], name="django_jobs_job_about")]
 
     def __str__(self) -> str:
         return str(self.id)
+
+    def save(self, **options: Any) -> None:
+        """Write the row, with what its options say that it is about."""
+        self.about = self.options.get("about") if isinstance(self.options, dict) else None
+        super().save(**options)
 
     @property
     def status(self) -> str:

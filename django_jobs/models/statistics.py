@@ -1,4 +1,4 @@
-"""Counts of runs, rolled up by minute, hour and day."""
+"""Counts of runs, rolled up by minute, hour and day, and how many waited."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Rollup(models.Model):
     runs = models.BigIntegerField(default=0)
     ran_seconds = models.FloatField(default=0)
     waited_seconds = models.FloatField(default=0)
+    # Attempts that began in this time and came to this, whenever they ended. Versions without it insert rows.
+    started = models.IntegerField(default=0, db_default=0)
 
     class Meta:
         # The name it was made under, which processes of the version before know.
@@ -46,3 +48,25 @@ class Rollup(models.Model):
 
 for _name in (*RAN_BINS, *WAITED_BINS):
     Rollup.add_to_class(_name, models.IntegerField(default=0))
+
+
+class DepthSample(models.Model):
+    """How many runs of one queue could have begun at some minute; no row where none could, or no worker lived."""
+
+    id = models.BigAutoField(primary_key=True)
+    sampled_at = models.DateTimeField()
+    queue_name = models.CharField(max_length=100)
+    # The longest of the lengths that samples are kept by which this minute begins one of.
+    every_seconds = models.PositiveIntegerField()
+    due = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["sampled_at", "queue_name"], name="django_jobs_depthsample_one")
+        ]
+        # Those that are too old.
+        indexes = [models.Index(fields=["every_seconds", "sampled_at"], name="django_jobs_depthsample_age")]
+
+    def __str__(self) -> str:
+        return f"{self.queue_name}: {self.due}"

@@ -39,7 +39,7 @@ def choose_queue(*, using: str) -> tuple[str, bool]:
     now = transactions.database_now(using)
     rows = Worker.objects.using(using).filter(stopped_at__isnull=True)
     live = [worker for worker in rows if health.worker_state(worker, now) != "gone"]
-    named = sorted({str(name) for worker in live for name in worker.queues or ()})
+    named = sorted({str(name) for worker in live for name in worker.queue_names})
     paused = set(paused_queues(using=using))
     for name in dict.fromkeys([DEFAULT_QUEUE_NAME, OWN_QUEUE, *named]):
         if name not in paused and (inline.is_inline(name) or any(_serves(worker, name) for worker in live)):
@@ -49,7 +49,7 @@ def choose_queue(*, using: str) -> tuple[str, bool]:
 
 def _serves(worker: Worker, name: str) -> bool:
     # Celery's own workers name their queues, and no others take from those.
-    return name in worker.queues if worker.queues else name not in queues_of("celery")
+    return name in worker.queue_names if worker.queue_names else name not in queues_of("celery")
 
 
 @job(name="bulk action on runs")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from django.db.models import Count, Max, Min, Q
 
 from django_jobs.conf import jobs_settings, queues_of
-from django_jobs.models import PAUSED, Job, Run, Worker, jobs_database
+from django_jobs.models import BLOCKED, BROKEN, HELD, Job, Run, Worker, jobs_database
+from django_jobs.operations.process_problems import of_processes, read
+from django_jobs.operations.reports import Problem, QueueReport, Report, WorkerReport, WorkerTotals
 from django_jobs.scheduler.broken import strays
-from django_jobs.storage import transactions
-from django_jobs.storage.queues import is_served, paused_queues
+from django_jobs.storage import table_health, transactions
+from django_jobs.storage.queues import is_served, pauses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from django_jobs.operations.process_problems import Details
 
 # Workers that a report names.
 MOST_WORKERS = 200
@@ -24,67 +28,9 @@ FAR = timedelta(days=1)
 #: Every `Problem.code`.
 CODES = (
     "no_worker", "no_clock", "overdue_runs", "overdue_jobs", "broken_jobs", "broken_runs", "lost_runs",
-    "stray_jobs",
+    "stray_jobs", "unknown_functions", "failing_process", "unimported_jobs", "clock_off", "other_project",
+    "old_transaction", "bloated_table",
 )  # fmt: skip
-
-
-class Problem(TypedDict):
-    """Something that a person should look at."""
-
-    code: str  # one of CODES
-    text: str
-    count: int  # of the workers, runs or jobs that it is about
-    queue_name: str  # of overdue runs; else empty
-    reason: str  # of overdue runs: "unserved" (no live worker serves their queue) or "busy"; else empty
-
-
-class WorkerReport(TypedDict):
-    """One process that executes runs."""
-
-    id: str
-    state: str  # alive, late, gone
-    host: str
-    pid: int
-    version: str  # of this package
-    queues: list[str]  # empty: all
-    threads: int
-    has_clock: bool
-    running: int  # runs that it holds
-    heartbeat_at: str  # ISO 8601 in UTC
-
-
-class WorkerTotals(TypedDict):
-    """All workers, also those beyond the ones that a report names."""
-
-    alive: int
-    late: int
-    gone: int
-    threads: int  # of those that are not gone
-    clocks: int  # of those that are not gone
-
-
-class QueueReport(TypedDict):
-    """One queue that something waits in, or that is paused."""
-
-    name: str
-    is_paused: bool
-    is_served: bool  # a live worker would take its runs
-    due: int  # runs that could be executed now
-    later: int  # runs that wait for their time
-    held: int  # runs that wait for a person
-    oldest_seconds: float | None  # how long the oldest due run has waited
-
-
-class Report(TypedDict):
-    """What is there, and what is wrong with it."""
-
-    at: str  # ISO 8601 in UTC, by the database's clock
-    problems: list[Problem]
-    workers: list[WorkerReport]  # at most MOST_WORKERS, by host
-    worker_totals: WorkerTotals
-    queues: list[QueueReport]
-    jobs: dict[str, int]  # scheduled, paused, broken
-    running: int
 
 
 def report(
@@ -105,8 +51,8 @@ def report(
     using = jobs_database()
     now = transactions.database_now(using)
     running = busy(using)
-    workers = _workers(now, running, lost_within, using)
-    queues, unreadable = waiting(now, [worker["queues"] for worker in _living(workers)], using)
+    workers, details = _workers(now, running, lost_within, using)
+    queues, unreadable = waiting(now, [worker["queues"] for worker in _taking(workers)], using)
     active, paused, broken = Q(broken_reason="", next_run_time__isnull=False), Q(broken_reason="", next_run_time=None), ~Q(broken_reason="")  # fmt: skip
     jobs: dict[str, Any] = Job.objects.using(using).aggregate(
         scheduled=Count("pk", filter=active),
@@ -121,7 +67,10 @@ def report(
         *_of_queues(queues, overdue),
         *_of_rows(late, jobs["broken"], unreadable, overdue),
         *_of_lost(running, workers),
+        *(_problem(*found) for found in of_processes(details)),
+        *_of_unknown(_living(workers), now, using),
         *_of_strays(len(strays(using, now)) if latest and latest > now + FAR else 0),
+        *(_problem(*found) for found in table_health.recent_problems(using=using)),
     ]
     return Report(
         at=now.isoformat(),
@@ -138,11 +87,16 @@ def worker_state(worker: Worker, now: datetime) -> str:
     """Return whether a worker is alive, late, gone or stopped, at a time by the database's clock."""
     if worker.stopped_at is not None:
         return "gone" if worker.was_lost else "stopped"
-    if worker.lease_expires_at < now:
+    if not _has_times(worker) or worker.lease_expires_at < now:
         return "gone"
     # Three heartbeats are missing: one may come late without anything being wrong.
     is_late = worker.heartbeat_at < now - timedelta(seconds=3 * jobs_settings().HEARTBEAT_SECONDS)
     return "late" if is_late else "alive"
+
+
+def _has_times(worker: Worker) -> bool:
+    """Return whether a row's times can be read: SQLite takes any text for one."""
+    return None not in {worker.lease_expires_at, worker.heartbeat_at}
 
 
 def busy(using: str) -> dict[str, int]:
@@ -153,30 +107,50 @@ def busy(using: str) -> dict[str, int]:
 
 def _workers(
     now: datetime, running: dict[str, int], lost_within: timedelta | None, using: str
-) -> list[WorkerReport]:
+) -> tuple[list[WorkerReport], list[Details]]:
+    """Return the workers, and what those that live say of their processes."""
     is_named = Q(stopped_at__isnull=True)
     if lost_within is not None:
         is_named |= Q(was_lost=True, stopped_at__gt=now - lost_within)
     rows = Worker.objects.using(using).filter(is_named).order_by("host", "pid", "id")
-    return [
-        WorkerReport(
-            id=row.id,
-            state=worker_state(row, now),
-            host=row.host,
-            pid=row.pid,
-            version=row.version,
-            queues=list(row.queues or ()),
-            threads=row.threads,
-            has_clock=row.has_clock,
-            running=running.get(row.id, 0),
-            heartbeat_at=row.heartbeat_at.isoformat(),
+    reports, said = [], []
+    for row in rows:
+        state, details = worker_state(row, now), read(row.id, row.host, row.details)
+        if state != "gone":
+            said.append(details)
+        reports.append(
+            WorkerReport(
+                id=row.id,
+                state=state,
+                host=row.host,
+                pid=row.pid,
+                version=row.version,
+                queues=row.queue_names,
+                queue_threads=row.queue_threads,
+                threads=row.threads,
+                is_quiet=row.is_quiet,
+                has_clock=row.has_clock,
+                unknown=sorted(row.unknown or ()),
+                running=running.get(row.id, 0),
+                heartbeat_at=row.heartbeat_at.isoformat() if _has_times(row) else "",
+                problems=details.problems,
+                clock_ahead_seconds=details.clock_ahead,
+            )
         )
-        for row in rows
-    ]
+    return reports, said
 
 
 def _living(workers: list[WorkerReport]) -> list[WorkerReport]:
     return [worker for worker in workers if worker["state"] != "gone"]
+
+
+def _taking(workers: list[WorkerReport]) -> list[WorkerReport]:
+    return [worker for worker in _living(workers) if not worker["is_quiet"]]
+
+
+def shown_state(worker: WorkerReport) -> str:
+    """Return the state of a worker as people read it: whether it is quiet, where it lives."""
+    return "quiet" if worker["is_quiet"] and worker["state"] == "alive" else worker["state"]
 
 
 def _totals(workers: list[WorkerReport]) -> WorkerTotals:
@@ -199,9 +173,9 @@ def queue_state(queue: QueueReport) -> str:
 
 
 def served(now: datetime, using: str) -> list[list[str]]:
-    """Return the queues of each live worker, at a time by the database's clock; an empty list means all."""
+    """Return the queues of each live worker that takes runs, by the database's clock; an empty list means all."""
     live = Worker.objects.using(using).filter(stopped_at__isnull=True, lease_expires_at__gte=now)
-    return [list(queues or ()) for queues in live.values_list("queues", flat=True)]
+    return [worker.queue_names for worker in live.only("queues", "details") if not worker.is_quiet]
 
 
 def waiting(now: datetime, served: Sequence[Sequence[str]], using: str) -> tuple[list[QueueReport], int]:
@@ -221,26 +195,32 @@ def waiting(now: datetime, served: Sequence[Sequence[str]], using: str) -> tuple
         .annotate(
             due=Count("pk", filter=is_due),
             later=Count("pk", filter=Q(run_after__gt=now)),
-            held=Count("pk", filter=Q(run_after__isnull=True)),
-            unreadable=Count("pk", filter=Q(run_after__isnull=True) & ~PAUSED),
+            held=Count("pk", filter=HELD),
+            blocked=Count("pk", filter=BLOCKED),
+            unreadable=Count("pk", filter=BROKEN),
             oldest=Min("run_after", filter=is_due),
         )
     )
     found = {row["queue_name"]: row for row in rows}
-    paused = set(paused_queues(using=using))
-    nothing: dict[str, Any] = {"due": 0, "later": 0, "held": 0, "oldest": None}
+    paused = pauses(using=using)
+    nothing: dict[str, Any] = {"due": 0, "later": 0, "held": 0, "blocked": 0, "oldest": None}
     reports = []
     for name in sorted({*found, *paused}):
+        pause = paused.get(name)
         row = found.get(name, nothing)
         oldest = None if row["oldest"] is None else (now - row["oldest"]).total_seconds()
         reports.append(
             QueueReport(
                 name=name,
                 is_paused=name in paused,
+                paused_until=pause.until.isoformat() if pause and pause.until else None,
+                paused_by=pause.by if pause else "",
+                paused_reason=pause.reason if pause else "",
                 is_served=is_served(name, served),
                 due=row["due"],
                 later=row["later"],
                 held=row["held"],
+                blocked=row["blocked"],
                 oldest_seconds=oldest,
             )
         )
@@ -322,6 +302,25 @@ def _of_lost(running: dict[str, int], workers: list[WorkerReport]) -> Iterable[P
             "live worker rescues them at its next heartbeat",
             lost,
         )
+
+
+def _of_unknown(live: list[WorkerReport], now: datetime, using: str) -> Iterable[Problem]:
+    """Yield what runs need that are due, and no live worker of their queue knows."""
+    met = {what for worker in live for what in worker["unknown"]}
+    if not met:
+        return
+    due = Run.objects.using(using).ready().filter(func__in=met, run_after__lte=now).order_by()
+    counts = due.values_list("queue_name", "func").annotate(count=Count("pk"))
+    for queue_name, func, count in sorted(counts):
+        serving = [worker for worker in live if is_served(queue_name, [worker["queues"]])]
+        if serving and all(func in worker["unknown"] for worker in serving):
+            yield _problem(
+                "unknown_functions",
+                f"queue {queue_name}: {_many(count, 'run waits', 'runs wait')} for a process that knows {func}, "
+                "and no live worker does: start one of the version that has it, or cancel them",
+                count,
+                queue_name,
+            )
 
 
 def _of_strays(count: int) -> Iterable[Problem]:

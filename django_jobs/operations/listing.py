@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -18,6 +18,7 @@ from django_jobs.api.job_info import JobInfo, RunInfo
 from django_jobs.models import (
     DEFAULT_QUEUE_NAME,
     FINISHED,
+    Batch,
     InStatus,
     Job,
     Queue,
@@ -27,14 +28,18 @@ from django_jobs.models import (
     Worker,
     jobs_database,
 )
-from django_jobs.operations import run_query
+from django_jobs.operations import kept, run_query
 from django_jobs.operations.run_query import Criteria
 from django_jobs.registry import decorators
+from django_jobs.storage import logs, tags
+from django_jobs.storage.queues import obstacle, obstacles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from django.db.models import QuerySet
+
+    from django_jobs.operations.kept import StepInfo
 
 # Job ids that a mistyped one is compared with.
 COMPARED = 5000
@@ -46,12 +51,14 @@ class RunDetails(RunInfo):
     job_id: str
     func: str
     queue_name: str
+    waits: str  # why it does not begin though it is due, or waits for its limit; empty where its turn comes
     args: list[Any]  # in JSON's types; secrets replaced by asterisks
     kwargs: dict[str, Any]
     errors: list[
         dict[str, Any]
     ]  # an entry per attempt that failed: attempt, worker_id, times, error, traceback
     log: str
+    kept: list[StepInfo]  # steps, loops and waits
 
 
 class Entry(JobInfo):
@@ -103,6 +110,7 @@ _NEWEST_FIRST = ("-id",)
 _PARTS: dict[str, tuple[_Part, ...]] = {
     "running": (_Part("running", lambda using: _runs(using).running(), ("id",)),),
     "queued": (_Part("queued", lambda using: _runs(using).ready().filter(run_after__isnull=False), _CLAIMS),),
+    "blocked": (_Part("blocked", lambda using: _runs(using).blocked(), ("-priority", "id")),),
     "scheduled": (_Part("scheduled", lambda using: _jobs(using).active(), ("next_run_time", "id")),),
     "paused": (
         _Part("paused", lambda using: _jobs(using).paused(), ("id",)),
@@ -126,8 +134,15 @@ _PARTS: dict[str, tuple[_Part, ...]] = {
     ),
 }
 
+_BLOCKED_WORDS = {
+    "limited": "its limit",
+    "ordered": "its turn",
+    "dependent": "other runs",
+    "sleeping": "an event",
+}
+
 #: What is still to run.
-UNFINISHED = ("running", "queued", "scheduled", "paused", "broken")
+UNFINISHED = ("running", "queued", "blocked", "scheduled", "paused", "broken")
 #: Every status, in the order that pages have them; "finished" is the four before it in one order.
 STATUSES = tuple(_PARTS)
 
@@ -138,6 +153,9 @@ def page(
     queues: Sequence[str] = (),
     func: str = "",
     job_id: str = "",
+    about: str = "",
+    batch: str = "",
+    tag: str = "",
     limit: int = 50,
     after: str | None = None,
 ) -> Page:
@@ -152,6 +170,9 @@ def page(
         queues: Names; empty means all.
         func: What the function's `module:qualname` begins with.
         job_id: Only this job, and its runs.
+        about: Only what is about this object, as "app_label.model:pk".
+        batch: Only runs of this batch, by its id.
+        tag: Only what has this tag.
         limit: Most entries; at least 1.
         after: Another page's `next`, of the same statuses.
 
@@ -169,14 +190,24 @@ def page(
     using = jobs_database()
     parts = [part for status in STATUSES if status in statuses for part in _PARTS[status]]
     start, position = _read_cursor(after, parts) if after else (0, None)
-    is_filtered = bool(queues or func)
+    is_filtered = bool(queues or func or tag or about)
+    is_narrow = bool(job_id or batch)
     found: list[tuple[_Part, Any]] = []
     for part in parts[start:]:
-        rows = _filtered(part.rows(using), queues, func, job_id)
+        rows = _narrowed(part, about, batch, using) if about or batch else part.rows(using)
+        rows = _filtered(rows, queues, func, job_id, tag)
         wanted = limit + 1 - len(found)
-        if part.order == _NEWEST_FIRST and not job_id and (part.is_searched or is_filtered):
+        if part.order == _NEWEST_FIRST and not is_narrow and (part.is_searched or is_filtered):
             before = position[0] if position else None
-            some, floor = run_query.search(rows, status=part.status, before=before, size=wanted, using=using)
+            some, floor = run_query.search(
+                rows,
+                status=part.status,
+                tag=tag,
+                about=about,
+                before=before,
+                size=wanted,
+                using=using,
+            )
             found.extend((part, row) for row in some)
             if len(some) < wanted and floor is not None:
                 return _page(found, _cursor(part, [floor]), using)
@@ -190,11 +221,26 @@ def page(
     return _page(found, None, using)
 
 
-def _filtered(rows: Any, queues: Sequence[str], func: str, job_id: str) -> Any:
+def _narrowed(part: _Part, about: str, batch: str, using: str) -> QuerySet[Any]:
+    if part.status:
+        return Criteria(status=part.status, about=about, batch=batch).apply(_runs(using))
+    rows = part.rows(using)
+    if about:
+        rows = rows.filter(about=about)
+    if batch:
+        # A batch has runs, and no jobs with schedules.
+        of_batch = Batch.objects.using(using).filter(key=batch).values("pk")[:1]
+        rows = rows.filter(batch_id=of_batch) if rows.model is Run else rows.none()
+    return rows
+
+
+def _filtered(rows: Any, queues: Sequence[str], func: str, job_id: str, tag: str) -> Any:
     if queues:
         rows = rows.filter(queue_name__in=queues) if len(queues) > 1 else rows.filter(queue_name=queues[0])
     if func:
         rows = rows.filter(func__startswith=func)
+    if tag:
+        rows = rows.filter(tags.of_jobs(tag, using=rows.db) if rows.model is Job else tags.of_runs(tag))
     if rows.model is Job:
         return rows.filter(pk=job_id) if job_id else rows
     return (rows.filter(job_id=job_id) if job_id else rows).defer("log", "errors")
@@ -256,11 +302,48 @@ def run(run_id: int) -> RunDetails | None:
         job_id=row.job_id,
         func=row.func,
         queue_name=row.queue_name,
+        waits=_obstacle(row),
         args=shown["args"],
         kwargs=shown["kwargs"],
         errors=row.errors or [],
-        log=codec.storable(row.log),
+        log=codec.storable(logs.read(row, using=jobs_database())),
+        kept=kept.of_run(row),
     )
+
+
+def _obstacle(run: Run) -> str:
+    if run.state in {"limited", "ordered"}:
+        return job_info.behind(run, using=jobs_database())
+    if run.state != "ready":
+        return ""
+    return _words_of(obstacle(run.queue_name, run.func, using=jobs_database()), run.func)
+
+
+def _words_of(obstacle: str, func: str) -> str:
+    words = {
+        "paused": "its queue is paused",
+        "unserved": "no live worker serves its queue",
+        "unknown": f"for a process that knows {func}",
+    }
+    return words.get(obstacle, "")
+
+
+def why_due(entries: Iterable[Entry]) -> dict[int | None, str]:
+    """Return what keeps runs of a list from beginning besides busy workers, by run, with two or three queries."""
+    entries = list(entries)
+    blocked = {
+        entry["run_id"]: f"waits for {_BLOCKED_WORDS[entry['status']]}"
+        for entry in entries
+        if entry["status"] in _BLOCKED_WORDS
+    }
+    now = datetime.now(UTC).isoformat()
+    due = {
+        entry["run_id"]: (entry["queue_name"], entry["func"])
+        for entry in entries
+        if entry["status"] == "queued" and entry["run_id"] and (entry["next_run_time"] or now) <= now
+    }
+    found = obstacles(due.values(), using=jobs_database())
+    return blocked | {run_id: _words_of(found[call], call[1]) for run_id, call in due.items()}
 
 
 def similar_ids(job_id: str) -> list[str]:

@@ -10,17 +10,21 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from django_jobs import codec
 from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound, ObjectGone
-from django_jobs.execution import adapters, instrumentation
-from django_jobs.models import Run, jobs_database
+from django_jobs.execution import instrumentation
+from django_jobs.models import Run, Wait, jobs_database
+from django_jobs.operations.named_arguments import bound_before
 from django_jobs.registry import arguments, functions
-from django_jobs.storage import notifications
+from django_jobs.storage import batch_locks, notifications
+from django_jobs.storage.batches import replacement
 from django_jobs.storage.enqueue import insert
 from django_jobs.storage.records import NewRun
-from django_jobs.storage.transactions import database_now
+from django_jobs.storage.transactions import database_now, write_transaction
 from django_jobs.worker import inline
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
+
+    from django_jobs.models import Job
 
 # The key of a run's options that says which run it was made from.
 CHANGED_FROM = "changed_from"
@@ -59,11 +63,11 @@ def changed(run: Run, args_text: str, kwargs_text: str) -> tuple[str, list[str]]
         codec.verify(run.func, run.payload, run.signature)
     except BadPayload as error:
         raise NotFitting(str(error)) from error
-    args, kwargs = _parsed(args_text, list, "[...]"), _parsed(kwargs_text, dict, "{...}")
+    args, kwargs = parsed(args_text, list), parsed(kwargs_text, dict)
     try:
         old_args, old_kwargs = _stored(run.payload)
     except BadPayload:
-        # Damaged: all of it is written anew.
+        # Damaged: all of it is written again.
         old_args, old_kwargs = [], {}
     hidden = _sensitive(run)
     known = old_args if len(args) == len(old_args) else [None] * len(args)
@@ -78,7 +82,7 @@ def changed(run: Run, args_text: str, kwargs_text: str) -> tuple[str, list[str]]
         for i, raw in enumerate(args)
     ]
     kwargs = _with_secrets(kwargs, old_kwargs, hidden, "")
-    payload = _checked(run, args, kwargs)
+    payload = _checked(run, args, kwargs, set(codec.referred([old_args, old_kwargs])))
     names = [
         str(i + 1) for i in range(max(len(args), len(old_args))) if args[i : i + 1] != old_args[i : i + 1]
     ]
@@ -93,6 +97,8 @@ def changed(run: Run, args_text: str, kwargs_text: str) -> tuple[str, list[str]]
 def enqueue(run: Run, payload: str) -> int:
     """Add a run like another one of its job, with other arguments; return its id.
 
+    In a batch it takes the place of one that failed: what waited for that one waits for this.
+
     Raises:
         BadPayload: The signature of the other one is not ours: its function is not signed again.
     """
@@ -100,49 +106,76 @@ def enqueue(run: Run, payload: str) -> int:
     using = jobs_database()
     new = NewRun.of(run, run.job_id, since=database_now(using), kind=run.kind)
     new.payload, new.signature = payload, codec.sign(run.func, payload)
-    options = {**(new.options or {}), CHANGED_FROM: run.pk}
-    names = [name for name in options.pop("sensitive", ()) if isinstance(name, str)]
-    bound = len(_before(run))
-    hidden = [
-        position - bound
-        for position in arguments.hidden_positions(functions.resolve(run.func), frozenset(names))
-        if position >= bound
-    ]
-    count = len(_stored(payload)[0])
-    if sensitive := [*names, *(position for position in hidden if position < count)]:
-        options["sensitive"] = sensitive
-    new.options = options
+    new.options = {**options_with(run, payload, new.options or {}), CHANGED_FROM: run.pk}
     with instrumentation.adding([new]):
-        ids = insert([new], using=using)
+        ids = (
+            [_insert(new, run, using)]
+            if run.batch_id or codec.has_references(payload)
+            else insert([new], using=using)
+        )
     notifications.notify(notifications.RUNS, using=using)
     inline.execute_due_on_commit(Q(pk=ids[0]), using=using)
     return ids[0]
 
 
-def _checked(run: Run, args: list[Any], kwargs: dict[str, Any]) -> str:
-    """Return what the codec makes of edited arguments, if the function can be called with them."""
+def options_with(call: Job | Run, payload: str, kept: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a call's options for other arguments: which of those are secret goes by their positions.
+
+    Args:
+        call: What the arguments were of.
+        payload: The other ones.
+        kept: Those of its options that a new run keeps. Defaults to all.
+    """
+    options = dict((call.options if kept is None else kept) or {})
+    names = [name for name in options.pop("sensitive", ()) if isinstance(name, str)]
+    bound = bound_before(call)
+    hidden = [
+        position - bound
+        for position in arguments.hidden_positions(functions.resolve(call.func), frozenset(names))
+        if position >= bound
+    ]
+    count = len(_stored(payload)[0])
+    if sensitive := [*names, *(position for position in hidden if position < count)]:
+        options["sensitive"] = sensitive
+    return options
+
+
+def _insert(new: NewRun, old: Run, using: str) -> int:
+    with write_transaction(using):
+        batch_locks.lock_of(old.options, using=using)
+        # Somebody may have retried it since it was read.
+        old = Run.objects.using(using).get(pk=old.pk)
+        is_in_its_place = replacement.join(new, old)
+        (run_id,) = insert([new], using=using)
+        if is_in_its_place:
+            replacement.replace(old, run_id, using=using)
+        else:
+            replacement.copy_dependencies(old.pk, run_id, using=using)
+    return run_id
+
+
+def _checked(run: Run, args: list[Any], kwargs: dict[str, Any], references: set[int]) -> str:
+    """Return what the codec makes of edited arguments, if the function can be called with them.
+
+    They may refer to the results that the run was given.
+    """
     path = run.func
+    if run.waits_for == Wait.DEPENDENCY:
+        raise NotFitting("this run waits for others of its batch: cancel it first")
     if path in functions.OWN:
-        raise NotFitting("the arguments of this job say who asked for it: ask for it anew instead")
+        raise NotFitting("the arguments of this job say who asked for it: ask for it again instead")
     try:
         function = functions.resolve(path)
         # Not trusted before it is signed: an enum's module, which a person may have typed, is not imported.
-        values = codec.loads(json.dumps(args)), codec.loads(json.dumps(kwargs))
-        arguments.check_arguments(path, function, (*_before(run), *values[0]), values[1])
+        values = [codec.loads(json.dumps(raw), references=references) for raw in (args, kwargs)]
+        arguments.check_arguments(path, function, (*[None] * bound_before(run), *values[0]), values[1])
         payload = arguments.stored_arguments(tuple(values[0]), values[1])
     except (FunctionNotAllowed, FunctionNotFound, BadPayload, ObjectGone, TypeError, ValueError) as error:
         raise NotFitting(str(error)) from error
     lost = set(_enums([args, kwargs])) - set(_enums(json.loads(payload)))
     if lost:
-        raise NotFitting(f"this process knows no enum {min(lost)}; give its value instead")
+        raise NotFitting(f"this process does not know the enum {min(lost)}; give its value instead")
     return payload
-
-
-def _before(run: Run) -> tuple[None, ...]:
-    """Return a place for each argument that is put before the stored ones: a Task may take its context."""
-    options = run.options if isinstance(run.options, dict) else {}
-    is_adapted = adapters.is_adapted(options)
-    return (None,) if is_adapted and getattr(functions.find(run.func), "takes_context", False) else ()
 
 
 def _enums(raw: Any) -> Iterator[str]:
@@ -168,18 +201,28 @@ def _stored(payload: str) -> tuple[list[Any], dict[str, Any]]:
     return args, kwargs
 
 
-def _parsed(text: str, kind: type[Any], example: str) -> Any:
+def parsed(text: str, kind: type[Any]) -> Any:
+    """Return the JSON that a person wrote.
+
+    Args:
+        text: What was written.
+        kind: `list`, `dict`, or `object` for any value.
+
+    Raises:
+        NotFitting: It is none, or none of this kind.
+    """
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise NotFitting(f"this is not JSON: {error}") from error
     if not isinstance(value, kind):
+        example = "[...]" if kind is list else "{...}"
         raise NotFitting(f"expected {example}, not {type(value).__name__}")
     return value
 
 
 def _refuse(word: str) -> Any:
-    raise ValueError(f'{word} is no JSON; write {{"$type": "float", "value": "{word.lower()}"}}')
+    raise ValueError(f'{word} is not JSON; write {{"$type": "float", "value": "{word.lower()}"}}')
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext, gettext_noop
 from django_jobs.api.manager import get_job_manager
 from django_jobs.models import FINISHED, UNFINISHED, Run, Status
 from django_jobs.operations.run_query import UNSUCCESSFUL
-from django_jobs.storage import notifications, transactions, transitions
+from django_jobs.storage import notifications, steps, transactions, transitions
 from django_jobs.worker import inline
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def delete(ids: Sequence[int], using: str) -> list[Change]:
     rows = Run.objects.using(using).finished().filter(pk__in=ids)
     found = list(rows.select_for_update().order_by("pk").only("pk", "job_id", "status", "func"))
     Run.objects.using(using).filter(pk__in=[run.pk for run in found]).delete()
+    steps.delete_of([run.pk for run in found], using=using)
     return [deletion_of(run) for run in found]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,10 @@ from django.views.debug import SafeExceptionReporterFilter
 
 from django_jobs import codec
 from django_jobs.conf import jobs_settings
-from django_jobs.printable import printable
+from django_jobs.registry import atomicity
 from django_jobs.registry.options import JobOptions
+from django_jobs.registry.parameters import bind, positional_counts, signature_of
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,16 +25,6 @@ logger = logging.getLogger(__name__)
 _CONTAINERS = frozenset({"args", "kwargs"})
 # The options that `using` takes, which a call would hand to the function.
 _OURS = _CONTAINERS | {field.name for field in fields(JobOptions)}
-
-
-@functools.lru_cache(maxsize=1024)
-def signature_of(func: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the parameters of a function, or None where nobody knows them."""
-    try:
-        return inspect.signature(func)
-    except (TypeError, ValueError):
-        # Some functions written in C do not say; their own call will.
-        return None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -55,7 +46,12 @@ def hidden_positions(func: Callable[..., Any], sensitive: frozenset[str]) -> tup
 
 
 def stored_options(
-    options: JobOptions, func: Callable[..., Any], args: tuple[Any, ...], *, bound: int = 0
+    options: JobOptions,
+    func: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    bound: int = 0,
 ) -> dict[str, Any] | None:
     """Return what a run keeps of its options, with the positions of arguments that are not shown.
 
@@ -63,9 +59,22 @@ def stored_options(
         options: All that hold for the call.
         func: The function.
         args: For the function, by position.
+        kwargs: For the function.
         bound: How many parameters come before these arguments, and are filled by others.
+
+    Raises:
+        TypeError: The text of an argument that a key is made of may differ from process to process; or
+            `atomic` is for an `async def` function.
+        ValueError: A key cannot be made of these arguments; or `atomic` is for a database without runs.
     """
-    stored = options.stored()
+    if options.atomic:
+        options.check_function(func)
+        atomicity.check_database(atomicity.data_alias(options.atomic))
+    named = None
+    if options.keys:
+        options.check_function(func)
+        named = bind(func, (*[None] * bound, *args), kwargs)
+    stored = options.stored(named)
     hidden = hidden_positions(func, frozenset(options.sensitive or ()))
     positions = [position - bound for position in hidden if 0 <= position - bound < len(args)]
     if positions:
@@ -100,6 +109,8 @@ def check_arguments(
     Raises:
         TypeError: As the call itself would, with the function's signature.
     """
+    if not kwargs and len(args) in positional_counts(func):
+        return
     signature = signature_of(func)
     if signature is None:
         return

@@ -59,7 +59,7 @@ class CallSpec:
 
         Raises:
             InvalidArgument: An argument cannot be stored.
-            ValueError: The arguments are larger than MAX_PAYLOAD_BYTES.
+            ValueError: The arguments are larger than MAX_PAYLOAD_BYTES, or no key can be made of them.
         """
         payload = stored_arguments(args, kwargs)
         return cls(
@@ -69,7 +69,7 @@ class CallSpec:
             signature=codec.sign(path, payload),
             queue_name=chosen.queue_name or DEFAULT_QUEUE_NAME,
             priority=chosen.priority or 0,
-            options=stored_options(chosen, function, args, bound=bound),
+            options=stored_options(chosen, function, args, kwargs, bound=bound),
             **more,
         )
 

@@ -15,21 +15,18 @@ from typing import (
     overload,
 )
 
-from django_jobs.registry.arguments import check_arguments, signature_of
+from django_jobs.registry.arguments import check_arguments
 from django_jobs.registry.functions import allow, registered
 from django_jobs.registry.managers import provided_manager
-from django_jobs.registry.options import (
-    NO_OPTIONS,
-    CallWords,
-    JobOptions,
-    JobWords,
-    checked_id,
-    options_from,
-)
+from django_jobs.registry.option_checks import checked_id
+from django_jobs.registry.options import NO_OPTIONS, CallWords, JobOptions, JobWords, options_from
+from django_jobs.registry.parameters import signature_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
+
+    from django_jobs.registry.handles import JobHandle
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,7 +35,7 @@ R_co = TypeVar("R_co", covariant=True)
 _ATTRIBUTE = "__django_jobs_options__"
 
 
-class Enqueuer(Generic[P]):
+class Enqueuer(Generic[P, R_co]):
     """Adds jobs of one function, with some options; may be kept and shared.
 
     Args:
@@ -46,16 +43,18 @@ class Enqueuer(Generic[P]):
         **words: Those of `CallWords`; they go before the function's own from `@job`.
     """
 
-    def __init__(self, func: Callable[P, Any], **words: Unpack[CallWords]) -> None:
+    def __init__(self, func: Callable[P, R_co], **words: Unpack[CallWords]) -> None:
         self._func = func
         self._words: dict[str, Any] = dict(words)
         options = dict(self._words)
         job_id = options.pop("job_id", None)
         self._job_id: str | None = None if job_id is None else checked_id(job_id)
-        options_from(options).validate()
+        chosen = options_from(options)
+        chosen.validate()
+        chosen.check_function(func)
         self._options = options
 
-    def using(self, **words: Unpack[CallWords]) -> Enqueuer[P]:
+    def using(self, **words: Unpack[CallWords]) -> Enqueuer[P, R_co]:
         """Return another that has these options too.
 
         Raises:
@@ -64,32 +63,36 @@ class Enqueuer(Generic[P]):
         """
         return Enqueuer(self._func, **cast("CallWords", {**self._words, **words}))
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """Have the function called as soon as a worker is free; see `JobManager.add_immediate_job`."""
         args, kwargs = self._arguments(args, kwargs)
-        added: str = self._manager().add_immediate_job(self._func, *args, job_id=self._job_id, **kwargs)
-        return added
-
-    def schedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Have the function called once, at a time; see `JobManager.add_scheduled_job`."""
-        args, kwargs = self._arguments(args, kwargs)
-        added: str = self._manager().add_scheduled_job(
-            self._func, run_at, *args, job_id=self._job_id, **kwargs
-        )
-        return added
-
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
-        """Await `enqueue`."""
-        args, kwargs = self._arguments(args, kwargs)
-        added: str = await self._manager().aadd_immediate_job(
+        added: JobHandle[R_co] = self._manager().add_immediate_job(
             self._func, *args, job_id=self._job_id, **kwargs
         )
         return added
 
-    async def aschedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
+    def schedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
+        """Have the function called once, at a time; see `JobManager.add_scheduled_job`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: JobHandle[R_co] = self._manager().add_scheduled_job(
+            self._func, run_at, *args, job_id=self._job_id, **kwargs
+        )
+        return added
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
+        """Await `enqueue`."""
+        args, kwargs = self._arguments(args, kwargs)
+        added: JobHandle[R_co] = await self._manager().aadd_immediate_job(
+            self._func, *args, job_id=self._job_id, **kwargs
+        )
+        return added
+
+    async def aschedule(
+        self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R_co]:
         """Await `schedule`."""
         args, kwargs = self._arguments(args, kwargs)
-        added: str = await self._manager().aadd_scheduled_job(
+        added: JobHandle[R_co] = await self._manager().aadd_scheduled_job(
             self._func, run_at, *args, job_id=self._job_id, **kwargs
         )
         return added
@@ -125,23 +128,25 @@ class JobFunction(Protocol[P, R_co]):
         """Call the function itself."""
         ...
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """As `Enqueuer.enqueue`."""
         ...
 
-    def schedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
+    def schedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """As `Enqueuer.schedule`."""
         ...
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> str:
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R_co]:
         """As `Enqueuer.aenqueue`."""
         ...
 
-    async def aschedule(self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs) -> str:
+    async def aschedule(
+        self, run_at: datetime | timedelta, /, *args: P.args, **kwargs: P.kwargs
+    ) -> JobHandle[R_co]:
         """As `Enqueuer.aschedule`."""
         ...
 
-    def using(self, **words: Unpack[CallWords]) -> Enqueuer[P]:
+    def using(self, **words: Unpack[CallWords]) -> Enqueuer[P, R_co]:
         """As `Enqueuer.using`."""
         ...
 
@@ -176,6 +181,7 @@ def job(func: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(function):
             raise TypeError(f"@job is for functions, not {function!r}")
+        chosen.check_function(function)
         enqueuer = Enqueuer(function)
         try:
             setattr(function, _ATTRIBUTE, chosen)

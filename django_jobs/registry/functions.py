@@ -21,7 +21,10 @@ MAX_PATH_LENGTH = 500
 # Our own jobs may be called before their modules are imported, and whatever ALLOWED_MODULES says. Nobody
 # chooses their arguments: these say, for one, by whose permission they act.
 # The path that rows keep, and where the function is today: a process of another version reads the same rows.
-OWN = {"django_jobs.bulk:act_on_matching": "django_jobs.operations.bulk:act_on_matching"}
+OWN = {
+    "django_jobs.bulk:act_on_matching": "django_jobs.operations.bulk:act_on_matching",
+    "django_jobs.alerts:send": "django_jobs.operations.alerts.send:send",
+}
 _STORED = {place: path for path, place in OWN.items()}
 _registered: set[str] = set()
 
@@ -126,7 +129,8 @@ def moved(path: str) -> str:
     return jobs_settings().MOVED.get(path, path)
 
 
-_resolved: dict[str, Callable[..., Any]] = {}
+# With whether it is `async def`: to ask that takes as long as to call an empty function ten times.
+_resolved: dict[str, tuple[Callable[..., Any], bool]] = {}
 _found: dict[str, Any] = {}
 
 
@@ -139,15 +143,21 @@ def resolve(path: str, *, error: type[Exception] | None = None) -> Callable[...,
         FunctionNotAllowed: The module is none of ALLOWED_MODULES (by default: of installed apps).
         FunctionNotFound: There is no such function; the message says what is missing.
     """
-    function = _resolved.get(path)
-    if function is None:
-        try:
-            function = _resolved[path] = _resolve(moved(path))
-        except FunctionNotFound as missing:
-            if error is None:
-                raise
-            raise error(str(missing)) from None
-    return function
+    try:
+        return resolve_call(path)[0]
+    except FunctionNotFound as missing:
+        if error is None:
+            raise
+        raise error(str(missing)) from None
+
+
+def resolve_call(path: str) -> tuple[Callable[..., Any], bool]:
+    """Return the function of a `module:qualname`, and whether it is `async def`; raises as `resolve` does."""
+    found = _resolved.get(path)
+    if found is None:
+        function = _resolve(moved(path))
+        found = _resolved[path] = function, inspect.iscoroutinefunction(function)
+    return found
 
 
 def find(path: str) -> Any:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from django_jobs.describe import is_a
-from django_jobs.exceptions import FunctionNotAllowed, FunctionNotFound, GiveUp, ObjectGone, RetryLater
+from django_jobs.exceptions import FunctionNotAllowed, GiveUp, ObjectGone, RetryLater
+from django_jobs.texts.describe import is_a
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ class Retry:
 
     Attributes:
         max_attempts: How often the function is called in all, the first time included; 1 never retries.
-        delay: Seconds (or a timedelta) before the second attempt; 0 retries at once.
+        delay: Seconds (or a timedelta) before the second attempt; 0 retries immediately.
         backoff: How the delay grows: "fixed" not at all, "linear" by `delay` each time,
             "exponential" twofold each time.
         max_delay: Seconds (or a timedelta) that no delay exceeds.
@@ -110,7 +110,7 @@ def decide(
         error: What it raised. `RetryLater` and `GiveUp` speak for the job itself.
         random: Returns a number from 0 to 1, as `random.random` does.
     """
-    if is_a(error, (GiveUp, ObjectGone, FunctionNotFound, FunctionNotAllowed)):
+    if is_a(error, (GiveUp, ObjectGone, FunctionNotAllowed)):
         return None
     if is_a(error, RetryLater):
         if policy is not None and attempt >= policy.max_attempts:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from django_jobs import triggers
+from django_jobs.conf import jobs_settings
 from django_jobs.registry.arguments import check_arguments, stored_arguments
 from django_jobs.registry.decorators import Decorator, is_decorated, job
 from django_jobs.registry.functions import name_of, path_of
-from django_jobs.registry.options import JobOptions, JobWords, checked_id, options_from
+from django_jobs.registry.misplaced_options import refuse_call_options
+from django_jobs.registry.option_checks import checked_id
+from django_jobs.registry.options import JobOptions, JobWords, options_from
 
 if TYPE_CHECKING:
     from datetime import date, time, timedelta, tzinfo
 
     from apscheduler.triggers.base import BaseTrigger
+
+    from django_jobs.triggers.left_out import NotOn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +44,8 @@ class Declaration:
     kwargs: dict[str, Any]
     options: JobOptions
     has_default_zone: bool = False
+    # Names of the setting ENVIRONMENT for which it is declared; None for any.
+    environments: frozenset[str] | None = None
 
 
 # By the path of the function.
@@ -59,9 +66,11 @@ def recurring(
     end: date | None = None,
     times: int | None = None,
     jitter: float | timedelta | None = None,
+    not_on: NotOn | None = None,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     job_id: str | None = None,
+    environments: Collection[str] | None = None,
     **options: Unpack[JobWords],
 ) -> Decorator: ...
 @overload
@@ -72,6 +81,7 @@ def recurring(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     job_id: str | None = None,
+    environments: Collection[str] | None = None,
     **options: Unpack[JobWords],
 ) -> Decorator: ...
 def recurring(
@@ -89,9 +99,11 @@ def recurring(
     end: date | None = None,
     times: int | None = None,
     jitter: float | timedelta | None = None,
+    not_on: NotOn | None = None,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     job_id: str | None = None,
+    environments: Collection[str] | None = None,
     **options: Any,
 ) -> Any:
     """Declare that a function is called again and again, by the processes that have a clock.
@@ -116,9 +128,13 @@ def recurring(
         times: How often it fires at most, from 1 to 10,000, counted from `start`, which must be given.
         jitter: Seconds, or a timedelta, by which each firing comes later at most, at random. The next one
             is counted as if there were none.
+        not_on: Dates on which it does not fire: a list or set of them, or a module-level function that is
+            given a date and returns whether to leave it out. Of UTC, or of the zone of `anchor`.
         args: For the function, as a list or tuple.
         kwargs: For the function.
         job_id: Stays the same over deploys; "module:function" by default.
+        environments: Values of the setting ENVIRONMENT with which it is declared, as ["production"]: a copy of
+            the database elsewhere does not fire it. Any by default.
         **options: Those of `@job`, for this schedule only.
 
     Raises:
@@ -128,7 +144,7 @@ def recurring(
     """
     length = triggers.length_of(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
     limits: dict[str, Any] = {"start": start, "end": end, "times": times, "jitter": jitter}
-    own = {"anchor": anchor, "timezone": timezone, **limits}
+    own = {"anchor": anchor, "timezone": timezone, **limits, "not_on": not_on}
     has_default_zone = anchor is not None and timezone is None
     if trigger is not None:
         made = _checked_trigger(trigger, [name for name, value in own.items() if value is not None], length)
@@ -137,10 +153,16 @@ def recurring(
     elif anchor is not None:
         made = triggers.anchored(length, anchor, timezone, **limits)
     elif timezone is not None:
-        raise TypeError("timezone is of the anchor, as in @recurring(hours=6, anchor='03:00', timezone=...)")
+        raise TypeError(
+            "timezone belongs to the anchor, as in @recurring(hours=6, anchor='03:00', timezone=...)"
+        )
     else:
         made = triggers.interval(length, **limits)
-    return _decorator(made, args, kwargs, job_id, options, has_default_zone=has_default_zone)
+    if not_on is not None:
+        made = triggers.leaving_out(made, not_on)
+    return _decorator(
+        made, args, kwargs, job_id, options, has_default_zone=has_default_zone, environments=environments
+    )
 
 
 def _checked_trigger(trigger: Any, given: Sequence[str], length: timedelta) -> BaseTrigger:
@@ -168,9 +190,11 @@ def cron(
     end: date | None = None,
     times: int | None = None,
     jitter: float | timedelta | None = None,
+    not_on: NotOn | None = None,
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     job_id: str | None = None,
+    environments: Collection[str] | None = None,
     **options: Unpack[JobWords],
 ) -> Decorator:
     """Declare that a function is called by a crontab expression; otherwise as `recurring`.
@@ -184,9 +208,11 @@ def cron(
         end: It does not fire after. An aware datetime, or a date: that day is the last one.
         times: As for `recurring`.
         jitter: As for `recurring`.
+        not_on: As for `recurring`, in the time zone of the expression.
         args: For the function, as a list or tuple.
         kwargs: For the function.
         job_id: As for `recurring`.
+        environments: As for `recurring`.
         **options: As for `recurring`.
 
     Raises:
@@ -199,7 +225,11 @@ def cron(
     trigger = triggers.crontab(
         expression, timezone, repeats=repeats, start=start, end=end, times=times, jitter=jitter
     )
-    return _decorator(trigger, args, kwargs, job_id, options, has_default_zone=timezone is None)
+    if not_on is not None:
+        trigger = triggers.leaving_out(trigger, not_on)
+    return _decorator(
+        trigger, args, kwargs, job_id, options, has_default_zone=timezone is None, environments=environments
+    )
 
 
 def _decorator(
@@ -210,6 +240,7 @@ def _decorator(
     words: Mapping[str, Any],
     *,
     has_default_zone: bool = False,
+    environments: Collection[str] | None = None,
 ) -> Decorator:
     if not isinstance(args, list | tuple):
         raise TypeError(f"args must be a list or tuple of arguments, not {args!r}")
@@ -234,6 +265,7 @@ def _decorator(
                 kwargs=dict(kwargs or {}),
                 options=options,
                 has_default_zone=has_default_zone,
+                environments=_checked_environments(environments),
             ),
         )
         return function
@@ -241,9 +273,19 @@ def _decorator(
     return decorate
 
 
+def _checked_environments(names: Collection[str] | None) -> frozenset[str] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not names or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f'environments must be names as ["production", "staging"], not {names!r}')
+    return frozenset(names)
+
+
 def _add_declaration(path: str, declaration: Declaration) -> None:
     check_arguments(path, declaration.func, declaration.args, declaration.kwargs)
-    # Another function of this name: its module was loaded anew.
+    refuse_call_options(declaration.options)
+    declaration.options.check_function(declaration.func)
+    # Another function of this name: its module was loaded again.
     mine = [known for known in _declared.get(path, []) if known.func is declaration.func]
     if any(known.job_id == declaration.job_id for known in mine):
         raise ValueError(
@@ -253,15 +295,22 @@ def _add_declaration(path: str, declaration: Declaration) -> None:
     _declared[path] = [*mine, declaration]
 
 
+def is_declared(path: str) -> bool:
+    """Return whether the modules imported so far declare a schedule of a function, by its `module:qualname`."""
+    return path in _declared
+
+
 def declarations() -> list[Declaration]:
-    """Return the schedules that the modules imported so far declare, by id.
+    """Return the schedules that the modules imported so far declare for this environment, by id.
 
     Of several with one id, which `manage.py check` reports, the first by function is left.
     """
     first: dict[str, Declaration] = {}
+    here = jobs_settings().ENVIRONMENT
     for path in sorted(_declared):
         for declaration in _declared[path]:
-            first.setdefault(declaration.job_id, declaration)
+            if declaration.environments is None or here in declaration.environments:
+                first.setdefault(declaration.job_id, declaration)
     return [first[job_id] for job_id in sorted(first)]
 
 
@@ -279,6 +328,11 @@ def check_declarations() -> None:
         except (ValueError, TypeError) as error:
             kind = ValueError if isinstance(error, ValueError) else TypeError
             raise kind(f"the schedule {declaration.job_id!r} is declared wrongly: {error}") from error
+
+
+def named_environments() -> set[str]:
+    """Return the environments that any declared schedule names."""
+    return {name for declared in _declared.values() for one in declared for name in one.environments or ()}
 
 
 def contested_ids() -> dict[str, list[str]]:

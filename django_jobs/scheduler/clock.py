@@ -6,7 +6,6 @@ database, and what becomes of it is in `occurrences`.
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import UTC
 from threading import TIMEOUT_MAX
@@ -19,15 +18,16 @@ from django_jobs.conf import jobs_settings
 from django_jobs.scheduler import occurrences
 from django_jobs.scheduler.broken import mend_broken, mend_moved
 from django_jobs.storage import notifications, transactions
-from django_jobs.storage.connections import ConnectionBackoff, claim_context, give_back
+from django_jobs.storage.connections import ConnectionBackoff, claim_context, give_back, leave_replaced
+from django_jobs.storage.liveness import Liveness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logging.getLogger(__name__)
-
 # Until a clock looks again at due jobs that other clocks hold.
 HELD_SECONDS = 0.05
+# After a mistake outside of a round.
+MISTAKE_SECONDS = 1.0
 
 
 class Clock(BackgroundScheduler):  # type: ignore[misc]
@@ -40,13 +40,22 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         using: Alias of the database.
         before_round: Called before each round, on the clock's thread; returns the seconds after which
             there must be another.
+        holds_back: Asked after that whether nothing is to fire yet.
     """
 
-    def __init__(self, using: str, *, before_round: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        using: str,
+        *,
+        before_round: Callable[[], float] | None = None,
+        holds_back: Callable[[], bool] | None = None,
+    ) -> None:
         self._using = using
         self._before_round = before_round
+        self._holds_back = holds_back
         self._poll_seconds = jobs_settings().POLL_SECONDS
         self._outage = ConnectionBackoff("clock", using)
+        self.liveness = Liveness("clock")
         # Whether maintenance says when the next job is due, so that the clock need not poll for it.
         self.has_maintainer = False
         # Monotonic times: when to look without being told, and when the next job is due, as last answered.
@@ -92,14 +101,34 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         if topic in {notifications.JOBS, notifications.ANYTHING}:
             self.wakeup()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread was started and has not ended."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with it; empty while nothing is, and when it was told to stop."""
+        return self.liveness.problem(is_alive=self.is_alive) if self.running else ""
+
     def _main_loop(self) -> None:
-        claim_context()
         try:
+            claim_context()
             self._mend_jobs()
-            super()._main_loop()
+            while not self._loop():
+                time.sleep(MISTAKE_SECONDS)
         finally:
             self._outage.close()
             give_back()
+
+    def _loop(self) -> bool:
+        """Do rounds until told to stop; return False where a mistake came between."""
+        try:
+            super()._main_loop()
+        except BaseException as error:  # noqa: BLE001 - a handler of the log, or APScheduler: every schedule hangs on this thread
+            self.liveness.note_mistake(error)
+            return not self.running
+        return True
 
     def _mend_jobs(self) -> None:
         try:
@@ -107,11 +136,18 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
             mend_moved(self._using, transactions.database_now(self._using))
         except (DatabaseError, InterfaceError) as error:
             self._outage.failed(error)
+        except BaseException as error:  # noqa: BLE001 - jobs that are not broken fire nevertheless
+            self.liveness.note_mistake(error)
 
     def _process_jobs(self) -> float:
         """Do one round in place of APScheduler's; return the seconds until the next."""
+        leave_replaced()
+        self.liveness.begin_step()
         try:
             again_in = TIMEOUT_MAX if self._before_round is None else self._before_round()
+            if self._holds_back is not None and self._holds_back():
+                self._must_look = True
+                return again_in
             # Awake for `before_round` alone, it need not ask: maintenance would have said so.
             if self._must_look or time.monotonic() >= self._next_look:
                 self._must_look = False
@@ -119,11 +155,14 @@ class Clock(BackgroundScheduler):  # type: ignore[misc]
         except (DatabaseError, InterfaceError) as error:
             self._must_look = True
             return self._outage.failed(error)
-        except Exception:  # a mistake of ours must not end the thread that every schedule hangs on
+        except BaseException as error:  # noqa: BLE001 - a mistake of ours, or SystemExit of a receiver
             self._must_look = True
-            logger.exception("the clock's round failed")
+            self.liveness.note_mistake(error)
             return self._poll_seconds
+        finally:
+            self.liveness.end_step()
         self._outage.worked()
+        self.liveness.note_success()
         return max(0.0, min(self._next_look - time.monotonic(), again_in))
 
     def _round(self) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django_jobs import codec, triggers
 from django_jobs.registry import decorators, functions, schedules
 from django_jobs.registry.call_spec import CALL_COLUMNS, CallSpec, columns_of
+from django_jobs.registry.misplaced_options import of_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,13 +34,13 @@ def own() -> tuple[str, Definitions]:
         job_id: {**definition, "payload": codec.plain(definition["payload"]), "signature": ""}
         for job_id, definition in definitions.items()
     }
-    # Signed, so that a new SECRET_KEY makes a new release, which signs the jobs anew.
+    # Signed, so that a new SECRET_KEY makes a new release, which signs the jobs again.
     return codec.sign("", json.dumps(told, sort_keys=True)), definitions
 
 
 def _definition(declared: schedules.Declaration) -> dict[str, Any]:
     path, function = functions.path_of(declared.func)
-    options = declared.options.over(decorators.options_of(function))
+    options = of_schedule(declared.options.over(decorators.options_of(function)))
     return {
         # Signed by the process that declares it: another that applies it signs nothing that it only read.
         **columns_of(CallSpec.of_call(path, function, declared.args, declared.kwargs, options)),

@@ -13,11 +13,11 @@ from django_jobs import signals, triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job, Kind, ScheduleRevision
-from django_jobs.printable import printable
 from django_jobs.registry import schedules
 from django_jobs.scheduler.broken import next_run_time
 from django_jobs.scheduler.declarations import FIXED, POLICY, overridable, with_overrides
 from django_jobs.storage import notifications
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

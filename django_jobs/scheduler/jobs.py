@@ -36,8 +36,8 @@ def add(
     max_instances: int,
     is_named: bool,
     using: str,
-) -> None:
-    """Write the row of a job, and tell clocks of it.
+) -> bool:
+    """Write the row of a job, and tell clocks of it; return whether it is new.
 
     Args:
         run: As the job's firings are to be.
@@ -68,14 +68,15 @@ def add(
             elif kind is Kind.RECURRING:
                 is_new = _declare(row, options, using)
                 if is_new is None:
-                    return
+                    return False
             elif not insert_if_free(
                 row.id, options, lambda: row.save(using=using, force_insert=True), using=using
             ):
-                return
+                return False
             notifications.notify(notifications.JOBS, using=using)
             signal = signals.job_added if is_new else signals.job_changed
             transaction.on_commit(lambda: signals.emit(signal, job_id=run.job_id), using=using)
+    return bool(is_new)
 
 
 def _row(run: NewRun, options: JobOptions, trigger: BaseTrigger, kind: Kind, max_instances: int) -> Job:
@@ -156,7 +157,7 @@ def pause(job_id: str, by: str, *, using: str) -> bool:
 
 
 def resume(row: Job, *, using: str) -> None:
-    """Have a job fire again, with its next time from now; look anew at a broken one."""
+    """Have a job fire again, with its next time from now; look again at a broken one."""
     jobs = Job.objects.using(using).filter(pk=row.pk)
     try:
         trigger = read_trigger(row)

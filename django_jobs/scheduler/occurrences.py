@@ -26,10 +26,11 @@ from django.db.models.expressions import RawSQL
 from django_jobs import signals, triggers
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Job, Run, Status
+from django_jobs.scheduler import overlaps
 from django_jobs.scheduler.broken import read_trigger
 from django_jobs.storage import enqueue, notifications, statistics, transactions
 from django_jobs.storage.backends.choose import backend_of
-from django_jobs.storage.records import TOO_MANY, NewRun, occurrence_key
+from django_jobs.storage.records import MISSED_SINCE, TOO_MANY, NewRun, occurrence_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +59,15 @@ class DueJob:
     now: datetime
     times: list[datetime]
     next_run_time: datetime | None
+    # The first time that was due, where `times` has only the last of several.
+    missed_since: datetime | None = None
+    # Whether runs of it wait for their turn.
+    has_waiting: bool = False
+
+    @property
+    def overlap(self) -> str:
+        """What it does while `max_instances` of it are unfinished."""
+        return str((self.row.options or {}).get("overlap", "skip"))
 
 
 @dataclass(slots=True)
@@ -75,18 +85,7 @@ class Batch:
 
 def seconds_until_due(using: str) -> float | None:
     """Return how long until the next job is due, negative when it is late; None without one."""
-    waiting = (
-        Job.objects.using(using)
-        .active()
-        .order_by("next_run_time")
-        .values_list("next_run_time", database_time(using))
-        .first()
-    )
-    if waiting is None:
-        return None
-    due, now = waiting
-    seconds: float = (due - now).total_seconds()
-    return seconds
+    return backend_of(connections[using]).seconds_until_job()
 
 
 def fire_all(using: str) -> int:
@@ -105,9 +104,13 @@ def fire_due(using: str) -> int:
     """
     with transactions.write_transaction(using):
         batch = _lock_due(using)
-        runs, ids = _insert(batch, _new_runs(batch, using), using)
+        runs, ids = insert_once(batch, _new_runs(batch, using), using)
+        _queue_behind(batch, runs, ids, using)
         _move(batch, dict(zip((run.job_id for run in runs), ids, strict=True)), using)
     _tell(batch.broken, runs, ids, using)
+    for job in batch.due:
+        if job.overlap == "cancel_running" and job.has_waiting:
+            overlaps.cancel_before_newest(job.row.id, using=using)
     return len(batch.due) + len(batch.broken)
 
 
@@ -149,7 +152,8 @@ def _due_job(row: Job, now: datetime, limit: int = MOST_TIMES) -> DueJob:
     if not row.has_chosen_next_run and (later := triggers.moved_to(trigger, first)) is not None:
         first = later
     times, next_run_time = triggers.due(trigger, first, now, coalesce=row.coalesce, limit=limit)
-    return DueJob(row, now, times, next_run_time)
+    is_several = bool(times) and times[0] > first
+    return DueJob(row, now, times, next_run_time, first if is_several else None)
 
 
 def _new_runs(batch: Batch, using: str) -> list[NewRun]:
@@ -157,10 +161,24 @@ def _new_runs(batch: Batch, using: str) -> list[NewRun]:
     if not batch.due:
         return []
     unfinished = backend_of(connections[using]).count_unfinished([job.row.id for job in batch.due])
-    return [run for job in batch.due for run in _runs_of(job, unfinished.get(job.row.id, 0))]
+    runs = []
+    for job in batch.due:
+        count, waiting = unfinished.get(job.row.id, (0, 0))
+        if waiting:
+            # Whoever ended the run before them did so while they were paused, or is of a version that knows no turns.
+            waiting -= overlaps.let_through(job.row.id, job.row.max_instances, using=using)
+        runs.extend(_runs_of(job, count, waiting))
+    return runs
 
 
-def _runs_of(job: DueJob, unfinished: int) -> list[NewRun]:
+def _runs_of(job: DueJob, unfinished: int, waiting: int) -> list[NewRun]:
+    """Make the runs of one job.
+
+    Args:
+        job: The job.
+        unfinished: How many of its runs have not ended.
+        waiting: How many of those wait for their turn.
+    """
     row = job.row
     runs: list[NewRun] = []
     late: list[datetime] = []
@@ -168,10 +186,19 @@ def _runs_of(job: DueJob, unfinished: int) -> list[NewRun]:
     for scheduled_at in job.times:
         if _is_misfire(row, job.now - scheduled_at):
             late.append(scheduled_at)
-        elif unfinished + len(runs) >= row.max_instances:
-            too_many.append(scheduled_at)
+            continue
+        run = occurrence_run(row, scheduled_at)
+        if job.missed_since is not None:
+            run.options = {**(run.options or {}), MISSED_SINCE: job.missed_since.isoformat()}
+        if unfinished + len(runs) < row.max_instances:
+            runs.append(run)
+        elif overlaps.may_wait(job.overlap, waiting, coalesce=row.coalesce):
+            overlaps.have_wait(run)
+            job.has_waiting = True
+            waiting += 1
+            runs.append(run)
         else:
-            runs.append(occurrence_run(row, scheduled_at))
+            too_many.append(scheduled_at)
     if late:
         seconds = (job.now - late[-1]).total_seconds()
         reason = f"Misfire: {seconds:.1f} s late, and misfire_grace_time is {row.misfire_grace_time} s"
@@ -222,7 +249,7 @@ def occurrence_run(
     )
 
 
-def _insert(batch: Batch, runs: list[NewRun], using: str) -> tuple[list[NewRun], list[int]]:
+def insert_once(batch: Batch, runs: list[NewRun], using: str) -> tuple[list[NewRun], list[int]]:
     """Insert runs, without those that were made before; return what was inserted, and the ids."""
     if not runs:
         return [], []
@@ -236,6 +263,16 @@ def _insert(batch: Batch, runs: list[NewRun], using: str) -> tuple[list[NewRun],
         by_key = dict(_made(runs, using).values_list("unique_key", "id"))
         ids = [by_key[run.unique_key] for run in runs]
     return runs, ids
+
+
+def _queue_behind(batch: Batch, runs: list[NewRun], ids: list[int], using: str) -> None:
+    """Have runs wait for their turn that are to, and let those through whose turn it is."""
+    waiting = [run_id for run, run_id in zip(runs, ids, strict=True) if run.run_after == "held"]
+    if waiting:
+        overlaps.wait_for_turn(waiting, using=using)
+    for job in batch.due:
+        if job.has_waiting:
+            overlaps.let_through(job.row.id, job.row.max_instances, using=using)
 
 
 def _without_made(batch: Batch, runs: list[NewRun], using: str) -> list[NewRun]:

@@ -54,7 +54,7 @@ def edit(
     Args:
         job_id: Of the job.
         trigger: As for `JobManager.add_job`; the next run follows from it, and a broken job is looked at
-            anew.
+            again.
         next_run_time: When it fires next, aware; its trigger decides again after that.
         queue_name: 1 to 100 characters.
         priority: -100 to 100.
@@ -118,7 +118,7 @@ def reset(job_id: str, *, using: str | None = None) -> bool:
     Runs that were held with it may start.
 
     Returns:
-        False when there is no such job, it is not declared, or nothing of it was changed.
+        False when there is no such job, it is not declared, or none of it was changed.
     """
     using = using or jobs_database()
     with transactions.write_transaction(using):

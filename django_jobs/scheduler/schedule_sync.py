@@ -20,11 +20,12 @@ from django.db import DatabaseError, InterfaceError, OperationalError
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import ScheduleRevision, SchedulerProcess
-from django_jobs.printable import printable
 from django_jobs.scheduler.declarations import own
 from django_jobs.scheduler.declared_jobs import REMEMBERED, apply
 from django_jobs.scheduler.occurrences import database_time
 from django_jobs.storage import identity, transactions
+from django_jobs.texts import describe
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,12 @@ logger = logging.getLogger(__name__)
 # releases run: deploys are short.
 LOOK_SECONDS = 60.0
 DEPLOY_SECONDS = 10.0
-# Time without a word after which a process is dead. On its own host that is known at once.
+# Time without a word after which a process is dead. On its own host that is known immediately.
 EXPIRES = timedelta(seconds=180)
+# That it waits for the locks of others, as it looks and as it leaves. A process goes on without.
+LOCK_SECONDS, LEAVE_SECONDS = 5.0, 2.0
+# After that jobs fire although this process's declarations could not be compared with them.
+FIRST_SECONDS = 60.0
 # The row that is locked, so that processes go one after the other. In place of definitions it has
 # what persons had changed of jobs that were retired, should they be declared again.
 _LOCK = ""
@@ -62,9 +67,15 @@ class ScheduleSync:
         self._fingerprint = ""
         # The releases that ran when all was last settled; None while something is still to come.
         self._settled: frozenset[str] | None = None
+        # What keeps it from its work; empty while nothing does.
+        self.problem = ""
+        # Monotonic: until when jobs wait for the first look that works.
+        self._first_until = time.monotonic() + FIRST_SECONDS
 
     def look_if_due(self) -> float:
         """Look, unless that was done lately; return the seconds until the next look is due.
+
+        Another process that holds a lock for long is a `problem`, and nothing to wait for.
 
         Raises:
             OperationalError: The database does not answer; call again.
@@ -75,13 +86,37 @@ class ScheduleSync:
         self._next_look = time.monotonic() + DEPLOY_SECONDS
         try:
             wait = self.look()
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:  # a mistake in a declaration must not end the clock that fires all jobs
-            logger.exception("declared schedules were not looked at")
+        except (OperationalError, InterfaceError) as error:
+            if not transactions.is_lock_timeout(error):
+                raise
+            wait = self._note_lock(error)
+        except Exception as error:  # noqa: BLE001 - a mistake in a declaration must not end the clock that fires all jobs
+            self._note(f"the declared schedules were not looked at: {describe.in_a_line(error, 300)}", error)
             wait = LOOK_SECONDS
+        else:
+            self.problem = ""
+            self._first_until = 0.0
         self._next_look = time.monotonic() + wait
         return wait
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether no job is to fire yet: there may be jobs that this code declares no more."""
+        return time.monotonic() < self._first_until
+
+    def _note_lock(self, error: Exception) -> float:
+        self._note(
+            "the declared schedules were not looked at, because somebody holds a lock on their tables "
+            f"({describe.in_a_line(error, 200)})"
+        )
+        return DEPLOY_SECONDS
+
+    def _note(self, problem: str, error: Exception | None = None) -> None:
+        if error is not None:
+            describe.log_error(logger, error, "declared schedules were not looked at")
+        elif not self.problem:
+            logger.error("%s; trying again", printable(problem))
+        self.problem = problem
 
     def look(self) -> float:
         """Bring the jobs in line with what runs, if that changed; return the seconds until the next look."""
@@ -117,7 +152,7 @@ class ScheduleSync:
         if not self._fingerprint:
             return
         try:
-            with _locked(self._using) as (now, _):
+            with _locked(self._using, LEAVE_SECONDS) as (now, _):
                 SchedulerProcess.objects.using(self._using).filter(pk=self.id).delete()
                 if (
                     not SchedulerProcess.objects.using(self._using)
@@ -128,7 +163,9 @@ class ScheduleSync:
                         gone_at=now
                     )
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("could not say that this process ends, others will see it: %s", printable(error))
+            logger.warning(
+                "could not record that this process ends; others will see it: %s", printable(error)
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +205,22 @@ def synchronise(declarer_id: str, fingerprint: str, definitions: Definitions, *,
 
 
 @contextmanager
-def _locked(using: str) -> Iterator[tuple[datetime, ScheduleRevision]]:
-    """Open a transaction that one process has at a time; gives the database's time, and the locked row."""
+def _locked(using: str, seconds: float = LOCK_SECONDS) -> Iterator[tuple[datetime, ScheduleRevision]]:
+    """Open a transaction that one process has at a time; gives the database's time, and the locked row.
+
+    Raises:
+        OperationalError: Another held a lock for longer than some seconds.
+    """
     releases = ScheduleRevision.objects.using(using)
     if not releases.filter(pk=_LOCK).exists():
         # Committed by itself: two transactions that both insert it and then lock it would wait for
         # each other on MariaDB.
-        releases.bulk_create(
-            [ScheduleRevision(fingerprint=_LOCK, number=0, first_seen_at=transactions.database_now(using))],
-            ignore_conflicts=True,
-        )
-    with transactions.write_transaction(using):
+        with transactions.patient(using, seconds):
+            now = transactions.database_now(using)
+            releases.bulk_create(
+                [ScheduleRevision(fingerprint=_LOCK, number=0, first_seen_at=now)], ignore_conflicts=True
+            )
+    with transactions.patient(using, seconds), transactions.write_transaction(using):
         lock = releases.select_for_update().get(pk=_LOCK)
         yield transactions.database_now(using), lock
 

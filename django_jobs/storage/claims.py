@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 from django.db.models import F
+from django.db.models.expressions import RawSQL
 
-from django_jobs.models import Queue, Run, Status
-from django_jobs.storage import fences, outbox
+from django_jobs.models import Run, Status
+from django_jobs.storage import fairness, fences, notifications, outbox
 from django_jobs.storage.backends.choose import backend_of
-from django_jobs.storage.backends.claiming import claimed_run
+from django_jobs.storage.backends.claiming import Scope, claimed_run
+from django_jobs.storage.limits import gate
+from django_jobs.storage.queues import paused
 from django_jobs.storage.records import CLAIMED_COLUMNS
 from django_jobs.storage.transactions import database_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from django.db.models import QuerySet
 
     from django_jobs.storage.records import ClaimedRun, Key
 
@@ -28,6 +29,7 @@ def claim(
     limit: int,
     queues: Sequence[str] = (),
     others: Sequence[str] = (),
+    unknown: Sequence[str] = (),
     fence: int | None = None,
     using: str,
 ) -> list[ClaimedRun]:
@@ -38,21 +40,41 @@ def claim(
         limit: At least 1; a worker passes its number of idle slots.
         queues: Names to claim from; empty means every queue. Nothing is claimed from a paused one.
         others: Names not to claim from.
+        unknown: Functions whose runs are left to other processes.
         fence: A number of this claim, of `fences.new_fence`; None for one that the caller need not know.
         using: Alias of the database.
 
     Returns:
-        Runs by priority (high first), then `run_after`, then id; each now RUNNING, attempt + 1.
+        Runs by priority (high first), then `run_after`, then id; each now RUNNING, attempt + 1. Those that
+        their limits do not let begin are not among them, and wait again: fewer than `limit` does not mean
+        that no more are due.
 
     Raises:
         ValueError: `limit` is below 1.
     """
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
-    runs = backend_of(connections[using]).claim(worker_id, fence or fences.new_fence(), queues, others, limit)
+    scope = Scope(queues, others, unknown)
+    runs = _claim(worker_id, fence or fences.new_fence(), scope, limit, using)
     # RETURNING keeps no order. Due times are not compared: ids grow with them but for retries.
     runs.sort(key=lambda run: (-run.priority, run.id))
     return runs
+
+
+def _claim(worker_id: str, fence: int, scope: Scope, limit: int, using: str) -> list[ClaimedRun]:
+    backend = backend_of(connections[using])
+    while True:
+        claimed = backend.claim(worker_id, fence, scope, limit)
+        if not any("limit" in run.options or "fair_key" in run.options for run in claimed):
+            return claimed
+        admitted = gate.admitted(claimed, using=using)
+        fairness.claimed(admitted, limit, using=using)
+        if len(claimed) < limit or len(admitted) == limit:
+            return admitted
+        if admitted:
+            # There may be more behind those that went into their lines.
+            notifications.notify_local(notifications.RUNS)
+            return admitted
 
 
 def claim_one(run_id: int, worker_id: str, *, even_if_paused: bool = True, using: str) -> ClaimedRun | None:
@@ -65,9 +87,10 @@ def claim_one(run_id: int, worker_id: str, *, even_if_paused: bool = True, using
         using: Alias of the database.
 
     Returns:
-        The run, now RUNNING with attempt + 1; None when it is not waiting.
+        The run, now RUNNING with attempt + 1; None when it is not waiting, or not for those, or when its limit
+        lets no more begin: it waits in the line of its key then.
     """
-    waiting = Run.objects.using(using).ready().filter(pk=run_id)
+    waiting = Run.objects.using(using).ready().filter(pk=run_id, waits_for__isnull=True)
     if not even_if_paused:
         waiting = waiting.exclude(queue_name__in=paused(using))
     is_ours = waiting.update(
@@ -79,11 +102,10 @@ def claim_one(run_id: int, worker_id: str, *, even_if_paused: bool = True, using
         cancel_requested=False,
         held_run_after=None,
         progress=None,
+        unique_key=RawSQL(backend_of(connections[using]).begun_key, []),  # noqa: S611 - a text of ours
         **outbox.NOT_DISPATCHED,
     )
-    if not is_ours:
-        return None
-    return _read(run_id, using)
+    return _read(run_id, using) if is_ours else None
 
 
 def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -> ClaimedRun | None:
@@ -96,7 +118,8 @@ def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -
         using: Alias of the database.
 
     Returns:
-        The run, now RUNNING in that attempt; None when it is not due in it, or its queue is paused.
+        The run, now RUNNING in that attempt; None when it is not due in it, its queue is paused, or its limit
+        lets no more begin.
     """
     if backend_of(connections[using]).claim_dispatched(worker_id, fences.new_fence(), run_id, attempt):
         return _read(run_id, using)
@@ -106,13 +129,18 @@ def claim_dispatched(run_id: int, attempt: int, worker_id: str, *, using: str) -
     return None
 
 
-def paused(using: str) -> QuerySet[Queue, str]:
-    """Return the names of the paused queues, for a subquery."""
-    return Queue.objects.using(using).filter(paused_at__isnull=False).values_list("name", flat=True)
-
-
-def _read(run_id: int, using: str) -> ClaimedRun:
+def read(run_id: int, *, using: str) -> ClaimedRun:
+    """Return a run as its last claim saw it, whatever became of it since."""
     return claimed_run(Run.objects.using(using).values_list(*CLAIMED_COLUMNS).get(pk=run_id))
+
+
+def _read(run_id: int, using: str) -> ClaimedRun | None:
+    """Return a run that was just claimed; None where its limit does not let it begin."""
+    run = read(run_id, using=using)
+    if "limit" in run.options and not gate.admitted([run], using=using):
+        return None
+    fairness.claimed([run], 1, using=using)
+    return run
 
 
 def seconds_until_ready(
@@ -126,12 +154,19 @@ def seconds_until_ready(
         within: Seconds; what is due later is not looked for.
         using: Alias of the database.
     """
-    return backend_of(connections[using]).seconds_until_ready(queues, others, within)
+    return backend_of(connections[using]).seconds_until_ready(Scope(queues, others), within)
 
 
-def is_any_due(worker_id: str, *, queues: Sequence[str] = (), others: Sequence[str] = (), using: str) -> bool:
+def is_any_due(
+    worker_id: str,
+    *,
+    queues: Sequence[str] = (),
+    others: Sequence[str] = (),
+    unknown: Sequence[str] = (),
+    using: str,
+) -> bool:
     """Return whether `claim` with these arguments would find a run, or one that somebody else locks."""
-    return backend_of(connections[using]).is_any_ready(worker_id, queues, others)
+    return backend_of(connections[using]).is_any_ready(worker_id, Scope(queues, others, unknown))
 
 
 def held(worker_id: str, *, using: str) -> set[Key]:

@@ -8,34 +8,43 @@ from typing import ClassVar
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from django_jobs import describe
-from django_jobs.storage.connections import ConnectionBackoff, claim_context, forget_queries, give_back
+from django_jobs.storage.connections import (
+    ConnectionBackoff,
+    claim_context,
+    forget_queries,
+    give_back,
+    leave_replaced,
+)
+from django_jobs.storage.liveness import Liveness
 
 logger = logging.getLogger(__name__)
+
+
+# For the step under way when a component is stopped, where nobody says how long.
+STOP_SECONDS = 10.0
 
 
 class Component:
     """A thread of this process that does what is due (`look`), waits, and looks again, until it is stopped.
 
-    While the database is away it backs off. A mistake in `look` is logged, once, and survived. The
+    While the database is away it backs off. A mistake is logged, once, and survived wherever it happens. The
     thread's connections are given back when it ends.
 
     Args:
         name: What the thread does, for its name and the log.
         using: Alias of the database.
         mistake_seconds: Wait after a look that raised.
-
-    Attributes:
-        failure: The mistake of the last look, or what ended the thread; None while all is well.
     """
 
     # What `look` raises while the database is away.
     away: ClassVar[tuple[type[Exception], ...]] = (DatabaseError, InterfaceError)
+    # Whether a look is one short step, and hangs if it is not.
+    is_brief: ClassVar[bool] = True
 
     def __init__(self, name: str, using: str, *, mistake_seconds: float = 5.0) -> None:
         self.name = name
         self.using = using
-        self.failure: BaseException | None = None
+        self.liveness = Liveness(name)
         self.backoff = ConnectionBackoff(name, using)
         self._mistake_seconds = mistake_seconds
         self._wake = threading.Event()
@@ -60,19 +69,35 @@ class Component:
 
     def wake(self) -> None:
         """Look now."""
-        self._wake.set()
+        # Called as each run ends: to set it takes ten times as long. Once it is cleared a look follows.
+        if not self._wake.is_set():
+            self._wake.set()
 
     def stop(self, timeout: float | None = None) -> bool:
         """End the thread after the look under way, if it was started; return whether it has ended.
 
         Args:
-            timeout: Seconds to wait for that; None for no limit.
+            timeout: Seconds to wait for that; None for STOP_SECONDS.
         """
         self._stopping.set()
         self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(STOP_SECONDS if timeout is None else timeout)
+        if self.is_alive:
+            logger.warning("the %s thread does not end: it is left, and ends with its process", self.name)
+        return not self.is_alive
+
+    @property
+    def failure(self) -> BaseException | None:
+        """The mistake of the last look; None while all is well."""
+        return self.liveness.failure
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the thread; empty while nothing is."""
+        if self._thread.ident is None or self.is_stopping:
+            return ""
+        return self.liveness.problem(is_alive=self.is_alive)
 
     @property
     def is_alive(self) -> bool:
@@ -99,32 +124,39 @@ class Component:
             wait = self._look()
 
     def _look(self) -> float | None:
+        leave_replaced()
+        if self.is_brief:
+            self.liveness.begin_step()
         try:
             wait = self.look()
         except self.away as error:
+            self.liveness.end_step()
             self.rest(self.backoff.failed(error))
             return 0.0
         except BaseException as error:  # noqa: BLE001 - no mistake of ours, or SystemExit of a receiver, may end the thread
-            self.note_mistake(error)
+            self.liveness.note_mistake(error)
             return self._mistake_seconds
+        finally:
+            self.liveness.end_step()
         self.backoff.worked()
-        self.failure = None
+        self.liveness.note_success()
         forget_queries(connections[self.using])
         return wait
 
-    def note_mistake(self, error: BaseException) -> None:
-        """Log an error that the thread survives, once until a look works."""
-        if self.failure is None:
-            describe.log_error(logger, error, "the %s thread failed, and goes on", self.name)
-        self.failure = error
-
     def _serve(self) -> None:
-        claim_context()
         try:
-            self.run()
-        except BaseException as error:
-            self.failure = error
-            raise
+            claim_context()
+            while not self._serve_once():
+                pass
         finally:
             self.backoff.close()
             give_back()
+
+    def _serve_once(self) -> bool:
+        """Live until told to stop; return False where a mistake came between."""
+        try:
+            self.run()
+        except BaseException as error:  # noqa: BLE001 - in what is around a look: a handler of the log, `rest`
+            self.liveness.note_mistake(error)
+            return self._stopping.wait(max(self._mistake_seconds, 0.1))
+        return True

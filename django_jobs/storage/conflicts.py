@@ -11,7 +11,7 @@ from django.db.models import Q
 from django_jobs import signals
 from django_jobs.exceptions import ConflictingIdError
 from django_jobs.models import Job, Kind, Run, jobs_database
-from django_jobs.registry.options import lookup_id
+from django_jobs.registry.option_checks import lookup_id
 from django_jobs.storage import transitions
 from django_jobs.storage.backends.choose import backend_of
 

@@ -48,6 +48,8 @@ class _Own(threading.local):
 
     has_any = False
     has_left_pools = False
+    # What `renew_all` had counted when this thread last had nothing open from before it.
+    renewal = 0
 
 
 _own = _Own()
@@ -98,6 +100,7 @@ def tidy(rested_seconds: float = 0.0) -> None:
     """
     if not _own.has_any:
         return
+    leave_replaced()
     for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue
@@ -181,6 +184,30 @@ def give_back() -> list[str]:
             forget_queries(connection)
     _own.has_any = False
     return left
+
+
+_renewals = 0
+
+
+def renew_all() -> None:
+    """Have each of our threads connect again before its next piece of work: what it is connected to was replaced."""
+    global _renewals
+    _renewals += 1
+
+
+def leave_replaced() -> bool:
+    """Close this thread's connections if they are to be renewed; return whether they were."""
+    if _own.renewal == _renewals:
+        return False
+    _own.renewal = _renewals
+    give_back()
+    return True
+
+
+def give_back_own() -> None:
+    """Close what this thread connected since it last gave all back; cheap where it did not."""
+    if _own.has_any:
+        give_back()
 
 
 @dataclass(slots=True)

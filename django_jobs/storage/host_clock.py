@@ -44,6 +44,12 @@ def ahead_seconds() -> float:
     return _clock.ahead_seconds if abs(_clock.ahead_seconds) > 1.0 else 0.0
 
 
+def notable_seconds() -> float | None:
+    """Return whole seconds that this host's clock is ahead, negative for behind; None while it is nearly right."""
+    ahead = _clock.ahead_seconds
+    return float(round(ahead)) if abs(ahead) > MOST_SECONDS else None
+
+
 def in_host_time(options: dict[str, Any]) -> None:
     """Have a claimed run's options say by this host's clock when it expires, not by the database's."""
     if "expires_at" in options:

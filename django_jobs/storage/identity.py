@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import uuid
 from functools import cache
@@ -61,7 +62,8 @@ def process_key() -> str:
 def is_gone(key: str) -> bool:
     """Return whether the process of a key has certainly ended; False when that cannot be known."""
     place, _, rest = key.rpartition("/")[0].rpartition("/")
-    if not key or not place or place != _place():
+    # A row may have anything in it; a number beyond what the system takes is no process either.
+    if not place or place != _place() or not re.fullmatch(r"[0-9]{1,9}", rest):
         return False
     started = _started(int(rest))
     # /proc may be mounted so that it hides the processes of other users.

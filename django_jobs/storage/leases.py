@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from django.db import connections
+from django.db import IntegrityError, connections, transaction
 from django.db.models import Exists, OuterRef, Q
 
 from django_jobs import signals
 from django_jobs.models import Run, Status, Worker
-from django_jobs.storage import fences, notifications, statistics
+from django_jobs.storage import endings, fences, notifications, statistics, steps
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.backends.values import read_json, read_time
 from django_jobs.storage.records import Outcome, error_entry, with_error
 from django_jobs.storage.transactions import database_now, skips_locked, write_transaction
+from django_jobs.storage.unique_keys import SUPERSEDED, WINDOW, waiting_again
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -120,7 +122,10 @@ def rescue(
             stopped_at=now, was_lost=True
         )
         lost = list(held.filter(~Exists(live)).select_for_update(skip_locked=skips_locked(using)))
-        return [_rescue(run, now, max_rescues, using) for run in lost]
+        # In the order in which all others lock several batches.
+        lost.sort(key=lambda run: run.batch_id or 0)
+        further = steps.progressed(lost, using=using)
+        return [_rescue(run, now, max_rescues, using, has_progressed=run.pk in further) for run in lost]
 
 
 def rescue_one(run: ClaimedRun, reason: str, *, max_rescues: int, using: str) -> Rescued | None:
@@ -137,7 +142,10 @@ def rescue_one(run: ClaimedRun, reason: str, *, max_rescues: int, using: str) ->
     """
     with write_transaction(using):
         row = fences.of_claim(run, using=using).select_for_update().first()
-        return None if row is None else _rescue(row, database_now(using), max_rescues, using, reason)
+        if row is None:
+            return None
+        has_progressed = bool(steps.progressed([row], using=using))
+        return _rescue(row, database_now(using), max_rescues, using, reason, has_progressed=has_progressed)
 
 
 def end_forgotten(worker_id: str, keys: Collection[Key], *, using: str) -> list[Rescued]:
@@ -163,9 +171,17 @@ def end_forgotten(worker_id: str, keys: Collection[Key], *, using: str) -> list[
 
 
 def _rescue(
-    run: Run, now: datetime, max_rescues: int, using: str, reason: str = "its worker died"
+    run: Run,
+    now: datetime,
+    max_rescues: int,
+    using: str,
+    reason: str = "its worker died",
+    *,
+    has_progressed: bool = False,
 ) -> Rescued:
-    rescues = run.rescues + 1
+    # One that came further goes on there: that counts towards no limit, neither of rescues nor of attempts, and
+    # those before it are forgotten.
+    rescues = 0 if has_progressed else run.rescues + 1
     status = Status.READY
     if run.cancel_requested:
         status, reason = Status.CANCELLED, f"cancelled; {reason} before it could stop"
@@ -177,17 +193,32 @@ def _rescue(
     outcome = Outcome(status, run.started_at or now, now, error=f"WorkerDied: {reason}")
     is_over = status != Status.READY
     run.errors = with_error(run.errors or [], error_entry(run.attempt, run.worker_id, outcome))
+    if has_progressed and status == Status.READY:
+        run.attempt = max(0, run.attempt - 1 - run.rescues)
     run.status, run.error, run.rescues = status, outcome.error, rescues
+    run.error_key = outcome.error_key(run.func)
     run.finished_at = now if is_over else None
     if not is_over:
         is_paused = run.held_run_after is not None
         run.run_after, run.held_run_after = (None, now) if is_paused else (now, None)
-    if is_over and run.scheduled_at is None:
+    if is_over and run.scheduled_at is None and not (run.unique_key or "").startswith(WINDOW):
         run.unique_key = None
+    key = None if is_over else waiting_again(run.unique_key)
     fields = [
-        "errors", "status", "error", "rescues", "finished_at", "run_after", "held_run_after", "unique_key"
+        "errors", "status", "error", "attempt", "rescues", "finished_at", "run_after", "held_run_after",
+        "unique_key", "error_key",
     ]  # fmt: skip
-    run.save(using=using, update_fields=fields)
+    try:
+        with transaction.atomic(using=using) if key else nullcontext():
+            run.unique_key = key or run.unique_key
+            run.save(using=using, update_fields=fields)
+    except IntegrityError:
+        status, reason = Status.CANCELLED, f"{reason}; {SUPERSEDED}"
+        run.status, run.error, run.finished_at, run.unique_key = status, f"WorkerDied: {reason}", now, None
+        run.error_key = None
+        run.save(using=using, update_fields=fields)
+    if endings.concerns(run.options, str(status)):
+        endings.ended([endings.Ended(run.pk, str(status), run.options or {}, run.error)], using=using)
     return Rescued(run.pk, run.job_id, run.worker_id, str(status), reason, run.func, run.queue_name)
 
 

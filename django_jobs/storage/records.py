@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import KW_ONLY, dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +15,10 @@ from django.utils.module_loading import import_string
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Kind, Run, Status
 from django_jobs.registry.call_spec import CallSpec, columns_of, values_of
-from django_jobs.registry.options import JobOptions, renewals
+from django_jobs.registry.limits import digest, turns_key
+from django_jobs.registry.options import NEEDS, JobOptions, renewals
+from django_jobs.storage.unique_keys import without_mark
+from django_jobs.texts import failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,13 +26,18 @@ if TYPE_CHECKING:
     from django_jobs.models import Job
 
 # Attempts that a run remembers, and how many times MAX_ERROR_BYTES their tracebacks may have:
-# what a job that is tried for ever adds to its row has an end.
+# what a job that is tried forever adds to its row has an end.
 MOST_ERRORS, MOST_TRACEBACKS = 200, 20
-# What the error of a firing begins with that `max_instances` let pass.
+# What the error of a firing begins with that `max_instances` skipped.
 TOO_MANY = "MaxInstances"
 # What a run remembers of an attempt that is not counted, for its worker stopped before it ended.
 INTERRUPTED = "WorkerStopped: its worker stopped"
+# And of one that has kept something, so that the next goes on there.
+PROGRESSED = f"{INTERRUPTED}; it goes on where it was"
 
+
+# Of a run that stands for several scheduled times: the first of them, in ISO 8601.
+MISSED_SINCE = "missed_since"
 
 _RUNNING = Status.RUNNING.value
 
@@ -39,18 +47,38 @@ Key: TypeAlias = tuple[int, int, int]
 
 @dataclass(slots=True)
 class NewRun(CallSpec):
-    """A run to insert. `run_after` is a time, or "now" by the database's clock, or "held"."""
+    """A run to insert. `run_after` is a time, or by the database's clock "now" or a delay, or "held"."""
 
     _: KW_ONLY
     job_id: str
     kind: str = Kind.IMMEDIATE.value
-    run_after: datetime | str = "now"
+    run_after: datetime | timedelta | str = "now"
     scheduled_at: datetime | None = None
     unique_key: str | None = None
     status: str = Status.READY.value
     error: str = ""
     worker_id: str = ""
     fence: int | None = None
+    # What it waits for besides its time, of `Wait`; `run_after` is "held" then.
+    waits_for: str | None = None
+    batch_id: int | None = None
+
+    @property
+    def limit_key(self) -> str | None:
+        """The key whose limit it shares, as its row has it."""
+        limit = self.options and self.options.get("limit")
+        return digest(limit["key"]) if limit else None
+
+    @property
+    def fair_key(self) -> str | None:
+        """The key whose turns it takes, as its row has it."""
+        key = self.options and self.options.get("fair_key")
+        return turns_key(self.queue_name, self.priority, self.options or {}) if key else None
+
+    @property
+    def about(self) -> str | None:
+        """What it is about, as "app_label.model:pk"."""
+        return self.options.get("about") if self.options else None
 
     @classmethod
     def of(
@@ -83,8 +111,10 @@ class NewRun(CallSpec):
         return row
 
 
-# What an INSERT has of a run, but for `run_after`, which it may have to ask the database for.
-_FIELDS = tuple(one.name for one in fields(NewRun) if one.name != "run_after")
+# Columns that few runs have a value for.
+OPTIONAL_COLUMNS = ("waits_for", "batch_id", "limit_key", "fair_key", "about")
+# What an INSERT has of each run, but for `run_after`, which it may have to ask the database for.
+_FIELDS = tuple(one.name for one in fields(NewRun) if one.name not in {"run_after", *OPTIONAL_COLUMNS})
 _inserted_values = attrgetter(*_FIELDS)
 INSERTED_COLUMNS = (*_FIELDS, "attempt")
 _OPTIONS, _SCHEDULED_AT = INSERTED_COLUMNS.index("options"), INSERTED_COLUMNS.index("scheduled_at")
@@ -107,6 +137,8 @@ class ClaimedRun(CallSpec):
     fence: int = 0
     # When it was due, as a raw cursor has it; None where that is not known.
     run_after: datetime | str | None = None
+    # The scheduled time that it stands for, as a raw cursor has it; None for one that was added by hand.
+    scheduled_at: datetime | str | None = None
 
     @property
     def key(self) -> Key:
@@ -132,6 +164,7 @@ def claimed(run: NewRun, run_id: int) -> ClaimedRun:
         worker_id=run.worker_id,
         fence=run.fence or 0,
         run_after=datetime.now(UTC),
+        scheduled_at=run.scheduled_at,
     )
     begun.options = dict(run.options or {})
     return begun
@@ -153,9 +186,24 @@ class Outcome:
     traceback: str = ""
     retry_in: float | None = None
     log: str = ""
+    # Whether some of the log was stored while the attempt was under way.
+    has_chunks: bool = False
     progress: dict[str, Any] | None = None
     # The class of what was raised, as module.qualname; empty where nothing was.
     exception: str = ""
+    # It was written already, in the function's own transaction.
+    is_written: bool = False
+    # The run leaves its thread, READY: the id of the step that it waits for.
+    waits: int | None = None
+    # What the run needs and this process does not know: a function's path, or "the type money". The run's
+    # function was not called then, and a process of another version may call it.
+    unknown: str = ""
+
+    def error_key(self, func: str) -> str | None:
+        """Return what a run of a function that FAILED so is grouped by; None for other outcomes."""
+        if self.status != Status.FAILED or not self.error:
+            return None
+        return failures.key_of(self.exception, self.traceback, self.error, func)
 
 
 def _short(job_id: str) -> str:
@@ -191,7 +239,9 @@ def of_another_run(options: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return the options of one more run like another one."""
     if not isinstance(options, dict):
         return options
-    kept = {name: value for name, value in options.items() if name in _JOB_OPTIONS}
+    kept = {
+        name: value for name, value in without_mark(options).items() if name in _JOB_OPTIONS or name == NEEDS
+    }
     for name, path in renewals.items():
         if name in options:
             kept[name] = import_string(path)(options[name])

@@ -1,12 +1,13 @@
 """What a run leaves in the session of a connection: an open transaction, changed settings, locks.
 
 Django knows of transactions that were begun through it. For others the driver is asked, which knows without
-a query; MySQL's does not say, so there statements that go through Django's cursors are looked at.
+a query; MySQL's does not say, so there all statements that it sends are looked at.
 """
 
 from __future__ import annotations
 
 import re
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _CHANGES = re.compile(
     r"|.*\b(?:set_config|pg_(?:try_)?advisory_lock(?:_shared)?|get_lock)\s*\(",
     re.IGNORECASE | re.DOTALL,
 )
+# Of a statement, where its kind is seen; comments before it are rare.
+_HEAD = 100
 _BEGINS = re.compile(r"\s*(?:BEGIN\b|START\s+TRANSACTION\b)", re.IGNORECASE)
 _ENDS = re.compile(r"\s*(?:COMMIT\b|ROLLBACK\b(?!\s+TO\b)|(?:CREATE|ALTER|DROP|TRUNCATE)\s)", re.IGNORECASE)
 
@@ -41,11 +44,27 @@ class SessionWatch:
     ) -> Any:
         """Note what a statement does, and execute it."""
         if isinstance(sql, str):
-            if _CHANGES.match(sql):
-                self.is_changed = True
-            elif context["connection"].vendor == "mysql":
-                self._note_transaction(sql)
+            self.is_changed = self.is_changed or _CHANGES.match(sql) is not None
         return execute(sql, params, many, context)
+
+    def watch_driver(self, raw: Any) -> None:
+        """Look at all that a connection of MySQL's driver sends, also through its own cursors."""
+        # Weak, and not bound: a connection that is left is freed without the garbage collector.
+        kind, own = type(raw), weakref.ref(raw)
+
+        def query(sql: Any, *args: Any, **more: Any) -> Any:
+            head = sql[:_HEAD]
+            self._note_transaction(head if isinstance(head, str) else bytes(head).decode("latin-1"))
+            return kind.query(own(), sql, *args, **more)
+
+        def ending(name: str) -> Callable[..., Any]:
+            def end(*args: Any) -> Any:
+                self.has_begun = False
+                return getattr(kind, name)(own(), *args)
+
+            return end
+
+        raw.query, raw.commit, raw.rollback = query, ending("commit"), ending("rollback")
 
     def _note_transaction(self, sql: str) -> None:
         if _BEGINS.match(sql):
@@ -61,7 +80,10 @@ def begin(connection: BaseDatabaseWrapper, *, is_watched: bool) -> None:
         # What Django itself has just set is how a session begins.
         found.is_changed = found.has_begun = False
     elif is_watched:
-        connection.execute_wrappers.append(SessionWatch())
+        found = SessionWatch()
+        connection.execute_wrappers.append(found)
+    if found is not None and connection.vendor == "mysql":
+        found.watch_driver(connection.connection)
 
 
 def is_changed(connection: BaseDatabaseWrapper) -> bool:
@@ -81,7 +103,8 @@ def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
             # 0 is idle, and 4 a connection that broke.
             return connection.connection.info.transaction_status not in {0, 4}
     found = _watch_of(connection)
-    return found is not None and found.has_begun
+    # The driver was told not to commit by itself, past Django.
+    return (found is not None and found.has_begun) or not connection.connection.get_autocommit()
 
 
 def is_fit(connection: BaseDatabaseWrapper) -> bool:

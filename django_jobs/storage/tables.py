@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django_apscheduler.models import DjangoJob
 
-from django_jobs.models import Job, MaintenanceTask, Queue, Rollup, Run, Worker
+from django_jobs.models import Job, LogChunk, MaintenanceTask, Queue, Rollup, Run, Worker
 
 RUN_TABLE = Run._meta.db_table
 WORKER_TABLE = Worker._meta.db_table
@@ -13,4 +13,5 @@ QUEUE_TABLE = Queue._meta.db_table
 # django-apscheduler's part of a job.
 TRIGGER_TABLE = DjangoJob._meta.db_table
 ROLLUP_TABLE = Rollup._meta.db_table
+LOG_TABLE = LogChunk._meta.db_table
 TASK_TABLE = MaintenanceTask._meta.db_table

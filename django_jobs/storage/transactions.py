@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from django.db import connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from django_jobs.storage.backends.choose import backend_of
 
@@ -34,6 +34,57 @@ def write_transaction(alias: str) -> Iterator[BaseDatabaseWrapper]:
     with transaction.atomic(using=alias):
         backend_of(connection).begin_write()
         yield connection
+
+
+@contextmanager
+def patient(alias: str, seconds: float) -> Iterator[None]:
+    """Open a transaction that waits for locks of others for a limited time.
+
+    SQLite has a limit already, for the whole file.
+
+    Args:
+        alias: Of the database.
+        seconds: For each lock; at least 1.
+
+    Raises:
+        OperationalError: Somebody held a lock for longer; see `is_lock_timeout`.
+    """
+    connection = connections[alias]
+    match connection.vendor:
+        case "postgresql":
+            with transaction.atomic(using=alias):
+                _execute(connection, f"SET LOCAL lock_timeout = {int(seconds * 1000)}")
+                yield
+        case "mysql":
+            limit = "innodb_lock_wait_timeout = {0}, lock_wait_timeout = {0}"
+            _execute(connection, f"SET SESSION {limit.format(max(1, int(seconds)))}")
+            try:
+                with transaction.atomic(using=alias):
+                    yield
+            finally:
+                # One that broke has no session any more.
+                with suppress(DatabaseError, InterfaceError):
+                    _execute(connection, f"SET SESSION {limit.format('DEFAULT')}")
+        case _:
+            with transaction.atomic(using=alias):
+                yield
+
+
+def _execute(connection: BaseDatabaseWrapper, statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return whether a statement failed because somebody held a lock for too long."""
+    cause = error.__cause__
+    # PostgreSQL's lock_not_available; MariaDB's and MySQL's ER_LOCK_WAIT_TIMEOUT; SQLite's SQLITE_BUSY.
+    return (
+        getattr(cause, "sqlstate", None) == "55P03"
+        or getattr(cause, "pgcode", None) == "55P03"
+        or (bool(error.args) and error.args[0] == 1205)
+        or getattr(cause, "sqlite_errorname", None) == "SQLITE_BUSY"
+    )
 
 
 def skips_locked(alias: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django import template
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
@@ -47,7 +48,7 @@ def job_progress(
         job_id: As `add_immediate_job` and its like returned it.
         result: Whether events on the page carry what the function returned.
         label: What screen readers call it; "Progress" if empty.
-        max_age: A `timedelta` after which the page must be loaded anew to go on.
+        max_age: A `timedelta` after which the page must be reloaded to go on.
 
     Raises:
         ImproperlyConfigured: The project has no address for it.
@@ -76,24 +77,29 @@ def job_progress(
 
 
 @register.inclusion_tag("admin/django_jobs/live.html", takes_context=True)
-def live_updates(context: template.Context, watch: str | Model | None = None) -> dict[str, Any]:
-    """Have the parts of an admin page, `data-live-part="..."`, kept up to date.
+def live_updates(
+    context: template.Context, watch: str | Model | None = None, source: str = ""
+) -> dict[str, Any]:
+    """Have the parts of an admin page, `data-live-part="..."`, kept up to date, and name the zone of its times.
 
     Args:
         context: The template's, with `request`.
         watch: What the parts show: a run, a topic such as "job:its-id", or by default everything.
+        source: The address that has the parts, where that is not the page's own.
     """
     request = context.get("request")
     try:
         url = reverse("admin:django_jobs_changes", current_app=getattr(request, "current_app", None))
     except NoReverseMatch:
         # The project has other pages for runs: then these stay as they are.
-        return {"url": ""}
+        return {"url": "", "zone": timezone.get_current_timezone_name()}
     socket = address.socket_url(request)
     return {
         "url": url,
+        "zone": timezone.get_current_timezone_name(),
         "socket": f"{socket}changes/" if socket else "",
         "watch": _topic(watch),
+        "source": source,
         "csp_nonce": context.get("csp_nonce"),
     }
 

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from django_jobs.triggers.builders import anchored, at, calendar, interval, length_of
     from django_jobs.triggers.cron import crontab
     from django_jobs.triggers.description import describe
-    from django_jobs.triggers.firing import due, first, is_once, local, moved_from, moved_to, strays
+    from django_jobs.triggers.firing import due, first, is_once, local, moved_from, moved_to, previous, strays
+    from django_jobs.triggers.left_out import leaving_out
     from django_jobs.triggers.rules import by_rule, rule, same
     from django_jobs.triggers.storage import dumps, loads
     from django_jobs.triggers.validation import check, storable
@@ -26,11 +27,13 @@ __all__ = [
     "first",
     "interval",
     "is_once",
+    "leaving_out",
     "length_of",
     "loads",
     "local",
     "moved_from",
     "moved_to",
+    "previous",
     "rule",
     "same",
     "storable",
@@ -50,11 +53,13 @@ _HOMES = {
     "first": "firing",
     "interval": "builders",
     "is_once": "firing",
+    "leaving_out": "left_out",
     "length_of": "builders",
     "loads": "storage",
     "local": "firing",
     "moved_from": "firing",
     "moved_to": "firing",
+    "previous": "firing",
     "rule": "rules",
     "same": "rules",
     "storable": "validation",

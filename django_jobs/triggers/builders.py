@@ -235,13 +235,13 @@ def _time_of_day(name: str, value: time | str) -> time:
     if not isinstance(value, time):
         raise TypeError(f'{name} must be a time of the day, as "03:00", not {value!r}')
     if value.tzinfo is not None or value.microsecond:
-        raise ValueError(f"{name} must be whole seconds without a time zone, which is said by timezone=...")
+        raise ValueError(f"{name} must be whole seconds without a time zone, which timezone=... names")
     return value
 
 
 def _day(name: str, value: date) -> date:
     if isinstance(value, datetime) or not isinstance(value, date):
-        raise TypeError(f"{name} must be a date without a time, which is said by at=..., not {value!r}")
+        raise TypeError(f"{name} must be a date without a time, which at=... gives, not {value!r}")
     return value
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from apscheduler.triggers.combining import AndTrigger, OrTrigger
 
 from django_jobs.triggers.firing import first, in_utc
+from django_jobs.triggers.left_out import LeftOut, passing_over
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
@@ -24,6 +25,13 @@ _MOST_STEPS = 10_000
 class And(AndTrigger):  # type: ignore[misc]
     """Fires when all of its parts do."""
 
+    __slots__ = ("not_on",)
+
+    def __init__(self, triggers: list[BaseTrigger], jitter: float | None = None) -> None:
+        super().__init__(triggers, jitter)
+        self.not_on: LeftOut | None = None
+
+    @passing_over
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the next moment that all parts agree on; None when they do not come to one."""
         moment = _after(previous_fire_time, now)
@@ -42,6 +50,13 @@ class And(AndTrigger):  # type: ignore[misc]
 class Or(OrTrigger):  # type: ignore[misc]
     """Fires when any of its parts does."""
 
+    __slots__ = ("not_on",)
+
+    def __init__(self, triggers: list[BaseTrigger], jitter: float | None = None) -> None:
+        super().__init__(triggers, jitter)
+        self.not_on: LeftOut | None = None
+
+    @passing_over
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the next moment of the part that comes first; None when none comes."""
         moment = _after(previous_fire_time, now)

@@ -12,7 +12,7 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from django.utils.dates import MONTHS, WEEKDAYS
-from django.utils.timezone import get_current_timezone_name, now
+from django.utils.timezone import get_current_timezone_name, localtime, now
 from django.utils.translation import gettext
 
 from django_jobs.codec.zones import zone_key
@@ -23,6 +23,9 @@ from django_jobs.triggers.storage import CALENDAR_UNITS
 
 if TYPE_CHECKING:
     from apscheduler.triggers.base import BaseTrigger
+
+# Dates that are named of those that a trigger leaves out.
+_MOST_DATES = 3
 
 
 def describe(trigger: BaseTrigger) -> str:
@@ -46,14 +49,18 @@ def describe(trigger: BaseTrigger) -> str:
             joint = gettext("%(one)s and %(other)s") if is_and else gettext("%(one)s or %(other)s")
             parts = [describe(part) for part in trigger.triggers]
             words = functools.reduce(lambda one, other: joint % {"one": one, "other": other}, parts)
-            return _with_jitter(words, trigger)
+            return _with_jitter(_with_left_out(words, trigger), trigger)
     return str(trigger)
 
 
 def _describe_moment(moment: datetime) -> str:
+    if not moment.utcoffset() and _is_utc(zone_key(moment.tzinfo)):
+        # Nobody chose that zone: it is how moments are kept. The reader's says more.
+        moment = localtime(moment)
+        seconds = ":%S" if moment.second else ""
+        return f"{moment.strftime(f'%Y-%m-%d %H:%M{seconds}')} {moment.tzname()}"
     text = f"{moment:%Y-%m-%d %H:%M:%S}" if moment.second else f"{moment:%Y-%m-%d %H:%M}"
-    zone = _describe_zone(moment.tzinfo)
-    return text + (zone if zone not in {"", " (UTC)"} else " UTC")
+    return text + _describe_zone(moment.tzinfo)
 
 
 def _describe_zone(zone: tzinfo | None) -> str:
@@ -77,13 +84,27 @@ def _limited(words: str, trigger: Any) -> str:
     if end := trigger.end_date:
         until = _describe_moment(end) if isinstance(end, datetime) else end
         words = gettext("%(words)s, until %(moment)s") % {"words": words, "moment": until}
-    return _with_jitter(words, trigger)
+    return _with_jitter(_with_left_out(words, trigger), trigger)
 
 
 def _with_repeats(words: str, trigger: CronTrigger) -> str:
     if not getattr(trigger, "repeats", False) or _is_utc(zone_key(trigger.timezone)):
         return words
     return gettext("%(words)s, twice where the clocks repeat a time") % {"words": words}
+
+
+def _with_left_out(words: str, trigger: Any) -> str:
+    not_on = getattr(trigger, "not_on", None)
+    if not_on is None:
+        return words
+    if not_on.function:
+        return gettext("%(words)s, but not on dates of %(function)s") % {
+            "words": words,
+            "function": not_on.function,
+        }
+    days = sorted(day.isoformat() for day in not_on.dates)
+    listed = ", ".join(days[:_MOST_DATES]) + (", ..." if len(days) > _MOST_DATES else "")
+    return gettext("%(words)s, but not on %(dates)s") % {"words": words, "dates": listed}
 
 
 def _with_jitter(words: str, trigger: BaseTrigger) -> str:

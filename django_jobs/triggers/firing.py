@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 _MOST_MOVED = timedelta(hours=3)
+_LONGEST_LOOK = timedelta(days=3653)
+_INSTANT = timedelta(microseconds=1)
 
 
 def first(trigger: BaseTrigger, now: datetime) -> datetime | None:
@@ -46,6 +49,9 @@ def due(
     """
     times: list[datetime] = []
     moment: datetime | None = _last_known(trigger, next_run_time, now) if coalesce else next_run_time
+    if moment is not None and getattr(trigger, "not_on", None) is not None:
+        # It may have been stored before its date was left out.
+        moment = first(trigger, moment)
     while moment is not None and in_utc(moment) <= in_utc(now) and len(times) < limit:
         if coalesce:
             times.clear()
@@ -56,7 +62,8 @@ def due(
 
 def _last_known(trigger: BaseTrigger, next_run_time: datetime, now: datetime) -> datetime:
     """Return a firing not before `next_run_time`, and few firings before now."""
-    if isinstance(trigger, IntervalTrigger) and not trigger.jitter:
+    has_not_on = getattr(trigger, "not_on", None) is not None
+    if isinstance(trigger, IntervalTrigger) and not trigger.jitter and not has_not_on:
         until = now if trigger.end_date is None else min(now, trigger.end_date)
         missed = (in_utc(until) - in_utc(next_run_time)) // trigger.interval
         # In UTC: an hour is not always an hour of the wall clock.
@@ -78,6 +85,43 @@ def _looks_only_at_the_clock(trigger: BaseTrigger) -> bool:
     if isinstance(trigger, OrTrigger):
         return not trigger.jitter and all(map(_looks_only_at_the_clock, trigger.triggers))
     return isinstance(trigger, CronTrigger) and not trigger.jitter
+
+
+def previous(trigger: BaseTrigger, moment: datetime) -> datetime | None:
+    """Return the firing before a moment; None when there was none within ten years.
+
+    Args:
+        trigger: Its jitter is left out of account: with one, the firing that the moment may stand for is not
+            counted either.
+        moment: Aware; a firing of the trigger's, or any other time.
+    """
+    if is_once(trigger):
+        return None
+    if getattr(trigger, "jitter", None):
+        trigger = copy.copy(trigger)
+        trigger.jitter = None
+        stands_for = _before(trigger, in_utc(moment) + _INSTANT)
+        return stands_for and _before(trigger, stands_for)
+    return _before(trigger, moment)
+
+
+def _before(trigger: BaseTrigger, moment: datetime) -> datetime | None:
+    end = in_utc(moment)
+    if isinstance(trigger, IntervalTrigger) and getattr(trigger, "not_on", None) is None:
+        count = -((in_utc(trigger.start_date) - end) // trigger.interval) - 1
+        last: datetime = in_utc(trigger.start_date) + trigger.interval * count
+        return local(trigger, last) if count >= 0 else None
+    back = timedelta(minutes=1)
+    while back < _LONGEST_LOOK:
+        found = first(trigger, end - back)
+        if found is not None and in_utc(found) < end:
+            while (following := trigger.get_next_fire_time(found, found)) is not None and in_utc(
+                following
+            ) < end:
+                found = following
+            return found
+        back *= 4
+    return None
 
 
 def strays(trigger: BaseTrigger, next_run_time: datetime, now: datetime) -> bool:

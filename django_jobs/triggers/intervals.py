@@ -14,6 +14,7 @@ from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 from django_jobs.triggers.firing import in_utc
+from django_jobs.triggers.left_out import LeftOut, passing_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,12 +31,14 @@ class Interval(IntervalTrigger):  # type: ignore[misc]
         **fields: As for `IntervalTrigger`.
     """
 
-    __slots__ = ("has_chosen_start",)
+    __slots__ = ("has_chosen_start", "not_on")
 
     def __init__(self, *, has_chosen_start: bool, **fields: Any) -> None:
         super().__init__(**fields)
         self.has_chosen_start = has_chosen_start
+        self.not_on: LeftOut | None = None
 
+    @passing_over
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the first time of the interval after the previous firing; None after its end."""
         if not self.jitter:
@@ -64,8 +67,13 @@ class CalendarInterval(CalendarIntervalTrigger):  # type: ignore[misc]
     fires at the moment it would have been; one that they repeat fires the first time.
     """
 
-    __slots__ = ()
+    __slots__ = ("not_on",)
 
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.not_on: LeftOut | None = None
+
+    @passing_over
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the first time after the previous firing, or from now on; None when there is none."""
         after = in_utc(now) if previous_fire_time is None else in_utc(previous_fire_time) + _MICROSECOND

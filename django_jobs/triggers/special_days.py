@@ -36,7 +36,7 @@ class NearestWeekday(AllExpression):  # type: ignore[misc]
         super().__init__(None)
         self.day = None if day in "lL" else int(day)
         if self.day is not None and not 1 <= self.day <= 31:
-            raise ValueError(f"{day}W is not of a day from 1 to 31")
+            raise ValueError(f"{day}W needs a day from 1 to 31")
 
     def get_next_value(self, date: datetime, field: BaseField) -> int | None:
         """Return the day of this month, if it is still to come."""

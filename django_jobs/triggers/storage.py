@@ -16,6 +16,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.triggers.combining import And, Or
 from django_jobs.triggers.intervals import CalendarInterval, Interval, has_chosen_start
+from django_jobs.triggers.left_out import LeftOut
 from django_jobs.triggers.moments import (
     decode_moment,
     decode_optional,
@@ -79,7 +80,10 @@ def encode(trigger: BaseTrigger) -> dict[str, Any]:
         allowed = ", ".join(known.trigger.__name__ for known in _KINDS.values())
         name = f"{type(trigger).__module__}.{type(trigger).__qualname__}"
         raise UnknownTrigger(f"a {name} cannot be stored as a trigger; use one of {allowed}")
-    return {"type": kind, **_KINDS[kind].encode(trigger)}
+    not_on = getattr(trigger, "not_on", None)
+    # Said only where there is one: versions that do not know it fire on those dates, too.
+    more = {} if not_on is None else {"not_on": not_on.encode()}
+    return {"type": kind, **_KINDS[kind].encode(trigger), **more}
 
 
 def decode(state: Any) -> BaseTrigger:
@@ -92,13 +96,20 @@ def decode(state: Any) -> BaseTrigger:
     if not isinstance(kind, str) or kind not in _KINDS:
         raise UnknownTrigger(f"expected a trigger of type {', '.join(_KINDS)}, not {state!r:.100}")
     try:
-        return _KINDS[kind].decode(state)
+        return _without_left_out(_KINDS[kind].decode(state), state.get("not_on"))
     except UnknownTrigger:
         raise
     except KeyError as error:
         raise UnknownTrigger(f"a stored {kind} trigger has no usable {error}") from error
     except (ValueError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
         raise UnknownTrigger(f"a stored {kind} trigger cannot be read: {error}") from error
+
+
+def _without_left_out(trigger: BaseTrigger, not_on: Any) -> BaseTrigger:
+    if not_on is not None:
+        # Ours all have it but the one for a single moment.
+        trigger.not_on = LeftOut.decode(not_on)
+    return trigger
 
 
 def _encode_date(trigger: DateTrigger) -> dict[str, Any]:

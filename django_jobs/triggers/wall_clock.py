@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from apscheduler.triggers.cron import CronTrigger
 
 from django_jobs.triggers.firing import in_utc
+from django_jobs.triggers.left_out import LeftOut, passing_over
 from django_jobs.triggers.special_days import DayField
 
 if TYPE_CHECKING:
@@ -37,18 +38,20 @@ class Cron(CronTrigger):  # type: ignore[misc]
         **fields: As for `CronTrigger`.
     """
 
-    __slots__ = ("repeats",)
+    __slots__ = ("not_on", "repeats")
     FIELDS_MAP = {**CronTrigger.FIELDS_MAP, "day": DayField}
 
     def __init__(self, *, repeats: bool = False, **fields: Any) -> None:
         super().__init__(**fields)
         self.repeats = repeats
+        self.not_on: LeftOut | None = None
 
     @property
     def _fires_in_each_hour(self) -> bool:
         (hour,) = (field for field in self.fields if field.name == "hour")
         return self.repeats or str(hour) == "*"
 
+    @passing_over
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
         """Return the next match, after the previous firing or from now on; None when there is none."""
         moment = self._beginning(previous_fire_time, in_utc(now))

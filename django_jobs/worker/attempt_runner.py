@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs import describe
 from django_jobs.conf import jobs_settings
 from django_jobs.execution import outcomes
 from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.engines.pool import CannotStart, ProcessDied
-from django_jobs.printable import printable
 from django_jobs.storage import leases
 from django_jobs.storage.connections import ConnectionBackoff
 from django_jobs.storage.records import Outcome
+from django_jobs.texts import describe
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from django_jobs.execution.attempt import Begun
     from django_jobs.execution.engines.pool import Pool
@@ -69,6 +70,23 @@ class AttemptRunner:
             self.accepted += 1
         consumer.engine.call(self._run, attempt.key, consumer)
 
+    def accept_all(self, runs: Sequence[ClaimedRun]) -> None:
+        """Give the runs of one claim to threads, as many as they are worth; see `accept`.
+
+        They wait in one line, where any thread takes them, and a worker that stops takes them back.
+        """
+        worker = self._worker
+        attempts = [Attempt(run, report_progress=worker.note_progress) for run in runs]
+        calls: defaultdict[Consumer, list[tuple[Key, Consumer]]] = defaultdict(list)
+        with worker.lock:
+            for attempt in attempts:
+                worker.holdings.add(attempt)
+                consumer = worker.consumers.take_slot(attempt.run)
+                calls[consumer].append((attempt.key, consumer))
+            self.accepted += len(attempts)
+        for consumer, theirs in calls.items():
+            consumer.engine.call_each(self._run, theirs, seconds=consumer.seconds_per_run)
+
     def _run(self, key: Key, consumer: Consumer) -> None:
         """Take an attempt's steps, on a consumer's thread."""
         attempt = self._worker.holdings.take(key)
@@ -102,6 +120,9 @@ class AttemptRunner:
         elif attempt.is_interrupted:
             # Not here: an event loop's thread must not use the database.
             self._worker.completer.call(partial(self._worker.release.begun, attempt))
+        elif self._worker.skew.takes(attempt, outcome):
+            # Not this process's to decide alone.
+            return
         elif self._worker.holdings.end(attempt):
             self._worker.completer.put(attempt.run, outcome)
         # Else it was handed back meanwhile: somebody else executes it.

@@ -194,6 +194,15 @@ def _stop_soon(manager: Manager) -> None:
     manager.shutdown()
 
 
+def _wait_at_exit(stopper: threading.Thread) -> None:
+    from multiprocessing import util as multiprocessing_util
+
+    seconds = jobs_settings().SHUTDOWN_SECONDS + 5
+    atexit.register(stopper.join, seconds)
+    # Before all else that ends with the process.
+    multiprocessing_util.Finalize(None, stopper.join, (seconds,), exitpriority=200)
+
+
 def _stop_on_sigterm(stop: Callable[[], None]) -> None:
     """Stop on SIGTERM too, where it would end the process without its exit hooks.
 
@@ -204,6 +213,7 @@ def _stop_on_sigterm(stop: Callable[[], None]) -> None:
         return
     previous = signal.getsignal(signal.SIGTERM)
     is_uvicorns = getattr(previous, "__module__", "").startswith("uvicorn")
+    server = getattr(previous, "__self__", None)
     if previous is not signal.SIG_DFL and not is_uvicorns:
         # The server's own, which ends the process in order.
         return
@@ -212,6 +222,12 @@ def _stop_on_sigterm(stop: Callable[[], None]) -> None:
         # Not on this thread: it may hold a lock that stopping needs.
         stopper = threading.Thread(target=stop, name="django_jobs-stopper", daemon=True)
         stopper.start()
+        if is_uvicorns and server is not None and hasattr(server, "should_exit"):
+            # Its own handler would have the signal end the process with the last request, whatever still runs.
+            # Told so, it returns, and the exit of the process waits for the stop.
+            server.should_exit = True
+            _wait_at_exit(stopper)
+            return
         if callable(previous):
             previous(number, frame)
             return

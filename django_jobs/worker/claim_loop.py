@@ -99,8 +99,7 @@ class ClaimLoop(Component):
             self.is_claiming = True
         try:
             runs = self._claim_runs(limit, consumer)
-            for run in runs:
-                self._worker.runner.accept(run)
+            self._worker.runner.accept_all(runs)
         finally:
             with self._worker.lock:
                 self.is_claiming = False
@@ -121,6 +120,7 @@ class ClaimLoop(Component):
                     limit=limit,
                     queues=consumer.queues,
                     others=consumer.others,
+                    unknown=self._worker.skew.excluded(),
                     fence=fence,
                     using=self.using,
                 )

@@ -9,7 +9,7 @@ from django_jobs.execution.engines.processes import ProcessPool
 from django_jobs.execution.engines.threads import ThreadEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from django_jobs.conf import JobsSettings
     from django_jobs.execution.engines.pool import Pool
@@ -31,6 +31,7 @@ class Consumer:
         queues: Names to claim from; empty means every queue.
         others: Names that other consumers claim from.
         pool: What executes the runs; None for the threads themselves.
+        within: Whose threads it shares, of which its runs take `slots` at most; None for threads of its own.
     """
 
     def __init__(
@@ -40,12 +41,18 @@ class Consumer:
         queues: Sequence[str] = (),
         others: Sequence[str] = (),
         pool: Pool | None = None,
+        within: Consumer | None = None,
     ) -> None:
         self.slots = slots
+        self.within = within
         self.queues = tuple(queues)
         self.others = tuple(others)
         self.pool = pool
-        self.engine = ThreadEngine(slots, name=f"django_jobs-{'run' if pool is None else pool.kind}")
+        self.engine: ThreadEngine = (
+            ThreadEngine(slots, name=f"django_jobs-{'run' if pool is None else pool.kind}")
+            if within is None
+            else within.engine
+        )
         # Claimed runs that are executed, or wait for a thread.
         self.taken = 0
         # The last claim found fewer than it asked for: a notice comes when there are more.
@@ -56,13 +63,35 @@ class Consumer:
     @property
     def free(self) -> int:
         """How many runs may be claimed now."""
-        return self.slots + self._prefetch - self.taken
+        own = self.slots + self._prefetch - self.taken
+        return own if self.within is None else min(own, self.within.free)
+
+    def has_free_thread(self, promised: int) -> bool:
+        """Whether a thread is free besides those of some runs that were promised to begin here."""
+        is_free = self.taken + promised < self.slots
+        return is_free and (self.within is None or self.within.has_free_thread(promised))
+
+    def count(self, change: int) -> None:
+        """Count runs in that it executes, or out."""
+        self.taken += change
+        if self.within is not None:
+            self.within.count(change)
 
     @property
     def _prefetch(self) -> int:
         # A run that waits here for a pool could be executed in another process meanwhile.
-        share = 0.0 if self.pool is not None else PREFETCH_SECONDS / self.seconds_per_run
+        # And one that shares threads would have more of them than it may.
+        share = (
+            0.0
+            if self.pool is not None or self.within is not None
+            else PREFETCH_SECONDS / self.seconds_per_run
+        )
         return min(MOST_PREFETCHED, int(self.slots * share))
+
+    @property
+    def is_prefetching(self) -> bool:
+        """Whether its runs are so short that some wait here for a thread."""
+        return self._prefetch > 0
 
     @property
     def is_hungry(self) -> bool:
@@ -76,6 +105,8 @@ class Consumer:
     def note(self, seconds: float) -> None:
         """Note how long a run took."""
         self.seconds_per_run += (max(seconds, 1e-5) - self.seconds_per_run) * 0.1
+        if self.within is not None:
+            self.within.note(seconds)
 
     def shutdown(self) -> None:
         """Execute nothing more."""
@@ -100,7 +131,8 @@ class Consumers:
         self._suspect_after = min(SUSPECT_AFTER, max_rescues)
 
     def __iter__(self) -> Iterator[Consumer]:
-        return iter(self._consumers)
+        # Those first that have but a part of the threads: the others would take all.
+        return iter(sorted(self._consumers, key=lambda consumer: consumer.within is None))
 
     def __getitem__(self, index: int) -> Consumer:
         return self._consumers[index]
@@ -124,21 +156,21 @@ class Consumers:
     def take_slot(self, run: ClaimedRun) -> Consumer:
         """Count a run in; the worker's lock is held. Return the consumer that executes it."""
         consumer = self.of(run)
-        consumer.taken += 1
+        consumer.count(1)
         if consumer is self.quarantine:
             self._count_claimed(run, 1)
         return consumer
 
     def free_slot(self, run: ClaimedRun, consumer: Consumer) -> Consumer:
         """Count a run out; the worker's lock is held. Return the consumer that claimed it."""
-        consumer.taken -= 1
+        consumer.count(-1)
         return self._count_claimed(run, -1) if consumer is self.quarantine else consumer
 
     def _count_claimed(self, run: ClaimedRun, change: int) -> Consumer:
         """Have a run in quarantine take a slot where it was claimed too, or free it."""
         claiming = self._claiming(run)
         if claiming is not self.quarantine:
-            claiming.taken += change
+            claiming.count(change)
         return claiming
 
     def shutdown(self) -> None:
@@ -147,7 +179,13 @@ class Consumers:
             consumer.shutdown()
 
 
-def consumers(*, queues: Sequence[str], threads: int, settings: JobsSettings) -> Consumers:
+def consumers(
+    *,
+    queues: Sequence[str],
+    threads: int,
+    settings: JobsSettings,
+    queue_threads: Mapping[str, int] | None = None,
+) -> Consumers:
     """Return the consumers of a worker: the one for queues that have no engine of their own comes first.
 
     Runs of "celery" queues are claimed by Celery's workers only. A run that waits in an "inline" queue was
@@ -157,14 +195,25 @@ def consumers(*, queues: Sequence[str], threads: int, settings: JobsSettings) ->
         queues: Names that the worker serves; empty means all.
         threads: Runs on threads at the same time.
         settings: Which engine a queue has, and how many runs at the same time.
+        queue_threads: Queues that take at most so many of the threads, over QUEUE_THREADS.
     """
+    most = {**settings.QUEUE_THREADS, **(queue_threads or {})}
     engines = {
         name: engine for name, engine in settings.ENGINES.items() if engine not in {"threads", "inline"}
     }
     rest = tuple(name for name in queues if name not in engines)
     found = []
-    if rest or not queues:
-        found.append(Consumer(slots=threads, queues=rest, others=tuple(engines)))
+    # Only those that can have fewer than all.
+    parts = tuple(
+        name
+        for name, count in most.items()
+        if count < threads and name not in engines and (not queues or name in queues)
+    )
+    rest = tuple(name for name in rest if name not in parts)
+    if rest or parts or not queues:
+        whole = Consumer(slots=threads, queues=rest, others=(*engines, *parts))
+        found += [whole] if rest or not queues else []
+        found += [Consumer(slots=most[name], queues=(name,), within=whole) for name in parts]
     for engine in dict.fromkeys(engines.values()):
         served = tuple(
             name for name, value in engines.items() if value == engine and (not queues or name in queues)

@@ -21,35 +21,42 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
 from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from django_jobs import __version__, codec, describe
+from django_jobs import __version__, codec
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.exceptions import RunInterrupted, TransactionLeftOpen
 from django_jobs.execution import loops, outcomes, recording
 from django_jobs.execution.attempt import Attempt
 from django_jobs.execution.watchdog import AttemptWatch
-from django_jobs.models import Run, Status
+from django_jobs.models import Batch, Run, Status
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.scheduler.occurrences import fire_all
 from django_jobs.storage import (
     claims,
+    endings,
     identity,
     leases,
     notifications,
     release,
     sessions,
     statistics,
+    steps,
     transactions,
 )
 from django_jobs.storage import connections as own_connections
+from django_jobs.storage.batch_locks import MARK
+from django_jobs.storage.liveness import Liveness
+from django_jobs.storage.queues import paused
 from django_jobs.storage.records import ClaimedRun, Outcome
+from django_jobs.texts import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models import Q
 
     from django_jobs.execution.attempt import Awaitable
 
@@ -104,11 +111,18 @@ class InlineWorker:
     def next_deferred(self, queues: Sequence[str] = ()) -> ClaimedRun | None:
         """Claim the run that will be due next, before it is."""
         waiting = Run.objects.using(self._using).ready().filter(run_after__isnull=False)
-        waiting = waiting.exclude(queue_name__in=claims.paused(self._using))
+        waiting = waiting.exclude(queue_name__in=paused(self._using))
         if queues:
             waiting = waiting.filter(queue_name__in=queues)
         first = waiting.order_by("run_after", "-priority", "id").values_list("pk", flat=True).first()
-        return None if first is None else self.take(first)
+        return None if first is None else self.take_now(first)
+
+    def take_now(self, run_id: int) -> ClaimedRun | None:
+        """Claim one run, and end what it waits for by time: a sleep, or the time that an event may take."""
+        run = self.take(run_id)
+        if run is not None:
+            steps.wake([run_id], using=self._using)
+        return run
 
     def take(self, run_id: int, *, even_if_paused: bool = True) -> ClaimedRun | None:
         """Claim one run, whatever it waits for; None when it does not wait, or its queue must not be paused."""
@@ -116,7 +130,8 @@ class InlineWorker:
 
     def give_back(self, run: ClaimedRun) -> None:
         """Return a claimed run to the queue, as if it had never been claimed."""
-        release.release_claims(self._id, [run.key], using=self._using)
+        are_marked = endings.concerns(run.options)
+        release.release_claims(self._id, [run.key], are_marked=are_marked, using=self._using)
 
     def execute(self, run: ClaimedRun) -> Executed:
         """Execute a claimed run, and write what it came to.
@@ -127,7 +142,7 @@ class InlineWorker:
         """
         attempt = Attempt(run, is_inline=True)
         attempt.begin()
-        outcome = contextvars.copy_context().run(_execute, attempt)
+        outcome = contextvars.copy_context().run(take_steps, attempt)
         written = recording.record([(run, outcome)], using=self._using)
         recording.report([(run, outcome)], written)
         statistics.flush(self._using)
@@ -181,13 +196,17 @@ def inline_worker(using: str, *, is_kept: bool = False) -> Iterator[InlineWorker
 @contextmanager
 def _kept(worker_id: str, using: str) -> Iterator[None]:
     """Extend a worker's lease meanwhile, on a thread that touches the database only where that is needed."""
-    settings, is_over = jobs_settings(), threading.Event()
+    settings, is_over, liveness = jobs_settings(), threading.Event(), Liveness("inline")
 
     def serve() -> None:
         while not is_over.wait(settings.HEARTBEAT_SECONDS):
             # The database may be away, or the row be in a transaction of its caller.
-            with contextlib.suppress(DatabaseError, InterfaceError):
+            try:
                 leases.heartbeat(worker_id, lease_seconds=settings.LEASE_SECONDS, using=using)
+            except (DatabaseError, InterfaceError):
+                continue
+            except BaseException as error:  # noqa: BLE001 - without heartbeats the run would be another's
+                liveness.note_mistake(error)
         own_connections.give_back()
 
     thread = threading.Thread(target=serve, name="django_jobs-inline", daemon=True)
@@ -224,6 +243,8 @@ def execute_on_commit(run_id: int, *, using: str) -> None:
         with inline_worker(using, is_kept=True) as worker:
             run = worker.take(run_id, even_if_paused=False)
             executed = None if run is None else worker.execute(run)
+            if run is not None and MARK in run.options:
+                _execute_released(worker, run.options[MARK], using)
         if executed is None:
             running = Run.objects.using(using).running().filter(pk=run_id)
             while running.exists():
@@ -237,13 +258,45 @@ def execute_on_commit(run_id: int, *, using: str) -> None:
     transaction.on_commit(execute, using=using, robust=True)
 
 
-def _execute(attempt: Attempt) -> Outcome:
+def _execute_released(worker: InlineWorker, batch_id: int, using: str) -> None:
+    """Execute what became due of a batch in inline queues, and what its end added there, until there is no more."""
+    tried: set[int] = set()
+    while True:
+        jobs = Batch.objects.using(using).filter(pk=batch_id).values_list("callback_jobs", flat=True).first()
+        due = (
+            Run.objects.using(using)
+            .ready()
+            .filter(
+                Q(batch_id=batch_id) | Q(batch_id=None, job_id__in=list((jobs or {}).values())),
+                queue_name__in=queues_of("inline"),
+                run_after__lte=transactions.database_now(using),
+            )
+        )
+        run_id = due.exclude(pk__in=tried).order_by("pk").values_list("pk", flat=True).first()
+        if run_id is None:
+            return
+        tried.add(run_id)
+        run = worker.take(run_id, even_if_paused=False)
+        if run is not None:
+            worker.execute(run)
+
+
+def take_steps(
+    attempt: Attempt, *, surrounding: Callable[[], AbstractContextManager[object]] | None = None
+) -> Outcome:
+    """Take the steps of an attempt on this thread, in a context that is a copy; return its outcome.
+
+    Args:
+        attempt: That has begun.
+        surrounding: What is done about the caller's transactions; None lets the function see them as a run sees
+            none.
+    """
     # `copy_context` does not copy what a context variable refers to.
     decimal.setcontext(decimal.getcontext().copy())
     outcome = None
     try:
         # It touches no database: only the time is watched.
-        with AttemptWatch(attempt), _separate_transactions():
+        with AttemptWatch(attempt), (surrounding or _separate_transactions)():
             begun = attempt.execute()
             outcome = begun if isinstance(begun, Outcome) else async_to_sync(_awaited)(begun)
     except TransactionLeftOpen as left:

@@ -86,7 +86,7 @@ class LocalStart:
             return False
         with worker.lock:
             is_free = (
-                consumer.taken + self.recent() < consumer.slots
+                consumer.has_free_thread(self.recent())
                 and not worker.async_slots.is_full
                 and len(self._promised) < MOST_PROMISED
             )
@@ -157,7 +157,7 @@ class LocalStart:
         """
         worker = self._worker
         with worker.lock:
-            if worker.claim_loop.is_claiming:
+            if worker.claim_loop.is_claiming or worker.successors.is_claiming:
                 # What it takes is not known yet; a process that is stopped now must not forget it then.
                 self._unknown = set()
                 return

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from django_jobs.execution import instrumentation
-from django_jobs.printable import printable
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,24 @@ def end_process(*, has_finished: bool, code: int = 0, leave: Callable[[int], obj
         _leave(code, leave)
         return
     threading.Thread(target=_watch, args=(code, leave), name="django_jobs-end", daemon=True).start()
+
+
+def end_at_latest(seconds: float, *, leave: Callable[[int], object] = os._exit) -> threading.Event:
+    """Have this process end with 1 after some seconds, unless the returned event is set: a step of its stop may hang.
+
+    Args:
+        seconds: From now.
+        leave: Called to exit without waiting for anything.
+    """
+    is_over = threading.Event()
+
+    def watch() -> None:
+        if not is_over.wait(seconds):
+            logger.error("Exiting now: stopping in order took more than %g s", seconds)
+            _leave(1, leave)
+
+    threading.Thread(target=watch, name="django_jobs-end", daemon=True).start()
+    return is_over
 
 
 def _watch(code: int, leave: Callable[[int], object]) -> None:

@@ -119,5 +119,7 @@ def unstorable(run: ClaimedRun, outcome: Outcome, error: Exception) -> tuple[Cla
         traceback="",
         exception="",
         log="",
+        has_chunks=False,
         progress=None,
+        waits=None,
     )

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING, TypeVar
+import time
+from typing import TYPE_CHECKING
 
 from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, InterfaceError
 
-from django_jobs.conf import jobs_settings
+from django_jobs.conf import jobs_settings, require_time_zones
 from django_jobs.models import jobs_database, missing_tables
-from django_jobs.printable import printable
-from django_jobs.scheduler.clock import Clock
-from django_jobs.scheduler.schedule_sync import ScheduleSync
-from django_jobs.storage import connections, transactions
-from django_jobs.storage.notifications.thread import ListenerThread
-from django_jobs.worker import components
-from django_jobs.worker.maintenance import Maintainer
-from django_jobs.worker.rescue import rescue_at_start
-from django_jobs.worker.worker import Worker
+from django_jobs.storage import connections
+from django_jobs.texts import describe
+from django_jobs.texts.printable import printable
+from django_jobs.worker.parts import Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from django_jobs.storage.components import Component
+    from django_jobs.worker.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 TABLES_SECONDS = 2.0
-# Until there may be room for threads.
-THREADS_SECONDS = 30.0
+# After a failed start: there may be room for threads then, or what was wrong in the database be mended.
+AGAIN_SECONDS = 30.0
+# A start that waits says so again after so long.
+SAY_SECONDS = 60.0
+# At stop, for a start that is under way and waits for the database.
+START_SECONDS = 10.0
 
 
 class Service:
@@ -41,6 +41,7 @@ class Service:
     Args:
         queues: Names to serve; empty means all.
         threads: Plain functions at the same time; None for the setting.
+        queue_threads: Queues that take at most so many of those, over the setting.
         clock: Whether to fire due jobs.
         worker: Whether to execute runs.
         delay: Seconds before the first touch of the database.
@@ -52,6 +53,7 @@ class Service:
         *,
         queues: Sequence[str] = (),
         threads: int | None = None,
+        queue_threads: Mapping[str, int] | None = None,
         clock: bool = True,
         worker: bool = True,
         delay: float = 0.0,
@@ -59,6 +61,7 @@ class Service:
     ) -> None:
         self._queues = tuple(queues)
         self._threads = threads
+        self._queue_threads = queue_threads
         self._wants_clock = clock
         self._wants_worker = worker
         self._delay = delay
@@ -67,16 +70,26 @@ class Service:
         self._stopping = threading.Event()
         self._started = threading.Event()
         self._starter = threading.Thread(target=self._start, name="django_jobs-starter", daemon=True)
-        self.worker: Worker | None = None
-        self._clock: Clock | None = None
-        self._schedule_sync: ScheduleSync | None = None
-        self._maintainer: Maintainer | None = None
-        self.components: list[Component] = []
-        self._listener_thread: ListenerThread | None = None
-        # Why it could not start, until it has: threads that the system refused.
+        self._parts: Parts | None = None
+        # Why it could not start, until it has: threads that the system refused, or a mistake.
         self.failure = ""
+        # What it waits for before it starts.
+        self.waits_for = ""
+        # Whether that ends only when somebody sees to it; else the database may just be away.
+        self.is_refused = False
+        self._said_at = 0.0
         # Whether all that ran had ended when it was stopped.
         self.has_finished = True
+
+    @property
+    def worker(self) -> Worker | None:
+        """The worker, while it runs."""
+        return None if self._parts is None else self._parts.worker
+
+    @property
+    def components(self) -> list[Component]:
+        """What other rooms registered, while it runs."""
+        return [] if self._parts is None else self._parts.components
 
     def start(self) -> None:
         """Begin to start, and return."""
@@ -86,96 +99,132 @@ class Service:
         """Wait until everything runs; return whether it came to that in time."""
         return self._started.wait(timeout)
 
+    @property
+    def has_started(self) -> bool:
+        """Whether everything runs, or ran until it was stopped."""
+        return self._started.is_set()
+
+    def problems(self) -> list[str]:
+        """Return what keeps it from starting, or is wrong with what runs; touches no database."""
+        if self.failure or self.waits_for:
+            return [self.failure or self.waits_for]
+        return [] if self._parts is None else self._parts.problems()
+
+    def look(self) -> list[str]:
+        """Look whether each part lives, as maintenance does at its heartbeats; log what is new, and return it all."""
+        return self.problems() if self._parts is None or not self.has_started else self._parts.look()
+
+    # On the starter's thread
+
     def _start(self) -> None:
+        try:
+            self._start_when_possible()
+        except BaseException as error:  # noqa: BLE001 - nobody else would say that nothing runs here
+            self._fail(error)
+        finally:
+            connections.give_back()
+
+    def _start_when_possible(self) -> None:
         connections.claim_context()
         # The app registry first: queries during app initialisation are what Django warns of.
         while not apps.ready_event.wait(0.05):
             if self._stopping.is_set():
                 return
+        try:
+            require_time_zones()
+        except ImproperlyConfigured as error:
+            self.failure = str(error)
+            logger.error("Cannot start workers in this process: %s", printable(error))  # noqa: TRY400 - settings have no traceback
+            return
         self._stopping.wait(self._delay)
-        has_said = False
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._started.is_set():
             try:
-                missing = missing_tables()
-                if not missing:
-                    with self._lock:
-                        if not self._stopping.is_set():
-                            self._start_all(jobs_database())
-                    break
-                problem: object = (
-                    f"tables are missing ({', '.join(sorted(missing))}): run `manage.py migrate`"
-                )
-                level = logging.WARNING
-            except RuntimeError as error:
+                wait = self._try_to_start()
+            except (DatabaseError, InterfaceError) as error:
+                self._undo()
+                problem = f"the database does not answer, or refuses: {describe.in_a_line(error)}"
+                wait = self._wait_for(problem, logging.ERROR, is_refused=False)
+            except BaseException as error:  # noqa: BLE001 - a mistake of ours, or of a row; what it is about may be mended
                 if self._stopping.is_set() or _is_process_ending(error):
                     # `stop` ends what had begun.
-                    logger.info("Stopped while starting: the process is ending (%s)", printable(error))
-                    break
-                self._undo(error)
-                self._stopping.wait(THREADS_SECONDS)
-                continue
-            except (DatabaseError, InterfaceError) as error:
-                problem, level = error, logging.ERROR
-                connections.give_back()
-            if not has_said:
-                logger.log(level, "waiting for the database before starting: %s", printable(problem))
-                has_said = True
-            self._stopping.wait(TABLES_SECONDS)
-        connections.give_back()
+                    logger.info(
+                        "Stopped while starting: the process is ending (%s)",
+                        printable(describe.in_a_line(error)),
+                    )
+                    return
+                # Half a process would claim without a heartbeat, or beat and do nothing.
+                self._undo()
+                self._fail(error)
+                wait = AGAIN_SECONDS
+            self._stopping.wait(wait)
 
-    def _undo(self, error: RuntimeError) -> None:
-        """Stop what had begun: half a process would claim without a heartbeat, or beat and do nothing."""
-        settings = jobs_settings()
+    def _try_to_start(self) -> float:
+        """Start if the database is ready for it; return the seconds until the next try."""
+        missing = missing_tables()
+        if missing:
+            names = ", ".join(sorted(missing))
+            return self._wait_for(f"tables are missing ({names}): run `manage.py migrate`", logging.WARNING)
+        if self._parts is None:
+            self._parts = Parts(
+                jobs_database(),
+                queues=self._queues,
+                threads=self._threads,
+                queue_threads=self._queue_threads,
+                clock=self._wants_clock,
+                worker=self._wants_worker,
+            )
+        # Without the lock: it may wait for others' locks in the database.
+        if refusal := self._parts.prepare():
+            return self._wait_for(refusal, logging.ERROR)
         with self._lock:
-            # Something may have been claimed already, and nobody may extend its lease.
-            self._stop_all(min(settings.SHUTDOWN_SECONDS, settings.LEASE_SECONDS / 2))
+            if self._stopping.is_set():
+                self._parts.stop(0.0)
+                return 0.0
+            self._parts.start()
+            self.failure = self.waits_for = ""
+            self.is_refused = False
+            if self._on_started is not None:
+                self._on_started()
+            self._started.set()
+        return 0.0
+
+    def _wait_for(self, problem: str, level: int, *, is_refused: bool = True) -> float:
+        # The database may be made or replaced meanwhile.
         connections.give_back()
+        now = time.monotonic()
+        # A database that is away has many words for that, and what is missing of tables gets less.
+        is_other = problem.partition(" (")[0] != self.waits_for.partition(" (")[0]
+        is_new = is_other if is_refused else self.is_refused or not self.waits_for
+        if is_new or now > self._said_at + SAY_SECONDS:
+            self._said_at = now
+            logger.log(level, "waiting before starting: %s", printable(problem))
+        self.waits_for, self.is_refused = problem, is_refused
+        return TABLES_SECONDS
+
+    def _fail(self, error: BaseException) -> None:
+        """Say once that nothing runs here."""
+        problem = describe.in_a_line(error)
         if not self.failure:
+            if not isinstance(error, RuntimeError):
+                # Else there is no room for threads: where it happened says nothing.
+                describe.log_error(logger, error, "a mistake while this process starts to execute jobs")
             logger.error(
                 "Cannot start workers in this process (%s); no jobs will run here until it can",
-                printable(error),
+                printable(problem),
             )
-        self.failure = str(error)
+        self.failure = problem
 
-    def _start_all(self, using: str) -> None:
-        settings = jobs_settings()
-        # Before anything is claimed: what this host's last process left goes first.
-        rescue_at_start(transactions.database_now(using), using=using, max_rescues=settings.MAX_RESCUES)
-        listener_thread = ListenerThread(using)
-        clock: Clock | None = None
-        if self._wants_clock:
-            # Before the clock: it must not fire what this version of the code declares no more.
-            self._schedule_sync = self._schedule_sync or ScheduleSync(using)
-            self._schedule_sync.listener_thread = listener_thread
-            self._schedule_sync.look_if_due()
-            clock = Clock(using, before_round=self._schedule_sync.look_if_due)
-        if self._wants_worker:
-            worker = Worker(
-                using=using, queues=self._queues, threads=self._threads, has_clock=self._wants_clock
-            )
-            worker.start()
-            self.worker = worker
-            self._maintainer = Maintainer(
-                worker,
-                listener_thread=listener_thread,
-                expect_due=None if clock is None else clock.expect_due,
-            )
-            self._maintainer.start()
-        if clock is not None:
-            clock.has_maintainer = self._maintainer is not None
-            clock.start()
-            self._clock = clock
-        for component in components.make(using, self._queues):
-            self.components.append(component)
-            component.start()
-        self._listener_thread = listener_thread
-        listener_thread.start()
-        if self.worker is not None:
-            self.worker.wake()
-        self.failure = ""
-        self._started.set()
-        if self._on_started is not None:
-            self._on_started()
+    def _undo(self) -> None:
+        """Stop what had begun."""
+        with self._lock:
+            if self._parts is not None and self._parts.has_begun:
+                parts, self._parts = self._parts, None
+                settings = jobs_settings()
+                # Something may have been claimed already, and nobody may extend its lease.
+                parts.stop(min(settings.SHUTDOWN_SECONDS, settings.LEASE_SECONDS / 2))
+        connections.give_back()
+
+    # Stop
 
     def stop(self, timeout: float | None = None) -> bool:
         """Stop all, losing nothing; may be called twice.
@@ -188,40 +237,24 @@ class Service:
         """
         limit = jobs_settings().SHUTDOWN_SECONDS if timeout is None else timeout
         self._stopping.set()
-        with self._lock:
-            had_worker = self.worker is not None
-            has_finished = self._stop_all(limit)
-            if had_worker:
-                self.has_finished = has_finished
+        has_finished = True
+        if self._lock.acquire(timeout=START_SECONDS + limit):
+            try:
+                # Else the starter stops what it has prepared.
+                if self._parts is not None and self._parts.has_begun:
+                    had_worker = self._parts.worker is not None
+                    has_finished = self._parts.stop(limit)
+                    if had_worker:
+                        self.has_finished = has_finished
+            finally:
+                self._lock.release()
+        else:
+            has_finished = self.has_finished = False
+            logger.warning(
+                "a start is under way that waits for the database: it is left, and ends with its process"
+            )
         if self._starter.ident is not None and threading.current_thread() is not self._starter:
             self._starter.join(5)
-        return has_finished
-
-    def _stop_all(self, limit: float) -> bool:
-        has_finished = True
-        worker, self.worker = self.worker, None
-        clock, self._clock = self._clock, None
-        registered, self.components = self.components, []
-        listener_thread, self._listener_thread = self._listener_thread, None
-        maintainer, self._maintainer = self._maintainer, None
-        schedule_sync, self._schedule_sync = self._schedule_sync, None
-        if worker is not None:
-            _attempt(worker.stop_claiming)
-        if clock is not None:
-            _attempt(lambda: clock.shutdown(wait=False))
-        for component in registered:
-            _attempt(component.stop)
-        if listener_thread is not None:
-            _attempt(listener_thread.stop)
-        if worker is not None:
-            # Maintenance goes on beating while running work finishes.
-            has_finished = _attempt(lambda: worker.stop(limit)) is True
-        if maintainer is not None:
-            _attempt(maintainer.stop)
-        if worker is not None:
-            _attempt(worker.close_row)
-        if schedule_sync is not None:
-            _attempt(schedule_sync.leave)
         return has_finished
 
     def drain(self, stopped: threading.Event) -> None:
@@ -230,15 +263,17 @@ class Service:
         Args:
             stopped: Ends the wait early when set.
         """
-        while not stopped.is_set() and not self._is_drained() and not self.failure:
+        while not stopped.is_set() and not self._is_drained() and not self.failure and not self.is_refused:
             stopped.wait(0.02)
 
     def _is_drained(self) -> bool:
         worker = self.worker
-        if worker is None or not self._started.is_set():
+        # What needs no database first: this is asked fifty times a second.
+        if worker is None or not self._started.is_set() or not worker.is_idle:
             return False
         claims = worker.claims
-        due = None if self._clock is None else self._clock.seconds_until_due()
+        clock = None if self._parts is None else self._parts.clock
+        due = None if clock is None else clock.seconds_until_due()
         return (
             (due is None or due > 0)
             and worker.has_nothing_due()
@@ -249,15 +284,8 @@ class Service:
         )
 
 
-def _attempt(step: Callable[[], T]) -> T | None:
-    """Take one step of several that must all be taken."""
-    try:
-        return step()
-    except Exception:  # or what comes after it would be left running, or its row open
-        logger.exception("a part of this process could not be stopped in order")
-        return None
-
-
-def _is_process_ending(error: RuntimeError) -> bool:
+def _is_process_ending(error: BaseException) -> bool:
     """Return whether no thread can be started because the process ends, which Python 3.12 refuses then."""
-    return "interpreter shutdown" in str(error) or not threading.main_thread().is_alive()
+    return isinstance(error, RuntimeError) and (
+        "interpreter shutdown" in str(error) or not threading.main_thread().is_alive()
+    )

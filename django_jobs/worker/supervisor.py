@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
-from django_jobs.printable import printable
 from django_jobs.storage.backoff import Backoff
+from django_jobs.texts.printable import printable
 from django_jobs.worker.supervisor_link import WorkerProcess
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ STOP_MARGIN_SECONDS = 10.0
 
 
 @dataclass
-class _Slot:
+class Slot:
     """One of the workers that there should be: which process it is now, and which it is about to be."""
 
     number: int
@@ -83,7 +83,7 @@ class Supervisor:
     max_age: float | None = None
     max_memory: int | None = None
     drain: bool = False
-    _slots: list[_Slot] = field(init=False)
+    _slots: list[Slot] = field(init=False)
     # Told to stop, and not yet ended.
     _leaving: set[WorkerProcess] = field(default_factory=set)
     # Filled by threads and signal handlers, emptied by `run` alone.
@@ -95,7 +95,7 @@ class Supervisor:
     _ends_with: int | None = None
 
     def __post_init__(self) -> None:
-        self._slots = [_Slot(number) for number in range(1, self.processes + 1)]
+        self._slots = [Slot(number) for number in range(1, self.processes + 1)]
 
     def run(self) -> int:
         """Supervise until stopped, or until all workers have drained; return the exit code.
@@ -219,7 +219,7 @@ class Supervisor:
                 # A limit below what a new worker takes must not replace them without end.
                 slot.note_life(process)
 
-    def _start(self, slot: _Slot) -> WorkerProcess | None:
+    def _start(self, slot: Slot) -> WorkerProcess | None:
         try:
             process = WorkerProcess(
                 slot.number,
@@ -246,7 +246,7 @@ class Supervisor:
         if process is slot.successor:
             self._promote(slot)
 
-    def _promote(self, slot: _Slot) -> None:
+    def _promote(self, slot: Slot) -> None:
         if slot.current is not None:
             logger.info("%s is stopped: worker %s is another process now", slot.current, slot.number)
             self._let_go(slot.current)

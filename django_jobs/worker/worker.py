@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from django_jobs import signals
 from django_jobs.conf import jobs_settings, queues_of
 from django_jobs.execution import outcomes
-from django_jobs.printable import printable
 from django_jobs.storage import claims, identity, notifications
 from django_jobs.worker import registration
 from django_jobs.worker.async_slots import AsyncSlots
@@ -26,9 +25,11 @@ from django_jobs.worker.consumers import consumers as consumers_for
 from django_jobs.worker.holdings import Holdings
 from django_jobs.worker.local_start import LocalStart
 from django_jobs.worker.release import Release
+from django_jobs.worker.skew import Skew
+from django_jobs.worker.successors import Successors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from django_jobs.execution.attempt import Attempt
     from django_jobs.storage.components import Component
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from django_jobs.worker.consumers import Consumer, Consumers
 
 logger = logging.getLogger(__name__)
-
-
-# At shutdown, for functions that were interrupted to end.
-END_SECONDS = 1.0
 
 
 class Worker:
@@ -53,6 +50,7 @@ class Worker:
         has_clock: Whether a clock runs beside it; only said in its row.
         consumers: None for those that the queues' engines need.
         claims: Whether it looks for runs by itself.
+        queue_threads: Queues that take at most so many of its threads, over the setting.
 
     Attributes:
         id: Of its row; another one after it was taken for dead.
@@ -71,6 +69,7 @@ class Worker:
         has_clock: bool = False,
         consumers: Consumers | None = None,
         claims: bool = True,
+        queue_threads: Mapping[str, int] | None = None,
     ) -> None:
         settings = jobs_settings()
         self.using = using
@@ -80,17 +79,22 @@ class Worker:
         self.lease_seconds = settings.LEASE_SECONDS
         self.id = identity.new_worker_id()
         self.last_heartbeat = 0.0
+        # As its row has it.
+        self.queue_threads = {**settings.QUEUE_THREADS, **(queue_threads or {})}
+        self.details = registration.details(queue_threads=self.queue_threads)
         self.maintenance: Component | None = None
         self.lock = threading.Lock()
         self.consumers = consumers or consumers_for(
-            queues=self.queues, threads=self.threads, settings=settings
+            queues=self.queues, threads=self.threads, settings=settings, queue_threads=queue_threads
         )
         self.holdings = Holdings(self.lock)
         self.release = Release(self)
-        self.completer = Completer(using=using, on_written=self.note_written)
+        self.successors = Successors(self)
+        self.completer = Completer(using=using, record=self.successors.record, on_written=self.note_written)
         self.async_slots = AsyncSlots(self, settings.ASYNC_RUNS if async_runs is None else async_runs)
         self.runner = AttemptRunner(self)
         self.local_start = LocalStart(self)
+        self.skew = Skew(self, is_told=not claims)
         self.claim_loop = ClaimLoop(self, self.consumers if claims else ())
 
     # Its row
@@ -178,26 +182,11 @@ class Worker:
             self.holdings.wait_empty(min(1.0, timeout / 10))
             # One that was promised may have come since.
             self.release.waiting()
-            self._end_running()
+            self.release.running()
         self.consumers.shutdown()
         self.async_slots.shutdown(wait=has_ended)
         is_written = self.completer.stop(max(1.0, timeout))
         return has_ended and is_written
-
-    def _end_running(self) -> None:
-        """End what can be ended of what still runs, then hand back the rest: its process must end."""
-        # Before: another worker may begin a run in the instant that it is handed back.
-        self.consumers.shutdown()
-        for attempt in self.attempts():
-            attempt.interrupt()
-        self.holdings.wait_empty(END_SECONDS)
-        for attempt in self.attempts():
-            if not self.holdings.is_over(attempt):
-                logger.warning(
-                    "worker=%s: job=%s run=%s does not end and is handed back; what it does is done again",
-                    self.id, printable(attempt.run.job_id), attempt.run.id,
-                )  # fmt: skip
-            self.release.begun(attempt)
 
     # What it does and has to do
 
@@ -218,7 +207,9 @@ class Worker:
         """Ask the queue whether no run is due that this worker would claim."""
         # Celery's are dispatched to its workers.
         others = queues_of("celery")
-        return not claims.is_any_due(self.id, queues=self.queues, others=others, using=self.using)
+        return not claims.is_any_due(
+            self.id, queues=self.queues, others=others, unknown=self.skew.excluded(), using=self.using
+        )
 
     def wake(self) -> None:
         """Look for work now."""

@@ -8,6 +8,8 @@ from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.utils.text import Truncator
 
+from django_jobs.admin import JobsPanel
+from documents.jobs import read_again
 from documents.models import Chunk, Document
 
 if TYPE_CHECKING:
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
 
 
 @admin.register(Document)
-class DocumentAdmin(admin.ModelAdmin):
-    """Documents with the number of their chunks."""
+class DocumentAdmin(JobsPanel, admin.ModelAdmin):
+    """Documents with the number of their chunks, and what was done with each."""
 
+    panel_jobs = [read_again]
     list_display = ["title", "kind", "size_bytes", "text_length", "chunk_count", "ingested_at"]
     list_filter = ["kind"]
     search_fields = ["title", "source_path"]

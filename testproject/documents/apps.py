@@ -7,3 +7,7 @@ class DocumentsConfig(AppConfig):
     """Files, and the chunks of text read from them."""
 
     name = "documents"
+
+    def ready(self) -> None:
+        """Connect the receivers."""
+        from documents import receivers  # noqa: F401 - they connect themselves

@@ -5,14 +5,23 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django.conf import settings
+from django.core.mail import EmailMessage
 from django.db import DatabaseError, IntegrityError, transaction
+from django.db.models import Sum
+from django.db.models.functions import Length
 from django.utils import timezone
 
-from django_jobs import Retry, current_run, job
+from django_jobs import Debounce, Retry, current_run, job
 from documents.models import Chunk, Document
 from documents.reading import KINDS, Unreadable, read_content, split_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from django_jobs import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +124,97 @@ def ingest_file(path: str | Path) -> dict[str, Any]:
         "chunks": outcome.chunk_count,
         "skipped": outcome.is_skipped,
     }
+
+
+@job
+def read_again(document: Document) -> dict[str, Any]:
+    """Ingest the file of a document again, such as after it was changed.
+
+    Returns:
+        As `ingest_file`.
+    """
+    return ingest_file(document.source_path)
+
+
+@job(retry=Retry(max_attempts=3, delay=5, on=[DatabaseError]))
+def ingest_part(path: str | Path) -> dict[str, Any]:
+    """Ingest one file of several, as a run of a batch.
+
+    Returns:
+        As `ingest_file`; `file` and `reason` for one that cannot be read, which does not stop the others.
+    """
+    try:
+        return ingest_file(path)
+    except Unreadable as reason:
+        return {"file": Path(path).name, "reason": str(reason)}
+
+
+@job
+def index_documents(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sum up what became of several files, with an index of their documents.
+
+    Args:
+        parts: What `ingest_part` returned for each.
+
+    Returns:
+        As `ingest_folder`; and `titles`: those of the documents, in order.
+    """
+    found = [part for part in parts if "document" in part]
+    titles = Document.objects.filter(pk__in=[part["document"] for part in found]).values_list(
+        "title", flat=True
+    )
+    reasons = [part for part in parts if "reason" in part]
+    return {
+        "documents": sum(not part["skipped"] for part in found),
+        "chunks": sum(part["chunks"] for part in found),
+        "skipped": sum(part["skipped"] for part in found),
+        "unreadable": len(reasons),
+        "reasons": reasons[:MAX_REASONS],
+        "titles": sorted(titles),
+    }
+
+
+@job(retry=Retry(max_attempts=5, delay=30))
+def mail_index(summary: dict[str, Any]) -> None:
+    """Mail the library what was ingested.
+
+    Args:
+        summary: What `index_documents` returned.
+    """
+    subject = f"{summary['documents']} new documents, {summary['unreadable']} unreadable"
+    EmailMessage(subject, "\n".join(summary["titles"]) + "\n", to=[settings.DEFAULT_FROM_EMAIL]).send()
+
+
+def add_ingestion(folder: Path, names: Iterable[str]) -> tuple[Batch, str]:
+    """Have files of a folder ingested side by side, then indexed, and then mailed about.
+
+    Returns:
+        The batch, and the id of the index, whose result sums it up.
+    """
+    names = list(names)
+    # Not above: each `manage.py` command imports this module, and most need no manager.
+    from django_jobs import get_job_manager
+
+    with get_job_manager().batch(f"ingest {', '.join(names)}"[:255]) as batch:
+        parts = [
+            batch.using(name=f"ingest {name}"[:255]).add(ingest_part, str(folder / name)) for name in names
+        ]
+        index = batch.add(index_documents, parts)
+        index.then(mail_index)
+    return batch, str(index)
+
+
+# Somebody who corrects a document saves many chunks one after the other.
+@job(debounce=Debounce("document:{document.pk}", wait=5, max_wait=60))
+def measure_document(document: Document) -> int:
+    """Count the characters of a document again, once after many of its chunks were changed.
+
+    Returns:
+        How many it has.
+    """
+    length: int = document.chunks.aggregate(length=Sum(Length("text")))["length"] or 0
+    Document.objects.filter(pk=document.pk).update(text_length=length)
+    return length
 
 
 def list_files(root: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods
 
 from django_jobs import get_job_manager
 from documents.forms import DocumentsForm
-from documents.jobs import ingest_folder
+from documents.jobs import add_ingestion
 from documents.views import SAMPLES_DIR
 
 if TYPE_CHECKING:
@@ -30,18 +30,22 @@ def documents(request: HttpRequest) -> HttpResponse:
     form = DocumentsForm(request.POST, request.FILES) if request.method == "POST" else DocumentsForm()
     if form.is_valid():
         folder, names = _put_together(form.cleaned_data)
-        job_id = get_job_manager().add_immediate_job(ingest_folder, str(folder))
-        ingests = [{"job_id": job_id, "names": names}, *request.session.get("ingests", [])]
+        ingests = [{**_ingest(folder, names), "names": names}, *request.session.get("ingests", [])]
         request.session["ingests"] = ingests[:MOST_SHOWN]
         return redirect("documents")
     ingests = [
-        {**ingest, "outcome": _outcome(ingest["job_id"])} for ingest in request.session.get("ingests", [])
+        {**ingest, "outcome": _outcome(ingest["index_id"])} for ingest in request.session.get("ingests", [])
     ]
     return render(request, "documents/documents.html", {"form": form, "ingests": ingests})
 
 
+def _ingest(folder: Path, names: list[str]) -> dict[str, str]:
+    batch, index = add_ingestion(folder, names)
+    return {"batch_id": batch.id, "index_id": str(index)}
+
+
 def _outcome(job_id: str) -> str:
-    """Say what a job came to that had ended before the page was loaded; others say it themselves."""
+    """Say what an index came to that had ended before the page was loaded; others say it themselves."""
     job = get_job_manager().get_job(job_id)
     if job is None or job["status"] != "successful":
         return ""

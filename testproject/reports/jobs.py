@@ -1,4 +1,4 @@
-"""The job that writes a report of what the database holds, and two that show how jobs fail."""
+"""The job that writes a report of what the database holds, and three that show failures and a limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.db.models import Count, Max, Sum
 from django.template.loader import render_to_string
 from django.utils import timezone
 
-from django_jobs import Retry, cron, current_run, job, recurring
+from django_jobs import Limit, Retry, cron, current_run, job, recurring
 from documents.models import Chunk, Document
 from mailings.models import Recipient
 
@@ -80,6 +80,28 @@ def print_report(copies: int = 1) -> None:
         ConnectionError: Always.
     """
     raise ConnectionError(f"no printer for {copies} copies")
+
+
+# There is one scanner, however many processes work.
+@job(limit=Limit("scanner", concurrency=1))
+def scan_book(title: str, pages: int = 12) -> int:
+    """Scan a book, a page each half a second, and say each in the run's log.
+
+    There is no scanner, so nothing is read: a limit, a progress and a live log are what it shows.
+
+    Returns:
+        How many pages it scanned.
+    """
+    run = current_run()
+    for page in range(1, pages + 1):
+        if run:
+            # Sleeps, and wakes up when the run should end.
+            run.wait(0.5)
+            if run.is_cancelled:
+                raise RuntimeError(f"stopped before page {page} of {title}")
+            run.log("page %s of %s", page, title)
+            run.set_progress(page, pages, title)
+    return pages
 
 
 def collect_figures() -> dict[str, Any]:

@@ -1,4 +1,5 @@
 from copy import copy
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -7,7 +8,10 @@ from django.contrib.admin.utils import quote
 from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
+from django_jobs.models import BIN_ENDS, Rollup
+from django_jobs.storage.statistics.rows import KEPT
 from tests.staff import add_staff
 
 
@@ -111,3 +115,23 @@ def make_runs(db, make_run):
         return list(ids)
 
     return make
+
+
+@pytest.fixture
+def tally(db):
+    """Return a function that counts runs that ended at a time, as processes do."""
+
+    def count(func="shop.jobs:send", queue_name="default", outcome="SUCCESSFUL", runs=1, at=None, bin_=3):
+        at = at or timezone.now()
+        for size in KEPT:
+            begins_at = at - timedelta(seconds=at.timestamp() % size)
+            key = {"size_seconds": size, "begins_at": begins_at, "func": func, "queue_name": queue_name}
+            row, _ = Rollup.objects.get_or_create(**key, outcome=outcome)
+            row.runs += runs
+            row.started += runs
+            row.ran_seconds += runs * BIN_ENDS[bin_]
+            for name in (f"ran_{bin_}", f"waited_{bin_}"):
+                setattr(row, name, getattr(row, name) + runs)
+            row.save()
+
+    return count

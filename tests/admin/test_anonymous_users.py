@@ -85,8 +85,9 @@ def test_who_may_only_look_is_shown_no_button_and_can_press_none(client_of, rows
         main = html.partition('<div id="content')[2]
         assert main, url
         for sign in (
-            "jobs-button",
-            "jobs-switch",
+            "jobs-button-",
+            "jobs-act-",
+            'jobs-switch" name=',
             "jobs-bulk",
             'name="action"',
             "/add/",

@@ -7,17 +7,20 @@ from django.template import Context, Template
 from django.utils import timezone, translation
 
 from django_jobs import triggers
-from django_jobs.models import Queue, Run
-from tests.probes import signatures
+from django_jobs.models import Batch, Queue, Run, Wait
+from django_jobs.testing import drain_jobs
+from tests.probes import durable, parts, signatures
 
 pytestmark = pytest.mark.django_db
 
 OPEN, CLOSE = "⟦", "⟧"
-# What rows say, the names of a function, of zones and of the test project's models.
+# What rows say, the names of a function, of zones, of levels of logging and of the test project's models.
 DATA = {
     "nightly", "hourly", "weekly", "held", "deferred", "staff", "worker", "ValueError", "KeyError", "default",
     "mail", "elsewhere", "tests", "probes", "jobs", "nothing", "signatures", "rest", "first", "second", "args",
     "kwargs", "type", "date", "value", "UTC", "Chunks", "Documents", "Mailings", "Recipients",
+    "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "parts", "py", "give", "fail", "no", "did", "durable", "follow", "script", "batch",
+    "on", "end", "done", "one", "took", "queue", "error",
 }  # fmt: skip
 # The admin's own, which it leaves as they are: what icons and columns without a name are called.
 OF_DJANGO = {"True", "False", "Id", "Search"}
@@ -31,7 +34,7 @@ def language_as_before():
 
 
 @pytest.fixture
-def show(root, list_url, page_url, make_job, make_run, make_worker):
+def show(root, list_url, page_url, make_job, make_run, make_worker, manager):
     """Return a function that gives what the main pages show in a language, by their names."""
     now = timezone.now()
     worker = make_worker(id="worker-1", heartbeat_at=now - timedelta(hours=1), lease_expires_at=now)
@@ -54,6 +57,13 @@ def show(root, list_url, page_url, make_job, make_run, make_worker):
         progress={"done": 1, "total": 4, "message": ""},
     )
     deferred = make_run(run_after=now + timedelta(days=400), job_id="deferred")
+    for what in Wait:
+        make_run(run_after=None, waits_for=what)
+    durable.script[:] = [lambda run: run.step(durable.do, "one"), lambda run: run.wait_for("event", 60)]
+    keeps = Run.objects.get(job_id=manager.add_immediate_job(durable.follow_script))
+    with manager.batch("nightly", on_end=parts.give) as batch:
+        batch.add(parts.give, [batch.add(parts.fail)])
+    drain_jobs(fire=False)
     func = f"{signatures.rest.__module__}:rest"
     addresses = {
         "dashboard": "/admin/django_jobs/dashboard/",
@@ -69,6 +79,11 @@ def show(root, list_url, page_url, make_job, make_run, make_worker):
         "run": page_url(failed),
         "running": page_url(running),
         "deferred": page_url(deferred),
+        "batches": list_url("batch"),
+        "batch": page_url(Batch.objects.get(key=batch.id)),
+        "run that keeps": page_url(keeps),
+        "runs that were searched for": list_url("run", status="FAILED", q="queue:default error:ValueError"),
+        "no runs": list_url("run", q="took:9999h"),
         "retry with changes": page_url(failed, "retry_with_changes"),
         "all that match": f"{list_url('run')}matching/",
         "workers": list_url("worker"),
@@ -105,7 +120,8 @@ def marked(monkeypatch):
 
 
 def outside_of_marks(page):
-    """Return what people see or hear of a page and is between no brackets."""
+    """Return what people see or hear of a page and is between no brackets, but for ids and errors."""
+    page = re.sub(r'\b[0-9a-f]{32}\b|\bDependencyFailed: [^<">]*', " ", page)
     page = re.sub(r"<(script|style)\b.*?</\1>", " ", page, flags=re.DOTALL)
     said = re.findall(r'(?:aria-label|title|alt|placeholder|data-(?:text|word)-\w+)="([^"]*)"', page)
     said += re.findall(r'<input type="submit"[^>]*value="([^"]*)"', page)
@@ -156,9 +172,9 @@ def test_pages_in_german_say_what_is_in_german(show):
             "Ergebnisse der letzten Läufe",
         ],
         "schedule": ["Nach Uhr und Kalender", "Gleichzeitige Läufe", "Vorschau"],
-        "runs": ["Alle passenden…", "5 Läufe", "Eingereiht ab"],
+        "runs": ["Alle passenden…", "15 Läufe", "Eingereiht ab"],
         "run": ["Verlauf", "Versuch 1", "Nächster:"],
-        "all that match": ["5 Läufe passen.", "Ja, ich bin sicher"],
+        "all that match": ["15 Läufe passen.", "Nein, bitte abbrechen"],
         "declared job": [
             "überschrieben",
             "(im Code steht: bis zu 3 Versuche",

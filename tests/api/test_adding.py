@@ -18,8 +18,10 @@ from django_jobs import (
     ConflictingIdError,
     JobFailed,
     Retry,
+    recurring,
     signals,
 )
+from django_jobs.api import enqueue
 from django_jobs.exceptions import FunctionNotAllowed
 from django_jobs.models import Job, Run
 from django_jobs.storage import conflicts, notifications
@@ -416,6 +418,34 @@ def test_add_many_adds_in_order_with_few_statements(manager, probes, django_asse
     assert manager.get_job(ids[649])["kwargs"] == {"c": 649}
 
 
+def test_add_many_reads_a_generator_while_it_inserts(manager, probes, monkeypatch):
+    monkeypatch.setattr(enqueue, "MANY", 10)
+    inserted = []
+
+    def jobs():
+        for number in range(25):
+            inserted.append(Run.objects.count())
+            yield probes.give, (number,)
+
+    ids = manager.add_many(jobs())
+
+    assert inserted == [0] * 10 + [10] * 10 + [20] * 5
+    assert list(Run.objects.order_by("id").values_list("job_id", flat=True)) == ids
+
+
+def test_add_many_adds_nothing_when_a_generator_fails_late(manager, probes, monkeypatch):
+    monkeypatch.setattr(enqueue, "MANY", 10)
+
+    def jobs():
+        for number in range(25):
+            yield (probes.give, (number,)) if number < 24 else (probes.give, ())
+
+    with pytest.raises(TypeError, match="job 24 of add_many"):
+        manager.add_many(jobs())
+
+    assert not Run.objects.exists()
+
+
 def test_add_many_of_nothing_is_nothing(manager):
     assert manager.add_many([]) == []
 
@@ -478,7 +508,7 @@ def test_a_job_without_an_id_is_refused_while_django_starts(manager, probes, mon
 @pytest.mark.parametrize(
     ("options", "instead"),
     [
-        ({"max_instances": 1}, r'using\(on_conflict="skip"\)'),
+        ({"max_instances": 1}, r"use unique=Unique\(key\)"),
         ({"coalesce": False}, "misses no firings"),
         ({"misfire_grace_time": 5}, "use expires"),
     ],
@@ -498,11 +528,28 @@ def test_options_of_schedules_are_refused_for_immediate_jobs(manager, probes, op
     assert Job.objects.filter(pk="recurring").exists()
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_function_whose_decorator_limits_its_schedule_can_be_enqueued(manager):
+def test_an_immediate_job_whose_decorator_says_what_only_schedules_heed_is_refused(manager):
+    with pytest.raises(TypeError, match=r"max_instances in @job of .*:defaults .* use unique=Unique\(key\)"):
+        manager.add_immediate_job(signatures.defaults)
+
+    manager.add_recurring_job(signatures.defaults, 60, job_id="r")
+    assert Job.objects.get().max_instances == 2
+
+
+def test_a_function_whose_decorator_limits_its_declared_schedule_can_be_enqueued(manager):
+    recurring(minutes=5)(signatures.defaults)
+
     manager.add_immediate_job(signatures.defaults)
 
     assert Run.objects.exists()
+
+
+@pytest.mark.parametrize("options", [{"max_instances": 2}, {"coalesce": False}])
+def test_options_of_recurring_jobs_are_refused_for_those_that_run_once(manager, probes, options):
+    with pytest.raises(TypeError, match="is for recurring jobs"):
+        manager.using(**options).add_scheduled_job(probes.nothing, timedelta(hours=1))
+    with pytest.raises(TypeError, match="max_instances is for recurring jobs"):
+        manager.add_job(probes.nothing, DateTrigger(timezone.now()), max_instances=2)
 
 
 def test_a_receiver_of_worker_started_adds_a_job_once_for_workers_that_start_together(manager, probes):

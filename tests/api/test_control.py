@@ -266,3 +266,15 @@ def test_history_is_pruned_on_request(manager, make_run):
     assert manager.prune(**limits, dry_run=True).runs == 1
     assert manager.prune(**limits).runs == 1
     assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["", "a" * 101, "a\0b"], ids=["empty", "too long", "with NUL"])
+def test_a_name_that_no_queue_can_have_is_refused_before_it_is_stored(manager, name):
+    for act in (manager.pause_queue, manager.resume_queue):
+        with pytest.raises(ValueError, match="queue_name"):
+            act(name)
+
+
+def test_a_queue_with_the_longest_name_can_be_paused(manager):
+    assert manager.pause_queue("a" * 100)
+    assert manager.resume_queue("a" * 100)

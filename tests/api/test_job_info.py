@@ -77,7 +77,11 @@ def test_a_job_as_a_dict_has_its_shape_and_goes_through_jsonresponse(manager, pr
         "queue_name": "default",
         "priority": 0,
         "max_instances": 1,
+        "limit": None,
+        "fair_key": None,
+        "waits": "",
         "tags": [],
+        "about": None,
         "args": [{"when": "2026-01-01T00:00:00+00:00", "sum": "1.50", "password": "********************"}],
         "kwargs": {},
         "attempt": 1,
@@ -97,7 +101,11 @@ def test_a_job_as_a_dict_has_its_shape_and_goes_through_jsonresponse(manager, pr
             "error": "",
             "progress": {"done": 1},
             "worker_id": "worker-of-a-test",
+            "limit": None,
+            "fair_key": None,
             "tags": [],
+            "about": None,
+            "unique": "",
         },
     }
 

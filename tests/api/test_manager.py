@@ -42,10 +42,11 @@ def test_the_signatures_are_those_of_the_design():
         "add_job": "(func, trigger, /, *args, job_id=None, max_instances=1, **kwargs)",
         "remove_job": "(job_id)",
         "get_job": "(job_id)",
-        "get_jobs": "(*, limit=1000)",
+        "get_jobs": "(*, limit=1000, about=None, tag=None)",
         "pause_job": "(job_id, *, by='')",
         "resume_job": "(job_id)",
-        "run_job": "(job_id)",
+        "run_job": "(job_id, *, as_of=None)",
+        "backfill": "(job_id, start, end, *, dry_run=False)",
         "cancel_job": "(job_id)",
         "retry_job": "(job_id)",
         "edit_job": "(job_id, *, trigger=None, next_run_time=None, queue_name=None, priority=None, "
@@ -71,7 +72,7 @@ def test_every_method_has_a_twin_for_async_code():
         for name, method in inspect.getmembers(JobManager, inspect.isfunction)
         if not name.startswith(("_", "a")) or name.startswith("add_")
     ]
-    names = [name for name in names if name not in {"lifespan", "serve", "start_after", "using"}]
+    names = [name for name in names if name not in {"batch", "lifespan", "serve", "start_after", "using"}]
 
     for name in names:
         async_version = "await_job" if name == "wait" else f"a{name}"

@@ -81,24 +81,24 @@ def test_wait_takes_the_firing_of_a_scheduled_job(manager, probes, make_run):
     make_run(job_id="report", status="SUCCESSFUL", result="1")
     manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(hours=1), job_id="report")
     watch = wait._Watch("report", "default")
-    assert watch.ended_run() is None
+    assert watch.ended() is None
 
     Job.objects.get().delete()
     fired = make_run(job_id="report", status="SUCCESSFUL", result="2")
 
-    assert watch.ended_run() == fired
+    assert watch.ended() == fired
 
 
 def test_wait_ends_when_the_scheduled_job_is_removed(manager, probes, make_run):
     make_run(job_id="report", status="SUCCESSFUL", result="1")
     manager.add_scheduled_job(probes.mark, timezone.now() + timedelta(hours=1), job_id="report")
     watch = wait._Watch("report", "default")
-    assert watch.ended_run() is None
+    assert watch.ended() is None
 
     manager.remove_job("report")
 
     with pytest.raises(JobLookupError):
-        watch.ended_run()
+        watch.ended()
 
 
 def test_wait_is_for_the_run_beside_which_a_firing_was_skipped(manager, make_job, make_run):
@@ -112,11 +112,11 @@ def test_wait_is_for_the_run_beside_which_a_firing_was_skipped(manager, make_job
     with pytest.raises(TimeoutError):
         manager.wait("r", 0)
     watch = wait._Watch("r", "default")
-    assert watch.ended_run() is None
+    assert watch.ended() is None
 
     Run.objects.filter(pk=run.pk).update(status="SUCCESSFUL", result="1")
 
-    assert watch.ended_run() == run
+    assert watch.ended() == run
     # Also for those who come late.
     assert manager.wait("r", 0) == 1
 

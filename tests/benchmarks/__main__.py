@@ -32,6 +32,9 @@ def arguments() -> argparse.Namespace:
         help=f"Measure these only: {', '.join(MEASURES)}.",
     )  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="Fewer rounds and rows; for a first look.")
+    parser.add_argument(
+        "--size", type=int, metavar="RUNS", help="Runs of the batch that `batches` measures. Default: 1,000,000.",
+    )  # fmt: skip
     parser.add_argument("--peers", action="store_true", help="Compare with other systems, too.")
     parser.add_argument("--peers-only", action="store_true", help="Compare with other systems, and no more.")
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write everything to this file.")
@@ -43,6 +46,8 @@ def main() -> int:
     # What it made is removed when it is told to stop, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = arguments()
+    if options.size:
+        os.environ["BENCHMARK_SIZE"] = str(options.size)
     kinds = []
     for kind in options.databases or databases.KINDS:
         problem = databases.why_not(kind)

@@ -9,9 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from datetime import UTC, datetime, timedelta
 
 FUNCTIONS, QUEUES = 50, 5
 DAYS = 30
+# An object has ten runs, and every hundredth run is about one. Every tenth has a tag.
+OBJECTS, HOT, TAG = 10, "documents.document:1", "import"
+# The first of the history were added in batches.
+BATCH, BATCHES = 1000, 250
+WORKERS, GONE = 10, 200
 TRACE = "".join(
     f'  File "/srv/shop/orders/part_{depth}.py", line {depth + 10}, in step_{depth}\n    return step(order)\n'
     for depth in range(25)
@@ -28,7 +34,7 @@ ERRORS = json.dumps(
 )  # fmt: skip
 RUNS = (
     "job_id, name, func, payload, signature, queue_name, priority, kind, attempt, rescues, cancel_requested, "
-    "worker_id, log, status, run_after, enqueued_at, started_at, finished_at, error, errors"
+    "worker_id, log, status, run_after, enqueued_at, started_at, finished_at, error, errors, error_key, about, batch_id"
 )
 
 
@@ -79,10 +85,12 @@ class Numbers:
 
 
 def add_runs(cursor, numbers: Numbers, count: int, now: int, step: int = 250_000) -> None:
-    """Insert finished runs over a month, of which one in fifty failed; the last thousands are unfinished."""
+    """Insert finished runs over a month, of which one in fifty failed; the last two thousand are unfinished."""
     from django_jobs.models import Run
+    from django_jobs.texts import failures
     from tests.benchmarks import rows
 
+    error_key = failures.key_of("builtins.ValueError", TRACE, "", "")
     text, moment, n = numbers.text, numbers.moment, numbers.number_text
     at = f"{now} - ({count} - n) * {DAYS * 86400 / count}"
     ended = f"n <= {count - 2000}"
@@ -99,6 +107,12 @@ def add_runs(cursor, numbers: Numbers, count: int, now: int, step: int = 250_000
         f"CASE WHEN n > {count} - 50 OR {ended} THEN {moment(at)} END", f"CASE WHEN {ended} THEN {moment(f'{at} + 0.2')} END",
         f"CASE WHEN {failed} THEN {text(chr(39) + 'ValueError: no such order ' + chr(39), n('n'))} ELSE '' END",
         f"CASE WHEN {failed} THEN %s{kind} END",
+        # Half of them one error, and the rest 200 others.
+        f"CASE WHEN {failed} AND MOD(n, 100) = 7 THEN '{error_key}' "
+        f"WHEN {failed} THEN {text(chr(39) + 'key-' + chr(39), n('MOD(n, 20000)'))} END",
+        f"CASE WHEN MOD(n, 100) = 0 THEN '{HOT}' "
+        f"ELSE {text(chr(39) + 'shop.order:' + chr(39), n(f'MOD(n, {max(1, count // OBJECTS)})'))} END",
+        f"CASE WHEN n <= {min(count // 2, BATCHES * BATCH)} THEN 1 + {numbers.whole(f'(n - 1) / {BATCH}')} END",
     ]  # fmt: skip
     if numbers.vendor == "sqlite":
         values = [value.replace("MOD(n * 7,", "((n * 7) %%").replace("MOD(n,", "(n %%") for value in values]
@@ -137,6 +151,48 @@ def add_tallies(cursor, numbers: Numbers, now: int, runs: int) -> None:
             )  # fmt: skip
 
 
+def add_tags(cursor) -> None:
+    """Give every tenth run a tag."""
+    from django_jobs.models import Run, RunTag
+    from django_jobs.registry.limits import digest
+
+    cursor.execute(
+        f"INSERT INTO {RunTag._meta.db_table} (run_id, tag) SELECT id, %s FROM {Run._meta.db_table} WHERE id %% 10 = 0",
+        [digest(TAG)],
+    )
+
+
+def add_others(now: int, runs: int, alias: str) -> None:
+    """Insert what there is one of for many runs: batches, workers, most of them gone, and depths of queues."""
+    from django_jobs.models import Batch, DepthSample, Worker
+
+    at = datetime.fromtimestamp(now // 3600 * 3600, UTC)
+    Batch.objects.using(alias).bulk_create(
+        Batch(
+            key=f"load-{index}", name="nightly", status="SUCCESSFUL", created_at=at, closed_at=at, ended_at=at,
+            changed_at=at, total=BATCH, successful=BATCH * 98 // 100, failed=BATCH * 2 // 100,
+        )
+        for index in range(min(runs // 2 // BATCH, BATCHES))
+    )  # fmt: skip
+    Worker.objects.using(alias).bulk_create(
+        Worker(
+            id=f"load-{index}" if index else "load", host=f"host-{index % 7}", process_key="", pid=index + 1, version="0",
+            threads=10, has_clock=False, started_at=at - timedelta(days=1), heartbeat_at=at,
+            lease_expires_at=at + timedelta(days=3650), stopped_at=None if index < WORKERS else at,
+        )
+        for index in range(WORKERS + GONE)
+    )  # fmt: skip
+    DepthSample.objects.using(alias).bulk_create(
+        DepthSample(
+            sampled_at=at - timedelta(seconds=every * index), queue_name=f"queue-{queue}", every_seconds=every, due=index % 500
+        )
+        for queue in range(QUEUES)
+        for every, first, last in ((60, 1, 2880), (3600, 49, 720))
+        for index in range(first, last)
+        if every == 3600 or index % 60
+    )  # fmt: skip
+
+
 def spread_jobs(cursor, numbers: Numbers, now: int) -> None:
     """Have jobs fire within the next day, and have run before."""
     from django_jobs.models import Job
@@ -163,8 +219,11 @@ def main() -> None:
     import django
 
     django.setup()
+    from django.conf import settings
     from django.db import connections
 
+    # Or each statement would be kept, formatted with its values.
+    settings.DEBUG = False
     from django_jobs.models import jobs_database
     from tests.benchmarks import rows
     from tests.benchmarks.tables import say
@@ -176,7 +235,9 @@ def main() -> None:
     with connections[alias].cursor() as cursor:
         add_runs(cursor, numbers, options.runs, now)
         say(f"{options.runs:,} runs: {time.monotonic() - began:.0f} s")
+        add_tags(cursor)
         add_tallies(cursor, numbers, now, options.runs)
+        add_others(now, options.runs, alias)
         rows.add_jobs(options.jobs, alias)
         spread_jobs(cursor, numbers, now)
     rows.analyze(alias)

@@ -59,6 +59,10 @@ class WorkerProcess:
         """Tell it to work; `began` waits for its word."""
         self._tell("start")
 
+    def begin_floor(self) -> None:
+        """Tell it to work off the queue with the driver's statements alone."""
+        self._tell("floor")
+
     def began(self) -> float:
         """Return when it began to start, by the monotonic clock; it has started by now."""
         return float(self._answer()["at"])
@@ -99,6 +103,11 @@ def precise_cpu_seconds(pid: int) -> float:
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
     except OSError:
         return cpu_seconds(pid)
+
+
+def threads_of(pid: int) -> int:
+    """Return how many threads a process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 def memory_mb(pid: int) -> tuple[float, float]:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from django_jobs import codec, triggers
-from django_jobs.models import Job, Run
+from django_jobs.models import Job, Run, RunTag
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.storage import claims, enqueue, outcomes
-from django_jobs.storage.records import NewRun, Outcome
+from django_jobs.storage.records import ClaimedRun, NewRun, Outcome
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -135,7 +135,7 @@ def analyze(alias: str) -> None:
     """Bring the planner's statistics up to date, as autovacuum does in a minute's time."""
     connection = connections[alias]
     with connection.cursor() as cursor:
-        tables = f"{Run._meta.db_table}, {Job._meta.db_table}, django_apscheduler_djangojob"
+        tables = f"{Run._meta.db_table}, {RunTag._meta.db_table}, {Job._meta.db_table}, django_apscheduler_djangojob"
         if connection.vendor == "postgresql":
             cursor.execute(f"VACUUM ANALYZE {tables}")
         elif connection.vendor == "mysql":
@@ -143,6 +143,12 @@ def analyze(alias: str) -> None:
             cursor.fetchall()
         else:
             cursor.execute("ANALYZE")
+
+
+def finish(run: ClaimedRun, alias: str = "default") -> None:
+    """Write that a claimed run was successful."""
+    now = datetime.now(UTC)
+    assert outcomes.finish([(run, Outcome("SUCCESSFUL", now, now))], using=alias)
 
 
 def claim_and_finish(worker_id: str, count: int, alias: str) -> tuple[float, float]:

@@ -11,6 +11,8 @@ if os.environ.get("BENCH_OTHER_NAME"):
     # A second one, to measure the same thing over many rows and over few in turns.
     DATABASES["grown"] = describe(os.environ["BENCH_KIND"], os.environ["BENCH_OTHER_NAME"])
 DJANGO_JOBS = {"AUTOSTART": False, "ALLOWED_MODULES": ["tests.benchmarks"]}
+if os.environ.get("BENCH_MAX_LOG_BYTES"):
+    DJANGO_JOBS["MAX_LOG_BYTES"] = int(os.environ["BENCH_MAX_LOG_BYTES"])
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -43,8 +43,9 @@ def main() -> None:
     options = parser.parse_args()
     django.setup()
     from django_jobs.api.manager import get_job_manager
+    from django_jobs.models import Run
     from django_jobs.worker.service import Service
-    from tests.benchmarks import work  # noqa: F401 - imported before the time is taken
+    from tests.benchmarks import floor
 
     manager = get_job_manager()
     reply("ready")
@@ -56,6 +57,10 @@ def main() -> None:
                 manager.serve(service)
                 if not service.wait_started(60):
                     raise SystemExit("the service did not start within a minute")
+                reply({"at": at})
+            case "floor":
+                at = time.monotonic()
+                floor.drain(Run.objects.count(), options.threads)
                 reply({"at": at})
             case "count":
                 connection_created.connect(count_statements)

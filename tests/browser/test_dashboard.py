@@ -41,7 +41,7 @@ def test_the_dashboard_is_accessible_and_as_wide_as_its_window(open_page, busy, 
 
     page.goto(URL)
 
-    assert page.locator(".jobs-plot .jobs-bar-failed").count() == 1
+    assert page.locator(".jobs-plot .jobs-series-0").count() == 1
     assert_accessible(page, within="#content")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     # Whoever has to stop a queue from a telephone sees how.
@@ -54,14 +54,14 @@ def test_a_queue_is_paused_with_the_keyboard_and_without_scripts(open_page, busy
     page = open_page(scripts=False)
     page.goto("/admin/")
     page.locator("#content").get_by_role("link", name="Dashboard").click()
-    page.get_by_role("link", name="Last 24 hours").click()
+    page.get_by_role("link", name="24 h").click()
 
     page.get_by_role("button", name="Pause queue mail").focus()
     page.keyboard.press("Enter")
 
     expect(page.locator(".messagelist")).to_contain_text("Queue mail is paused")
     expect(page.get_by_role("button", name="Resume queue mail")).to_be_visible()
-    expect(page.get_by_role("link", name="Last 24 hours")).to_have_attribute("aria-current", "true")
+    expect(page.get_by_role("link", name="24 h")).to_have_attribute("aria-current", "true")
     assert paused_queues(using="default") == ["mail"]
 
 
@@ -73,3 +73,48 @@ def test_late_jobs_and_failures_are_in_the_first_screen_and_one_click_away(page,
     expect(page.locator(".jobs-tile-failed")).to_be_in_viewport()
     page.locator(".jobs-tile-failed a").click()
     expect(page.locator("#result_list")).to_contain_text("ValueError")
+
+
+def test_the_chart_is_read_with_the_pointer_and_with_keys_and_leads_to_its_runs(open_page, busy):
+    page = open_page()
+    page.goto(f"{URL}?by=queue&range=week")
+    plot = page.locator(".jobs-card-chart .jobs-plot")
+    readout = page.locator(".jobs-readout")
+
+    plot.locator(".jobs-column").last.hover()
+    expect(readout).to_contain_text("incomplete")
+    expect(readout).to_contain_text("42 mail")
+    box = readout.bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 1400
+    page.mouse.move(5, 5)
+    expect(readout).to_be_hidden()
+
+    plot.focus()
+    page.keyboard.press("End")
+    expect(readout).to_contain_text("42 mail")
+    page.keyboard.press("ArrowLeft")
+    expect(readout).to_contain_text("0 mail")
+    page.keyboard.press("Escape")
+    expect(readout).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
+    assert_accessible(page, within="#content")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/run/?*ended_from=*")
+
+
+def test_what_is_read_of_the_chart_stays_through_live_updates(open_page, busy, make_run):
+    page = open_page()
+    page.goto(f"{URL}?range=week")
+    plot = page.locator(".jobs-card-chart .jobs-plot")
+    plot.focus()
+    page.keyboard.press("End")
+    expect(page.locator(".jobs-readout")).to_contain_text("40 Successful")
+
+    Rollup.objects.filter(outcome="SUCCESSFUL").update(runs=41)
+    make_run(queue_name="other")
+
+    expect(page.locator(".jobs-card-chart .jobs-legend")).to_contain_text("41 Successful", timeout=20_000)
+    expect(page.locator(".jobs-readout")).to_be_visible()
+    expect(page.locator(".jobs-readout")).to_contain_text("41 Successful")
+    assert page.evaluate("document.activeElement.matches('.jobs-plot')")

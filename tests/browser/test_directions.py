@@ -53,6 +53,7 @@ def pages(make_run, make_job, make_worker, manager):
         f"/admin/django_jobs/run/{failed.pk}/change/",
         f"/admin/django_jobs/run/{failed.pk}/retry-with-changes/",
         "/admin/django_jobs/run/matching/",
+        "/admin/django_jobs/run/errors/",
         "/admin/django_jobs/worker/",
         "/admin/django_jobs/queue/",
     ]

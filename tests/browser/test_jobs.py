@@ -83,7 +83,7 @@ def test_a_job_is_run_paused_and_resumed(page, nightly):
     page.get_by_role("button", name="Run now").click()
     expect(page.locator(".messagelist")).to_contain_text("1 job runs now.")
     page.get_by_role("button", name="Pause", exact=True).click()
-    expect(page.locator(".field-summary")).to_contain_text("by ")
+    expect(page.locator(".jobs-job-head")).to_contain_text("by ")
     page.get_by_role("button", name="Resume", exact=True).click()
     expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
 
@@ -122,3 +122,14 @@ def test_editing_works_without_scripts(open_page, nightly):
 
     expect(page.locator(".messagelist .success")).to_contain_text("once at 2031-05-06 07:08 UTC")
     assert Job.objects.get().next_run_time == datetime(2031, 5, 6, 7, 8, tzinfo=UTC)
+
+
+def test_words_and_times_follow_what_is_typed(page, nightly):
+    page.goto(JOB.replace("change", "schedule"))
+
+    page.locator("[name=kind][value=cron]").check()
+    page.locator("[name=expression]").fill("15 4 * * mon-fri")
+
+    expect(page.locator(".jobs-words")).to_contain_text("at 04:15 on weekdays")
+    expect(page.locator(".jobs-preview li")).to_have_count(5)
+    assert Job.objects.get().status == "scheduled"

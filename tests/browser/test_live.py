@@ -26,6 +26,10 @@ NOTE_TIME = """([selector, text]) => {
 }"""
 
 
+# Of the list of runs, and of Django's lists.
+ALL, COUNTER = ":is(#jobs-select-all, #action-toggle)", ":is(.jobs-counter, .action-counter)"
+
+
 @pytest.fixture(scope="module")
 def site(django_db_setup, until, tmp_path_factory):
     """The address of a server with sockets, whose process executes nothing; no channel layer is configured."""
@@ -179,7 +183,7 @@ def test_what_a_person_has_focused_stays(page, make_run, state):
     old = make_run(job_id="old")
     page.goto("/admin/django_jobs/run/")
     expect(state(page)).to_have_text("Live, every few seconds")
-    box = page.locator(f"input.action-select[value='{old.pk}']")
+    box = page.locator(f"input[name=_selected_action][value='{old.pk}']")
     box.focus()
     page.evaluate("window.scrollTo(0, 50)")
     page.evaluate("document.querySelector('#result_list tbody tr').firstVisit = true")
@@ -197,7 +201,7 @@ def test_a_list_waits_while_rows_are_chosen(page, make_run, state, until, way):
     chosen = make_run(job_id="chosen", status="FAILED")
     page.goto("/admin/django_jobs/run/?status=FAILED")
     expect(state(page)).to_have_text("Live, every few seconds")
-    box = page.locator(f"input.action-select[value='{chosen.pk}']" if way == "box" else "#action-toggle")
+    box = page.locator(f"input[name=_selected_action][value='{chosen.pk}']" if way == "box" else ALL)
     box.check()
     expect(state(page)).to_have_text("Waits while rows are chosen")
     asked = "performance.getEntriesByType('resource').filter(e => e.name.includes('/changes/')).length"
@@ -210,14 +214,14 @@ def test_a_list_waits_while_rows_are_chosen(page, make_run, state, until, way):
 
     rows = page.locator("#result_list tbody tr")
     expect(rows).to_have_count(1)
-    expect(page.locator("input.action-select:checked")).to_have_count(1)
-    expect(page.locator(".action-counter")).to_have_text("1 of 1 selected")
+    expect(page.locator("input[name=_selected_action]:checked")).to_have_count(1)
+    expect(page.locator(COUNTER)).to_have_text("1 of 1 selected")
 
     box.uncheck()
 
     expect(rows).to_contain_text("newer", timeout=15_000)
     expect(state(page)).to_have_text("Live, every few seconds")
-    expect(page.locator(".action-counter")).to_have_text("0 of 1 selected")
+    expect(page.locator(COUNTER)).to_have_text("0 of 1 selected")
 
 
 @pytest.mark.parametrize("model", ["run", "job"])
@@ -230,12 +234,12 @@ def test_rows_that_came_later_are_chosen_and_counted_like_the_others(page, make_
     make("second"), make("third")
 
     expect(page.locator("#result_list")).to_contain_text("third", timeout=15_000)
-    expect(page.locator(".action-counter")).to_have_text("0 of 3 selected")
-    page.locator("input.action-select").nth(1).check()
-    expect(page.locator(".action-counter")).to_have_text("1 of 3 selected")
-    page.locator("#action-toggle").check()
-    expect(page.locator("input.action-select:checked")).to_have_count(3)
-    expect(page.locator(".action-counter")).to_have_text("3 of 3 selected")
+    expect(page.locator(COUNTER)).to_have_text("0 of 3 selected")
+    page.locator("input[name=_selected_action]").nth(1).check()
+    expect(page.locator(COUNTER)).to_have_text("1 of 3 selected")
+    page.locator(ALL).check()
+    expect(page.locator("input[name=_selected_action]:checked")).to_have_count(3)
+    expect(page.locator(COUNTER)).to_have_text("3 of 3 selected")
 
 
 def test_rows_of_a_list_that_was_empty_can_be_chosen(page, make_run, state):
@@ -245,8 +249,8 @@ def test_rows_of_a_list_that_was_empty_can_be_chosen(page, make_run, state):
     make_run(job_id="first")
 
     expect(page.locator("#result_list")).to_contain_text("first", timeout=15_000)
-    page.locator("#action-toggle").check()
-    expect(page.locator(".action-counter")).to_have_text("1 of 1 selected")
+    page.locator(ALL).check()
+    expect(page.locator(COUNTER)).to_have_text("1 of 1 selected")
 
 
 def test_a_traceback_that_was_opened_stays_open(page, make_run, state):
@@ -271,7 +275,7 @@ def test_dashboard_jobs_and_workers_follow_what_happens_elsewhere(page, state, m
     for url, selector, act in (
         ("/admin/django_jobs/dashboard/", "[data-live-part=counts]", lambda: make_job(id="other")),
         ("/admin/django_jobs/job/", "#result_list", lambda: make_job(id="a-new-one")),
-        ("/admin/django_jobs/worker/", "#result_list", lambda: make_worker(host="a-new-one")),
+        ("/admin/django_jobs/worker/", "[data-live-part=results]", lambda: make_worker(host="a-new-one")),
     ):
         page.goto(url)
         expect(state(page)).to_have_text("Live, every few seconds")

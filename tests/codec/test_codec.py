@@ -728,10 +728,12 @@ def test_signatures_are_those_of_djangos_signer(settings, key):
     settings.SECRET_KEY = key or "x"
     settings.SECRET_KEY_FALLBACKS = []
 
-    made = codec.sign("app.jobs:send", '{"args":["ä"],"kwargs":{}}')
+    payloads = ['{"args":["ä"],"kwargs":{}}', codec.dump_arguments((), {})]
+
+    made = [codec.sign("app.jobs:send", payload) for payload in payloads]
 
     signer = Signer(salt="django_jobs.payload")
-    assert made == signer.signature('app.jobs:send\n{"args":["ä"],"kwargs":{}}')
+    assert made == [signer.signature(f"app.jobs:send\n{payload}") for payload in payloads]
 
 
 def test_a_signature_made_for_something_else_does_not_verify():
@@ -741,16 +743,21 @@ def test_a_signature_made_for_something_else_does_not_verify():
         codec.verify("app.jobs:send", "{}", signature)
 
 
-def test_a_rotated_key_verifies_while_it_is_a_fallback(settings):
+# The signature of a call without arguments is kept.
+@pytest.mark.parametrize("payload", [codec.dump_arguments((), {}), codec.dump_arguments((1,), {})])
+def test_a_rotated_key_verifies_while_it_is_a_fallback(settings, payload):
     settings.SECRET_KEY = "old"
-    signature = codec.sign("app.jobs:send", "{}")
+    signature = codec.sign("app.jobs:send", payload)
+    codec.verify("app.jobs:send", payload, signature)
 
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", ["older", "old"]
-    codec.verify("app.jobs:send", "{}", signature)
+    codec.verify("app.jobs:send", payload, signature)
 
     settings.SECRET_KEY_FALLBACKS = []
     with pytest.raises(BadPayload):
-        codec.verify("app.jobs:send", "{}", signature)
+        codec.verify("app.jobs:send", payload, signature)
+    with pytest.raises(BadPayload):
+        codec.verify("app.jobs:other", payload, signature)
 
 
 def test_the_module_can_be_imported_before_apps_are_loaded():

@@ -94,7 +94,8 @@ def test_work_that_is_retried_by_hand_may_expire_anew(serve, manager, probes, ma
         manager.wait("x", 10)
 
 
-def test_a_function_that_was_renamed_fails_its_run_with_the_way_out(serve, manager, make_run):
+def test_a_function_that_was_renamed_fails_its_run_with_the_way_out(serve, manager, make_run, settings):
+    settings.DJANGO_JOBS = {"VERSION_SKEW_SECONDS": 0}
     make_run(func="tests.probes.jobs:was_here", job_id="x")
     serve()
 
@@ -102,7 +103,8 @@ def test_a_function_that_was_renamed_fails_its_run_with_the_way_out(serve, manag
         manager.wait("x", 10)
 
 
-def test_a_function_outside_the_allowed_modules_is_never_imported(serve, manager, make_run):
+def test_a_function_outside_the_allowed_modules_is_never_imported(serve, manager, make_run, settings):
+    settings.DJANGO_JOBS = {"VERSION_SKEW_SECONDS": 0}
     make_run(func="antigravity:geohash", job_id="x")
     serve()
 
@@ -196,7 +198,7 @@ def test_async_functions_that_use_the_database_are_ended_when_their_time_is_over
 def test_an_async_function_whose_time_is_over_tidies_up_undisturbed(serve, manager, probes):
     serve()
 
-    job_id = manager.using(timeout=0.3).add_immediate_job(probes.tidy_up_in_time, 0.5)
+    job_id = manager.using(timeout=1).add_immediate_job(probes.tidy_up_in_time, 0.5)
 
     with pytest.raises(JobFailed, match="RunTimeout"):
         manager.wait(job_id, 10)

@@ -26,4 +26,4 @@ def test_a_line_that_cannot_be_formatted_does_not_end_the_work(args, line):
 
     run.log(*args)
 
-    assert run.log_text.partition(" ")[2] == line
+    assert run.lines.text.partition(" ")[2] == line

@@ -122,3 +122,11 @@ def test_a_log_of_any_text_is_kept(serve, manager, probes):
     log = Run.objects.get().log
     assert "a\\x00b" in log
     assert "caf\\udce9" in log
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_needs_the_main_thread_fails_with_the_way_out(serve, manager, probes):
+    serve(threads=1)
+
+    with pytest.raises(JobFailed, match='a queue with the engine "processes" runs them in the main thread'):
+        manager.wait(manager.add_immediate_job(probes.hear_signals), 20)

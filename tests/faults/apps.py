@@ -1,5 +1,8 @@
 """The app that fault tests add to the processes they start."""
 
+import os
+from datetime import timedelta
+
 from django.apps import AppConfig
 
 
@@ -14,3 +17,8 @@ class FaultsConfig(AppConfig):
 
         instants.install()
         instants.write_events()
+        if os.environ.get("FAULTS_ALERT_SECONDS"):
+            # Half a minute each, otherwise.
+            from django_jobs.operations.alerts import watch
+
+            watch.EVERY = watch.PATIENCE = timedelta(seconds=float(os.environ["FAULTS_ALERT_SECONDS"]))

@@ -7,12 +7,16 @@ from pathlib import Path
 from celery import Celery
 
 FOLDER = Path(os.environ["FAULTS_GATE"] + ".broker")
-FOLDER.mkdir(exist_ok=True)
+# Messages are moved from where they are written to where they are read when they are whole: the transport reads
+# a file as soon as it is there, and loses one that is still empty.
+WRITTEN, READ = FOLDER / "written", FOLDER / "read"
+for folder in (WRITTEN, READ):
+    folder.mkdir(parents=True, exist_ok=True)
 
 app = Celery("faults", broker="filesystem://")
 app.conf.broker_transport_options = {
-    name: str(FOLDER) for name in ("data_folder_in", "data_folder_out", "control_folder")
-}
+    "data_folder_in": str(READ), "data_folder_out": str(WRITTEN), "control_folder": str(FOLDER),
+}  # fmt: skip
 app.conf.worker_hijack_root_logger = False
 
 

@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import json
 import os
 import random
@@ -64,6 +65,24 @@ def start(spawn, ledger, gate):
         )
 
     return start
+
+
+@pytest.fixture
+def report_of(start, gate):
+    """Return a function that calls a module of these for what it forks and kills; it returns the report."""
+
+    def run(module, *arguments, timeout=100):
+        process = start(sys.executable, "-m", "tests.faults", module, *map(str, arguments))
+        assert process.wait(timeout) == 0, process.log.read_text()
+        return json.loads(Path(f"{gate.path}.report").read_text())
+
+    return run
+
+
+@pytest.fixture
+def kills(report_of):
+    """Return a function that has processes killed and stopped, see `tests.faults.kills`; it returns their report."""
+    return functools.partial(report_of, "kills")
 
 
 @pytest.fixture

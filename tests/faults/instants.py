@@ -29,13 +29,14 @@ def install():
     """Set all instants of FAULTS_AT; a function that is no longer there is an error."""
     for instant in filter(None, os.environ.get("FAULTS_AT", "").split(";")):
         path, when, act = instant.split()
-        _set(path, when, ACTS[act]())
+        set_at(path, when, ACTS[act]())
     if os.environ.get("FAULTS_ELSEWHERE"):
         # As on another host: nobody here can prove that this process is gone.
         resolve_name("django_jobs.storage.identity").process_key = lambda: ""
 
 
-def _set(path, when, act):
+def set_at(path, when, act):
+    """Have something called before or after each call of a function."""
     module, _, qualname = path.partition(":")
     *parents, name = qualname.split(".")
     owner = resolve_name(module)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from django_jobs.models import Job, Run
+from django_jobs import codec
+from django_jobs.models import Batch, Job, Run
 from tests.faults.processes import Client, get
 from tests.probes import ledger as probes
 
@@ -33,6 +34,10 @@ class Counts:
     accepted: int = 0
     refused: int = 0  # calls that raised: the database may have committed them or not
     lost: int = 0
+    batches: int = 0
+    batches_lost: int = 0  # that did not end well, or without the job at their end
+    joined_early: int = 0
+    joined_twice: int = 0
     fired: int = 0
     missed: int = 0
     fired_twice: int = 0
@@ -44,6 +49,7 @@ class Counts:
     failed: int = 0
     unfinished: int = 0
     faults: collections.Counter = field(default_factory=collections.Counter)
+    errors: list = field(default_factory=list)
     died: list = field(default_factory=list)
     left: list = field(default_factory=list)
 
@@ -76,6 +82,8 @@ class Soak:
         self._chance = chance
         self.counts = Counts()
         self._names = itertools.count()
+        # Runs of each that was accepted, the one that waits for them, and the text of the job at the end.
+        self._batches = {}
         self._stopped = []
 
     def run(self, seconds, *, rate, outages, pause):
@@ -94,7 +102,8 @@ class Soak:
             view.add_recurring_job(probes.note, 1, job_id=f"every-{number}", max_instances=10**6)
         clients = [
             Client(self._add, rate * 0.4),
-            Client(self._add_many, rate * 0.4 / 10),
+            Client(self._add_many, rate * 0.3 / 10),
+            Client(self._add_batch, rate * 0.1 / 7),
             Client(self._add_by_web, rate * 0.2),
         ]
         try:
@@ -118,6 +127,15 @@ class Soak:
 
     def _add_many(self):
         return self._manager.add_many([(probes.work, (self._seconds(),)) for _ in range(10)])
+
+    def _add_batch(self):
+        """Five runs, one that is given their results, and one job at the end."""
+        end = f"end of {next(self._names)}"
+        with self._manager.batch("soak", on_end=(probes.note, [end])) as batch:
+            parts = batch.add_many((probes.work, [self._seconds()]) for _ in range(5))
+            joined = batch.add(probes.note, parts)
+        self._batches[batch.id] = ([str(part) for part in parts], str(joined), end)
+        return [*self._batches[batch.id][0], str(joined)]
 
     def _add_by_web(self):
         return get(self._web.port, f"add/?seconds={self._seconds()}", timeout=10)
@@ -235,7 +253,8 @@ class Soak:
         )
         counts.left = list(left)
         counts.unfinished = len(left)
-        counts.failed = Run.objects.finished().exclude(status="SUCCESSFUL").count()
+        failed = Run.objects.finished().exclude(status="SUCCESSFUL")
+        counts.failed, counts.errors = failed.count(), list(failed.values_list("id", "name", "error")[:5])
         counts.executions = self._ledger.count("began")
         counts.rescued = self._ledger.count("rescued")
         counts.results_refused = self._ledger.count("refused")
@@ -243,6 +262,26 @@ class Soak:
         counts.recorded = len(recorded)
         counts.recorded_twice = len(recorded) - len(set(recorded))
         self._count_firings()
+        self._count_batches()
+
+    def _count_batches(self):
+        counts, good = self.counts, []
+        lines = self._ledger.lines("began", "ended")
+        first = {}
+        for number, line in enumerate(lines):
+            first.setdefault((line["event"], line["job"]), number)
+        ends = collections.Counter(run.payload for run in Run.objects.filter(name="note", kind="immediate"))
+        rows = Batch.objects.in_bulk(list(self._batches), field_name="key")
+        for key, (parts, joined, end) in self._batches.items():
+            # Each part has ended once before; what goes on of a lost attempt may end later.
+            last = max(first.get(("ended", part), len(lines)) for part in parts)
+            counts.joined_early += first.get(("began", joined), len(lines)) < last
+            added = ends[codec.dump_arguments((end,), {})]
+            counts.joined_twice += added > 1
+            row = rows.get(key)
+            good.append(row is not None and row.state == "successful" and row.successful == 6 and added == 1)
+        counts.batches = len(good)
+        counts.batches_lost = good.count(False)
 
     def _count_firings(self):
         counts = self.counts

@@ -7,6 +7,7 @@ import urllib.error
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import DatabaseError, connection
 
 from django_jobs.models import Run, Worker
@@ -62,6 +63,31 @@ def test_a_database_killed_and_restarted_while_runs_end(
     process = worker()
 
     goes_through(database.kill, database.start, process, manager, ledger, gate, until, is_raised)
+
+
+@pytest.mark.skipif(is_sqlite(), reason="the locked file of SQLite can be read")
+def test_a_run_waits_for_a_database_that_is_away_when_its_arguments_are_read(
+    database, worker, manager, ledger, gate, until
+):
+    # The file of the second appears when the read has failed: the gate is open by then.
+    worker(
+        at="django_jobs.codec:load_arguments before hold;django_jobs.execution.outages:_first_away before hold"
+    )
+    job_id = manager.add_immediate_job(
+        probes.swallow, get_user_model().objects.create(username="an argument")
+    )
+    until(gate.reached.exists)
+    gate.reached.unlink()
+
+    database.kill()
+    gate.open()
+    until(gate.reached.exists, timeout=30)
+    assert ledger.count("began") == 0
+    database.start()
+    connection.close()
+
+    until(lambda: Run.objects.filter(job_id=job_id, status="SUCCESSFUL").exists(), timeout=30)
+    assert (ledger.count("began"), Run.objects.get().attempt) == (1, 1)
 
 
 @pytest.mark.skipif(
@@ -210,12 +236,12 @@ def test_a_process_started_while_the_database_is_away_waits_for_it(database, wor
     manager.add_immediate_job(probes.note)
     database.kill()
     process = worker(wait=False)
-    until(lambda: "waiting for the database" in process.log.read_text(), timeout=30)
+    until(lambda: "waiting before starting" in process.log.read_text(), timeout=30)
 
     database.start()
 
     until(lambda: ledger.count("recorded") == 1, timeout=30)
-    assert said(process, "waiting for the database") == 1
+    assert said(process, "waiting before starting") == 1
 
 
 def test_a_process_told_to_stop_while_the_database_is_away_ends_and_nothing_is_lost(

@@ -21,6 +21,10 @@ def test_random_faults_under_load_lose_nothing_and_do_nothing_twice(soak, soak_m
     assert counts.accepted > 100, counts
     assert not counts.died, counts
     assert not counts.lost, counts
+    assert counts.batches > 1, counts
+    assert not counts.batches_lost, counts
+    assert not counts.joined_early, counts
+    assert not counts.joined_twice, counts
     assert not counts.fired_twice, counts
     assert not counts.missed, counts
     assert not counts.recorded_twice, counts

@@ -18,7 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from django_jobs.integrations.metrics import JobsCollector, MetricsView, exposition
 from django_jobs.models import BIN_ENDS, jobs_database
 from django_jobs.operations import health
-from django_jobs.storage import statistics, transactions
+from django_jobs.registry import discovery
+from django_jobs.storage import statistics, table_health, transactions
 from django_jobs.storage.records import ClaimedRun, Outcome
 
 pytestmark = pytest.mark.django_db
@@ -117,7 +118,7 @@ def test_what_waits_runs_and_lives_is_there(make_run, make_job, make_worker, man
     assert found["django_jobs_up",] == 1
 
 
-def test_every_problem_that_a_report_can_have_is_a_label(make_run, make_job):
+def test_every_problem_that_a_report_can_have_is_a_label(make_run, make_job, make_worker, monkeypatch):
     long_ago = timezone.now() - timedelta(hours=1)
     make_job(next_run_time=long_ago)
     make_job(broken_reason="cannot be read")
@@ -125,10 +126,20 @@ def test_every_problem_that_a_report_can_have_is_a_label(make_run, make_job):
     make_run(run_after=None, error="BadPayload: no")
     make_run(status="RUNNING", worker_id="gone")
     make_job(next_run_time=timezone.now() + timedelta(days=800))
+    tables = [("old_transaction", "for 2.0 hours", 1), ("bloated_table", "django_jobs_run", 9)]
+    monkeypatch.setattr(table_health, "recent_problems", lambda using: tables)
+    monkeypatch.setattr(discovery, "_failures", {"theirs.jobs": "theirs.jobs cannot be imported"})
+    without_workers = samples()
+    project = {"name": "other", "mark": "of another key"}
+    make_worker(details={"problems": ["a thread has ended"], "clock_ahead": 60, "project": project})
+    with_one = samples()
 
-    found = samples()
-
-    assert [found["django_jobs_problem", code] for code in health.CODES] == [1] * len(health.CODES)
+    found = {
+        code: without_workers["django_jobs_problem", code] or with_one["django_jobs_problem", code]
+        for code in health.CODES
+    }
+    # Another worker's that does not know a function is looked for where such a run waits.
+    assert found == {code: int(code != "unknown_functions") for code in health.CODES}
 
 
 def test_limits_are_those_of_the_health_check(make_run, make_worker):

@@ -224,6 +224,16 @@ def test_progress_has_a_percentage_and_what_is_left(make_run):
     assert (shown["finished"], shown["succeeded"]) == (False, None)
 
 
+def test_a_loop_that_goes_on_where_another_attempt_stopped_says_itself_how_long_it_takes(make_run):
+    now = timezone.now()
+    progress = {"done": 99, "total": 100, "ends_at": (now + timedelta(hours=1)).isoformat()}
+    run = make_run(status="RUNNING", started_at=now - timedelta(seconds=1), progress=progress)
+
+    shown = states.public_state(states.of_job(run.job_id, using="default"), result=False)
+
+    assert 3500 < shown["eta_seconds"] <= 3600
+
+
 @pytest.mark.parametrize(
     ("progress", "percent"),
     [
@@ -234,6 +244,8 @@ def test_progress_has_a_percentage_and_what_is_left(make_run):
         ({"done": "1", "total": 2}, None),
         ({"done": 5, "total": 4}, 100.0),
         ({"done": -1, "total": 4}, 0.0),
+        ({"done": 1, "total": 4, "ends_at": "soon"}, 25.0),
+        ({"done": 1, "total": 4, "ends_at": "2030-01-01T00:00:00"}, 25.0),
     ],
 )
 def test_odd_progress_does_not_break_a_page(make_run, progress, percent):
@@ -263,3 +275,39 @@ def test_what_the_queue_really_does_is_seen(moves, manager, make_worker):
     assert len(claimed) == 1
     assert moves(lambda: manager.cancel_job(job_id), f"job:{job_id}")
     assert not Job.objects.exists()
+
+
+def test_the_page_of_a_run_changes_with_what_the_run_says(make_run):
+    from django_jobs.models import LogChunk
+
+    run = make_run(status="RUNNING", job_id="a")
+    before = states.read([f"run:{run.pk}", "job:a"], using="default")
+    LogChunk.objects.create(
+        run_id=run.pk, attempt=1, fence=1, written_at=run.enqueued_at, level=20, text="said"
+    )
+
+    after = states.read([f"run:{run.pk}", "job:a"], using="default")
+
+    assert after[f"run:{run.pk}"].digest != before[f"run:{run.pk}"].digest
+    assert after["job:a"].digest == before["job:a"].digest
+
+
+def test_a_batch_is_shown_as_a_job_is(manager, db):
+    from django_jobs.testing import drain_jobs
+    from tests.probes import parts
+
+    batch = manager.batch("watched")
+    batch.add_many([(parts.give, [1]), (parts.fail, [])])
+    before = states.of_job(batch.id, using="default")
+    drain_jobs()
+    batch.close()
+    after = states.of_job(batch.id, result=True, using="default")
+
+    shown = states.public_state(before, result=False)
+    assert (shown["status"], shown["done"], shown["total"], shown["finished"]) == ("queued", 0, 2, False)
+    assert before.digest != after.digest
+    shown = states.public_state(after, result=True)
+    assert (shown["status"], shown["done"], shown["succeeded"], shown["over"]) == ("failed", 2, False, True)
+    assert (
+        states.read(["job:batch:none", f"job:{batch.id}"], using="default")["job:batch:none"].exists is False
+    )

@@ -73,7 +73,7 @@ def test_scripts_and_styles_carry_the_pages_nonce(make_run):
 def test_a_project_without_the_address_is_told_what_to_add():
     with pytest.raises(ImproperlyConfigured, match=r"django_jobs\.live\.urls"):
         rendered("{% job_progress 'x' %}")
-    assert rendered("{% live_updates %}").strip() == ""
+    assert rendered("{% live_updates %}").strip() == '<span class="jobs-zone">Times: UTC</span>'
 
 
 def test_an_admin_page_watches_everything_or_one_run(make_run, make_job):

@@ -82,7 +82,7 @@ def test_an_id_in_use_is_refused_unless_something_else_was_said(jobs):
         (["tests.probes.jobs:mark", "--priority", "101"], "from -100 to 100, not 101"),
         (["tests.probes.jobs:mark", "--cron", "30 3 * *"], "30 3"),
         (["tests.probes.jobs:mark", "--cron", "30 3 * * *", "--timezone", "Mars/Base"], "Mars/Base"),
-        (["tests.probes.jobs:mark", "--timezone", "UTC"], "--timezone is of --cron only"),
+        (["tests.probes.jobs:mark", "--timezone", "UTC"], "--timezone belongs to --cron"),
         (["tests.probes.jobs:mark", "--every", "0"], "too short: it must be at least 0.001 seconds"),
         (["tests.probes.jobs:mark", "--every", "60", "--wait", "1"], "--wait is for jobs that end"),
         (["tests.probes.jobs:mark", "--id", "x" * 256], "1 to 255 characters"),

@@ -13,20 +13,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def manage(child_env):
+def manage(child_env, zygote):
     """Return a function that runs `manage.py jobs` on this test's database."""
 
     def run(*arguments, **env):
         command = [sys.executable, str(ROOT / "testproject" / "manage.py"), "jobs", *arguments]
-        return subprocess.run(
-            command,
-            env={**child_env, **env},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return zygote.run(command, {**child_env, **env})
 
     return run
 

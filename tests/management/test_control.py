@@ -74,7 +74,7 @@ def test_jobs_and_single_runs_are_cancelled(jobs, make_run):
     for row in (run, other, executes):
         row.refresh_from_db()
     assert (run.status, other.status, executes.cancel_requested) == ("CANCELLED", "CANCELLED", True)
-    with pytest.raises(CommandError, match="job 'a': nothing of it is unfinished"):
+    with pytest.raises(CommandError, match="job 'a': none of it is unfinished"):
         jobs("cancel", "a")
     with pytest.raises(CommandError, match="it has ended"):
         jobs("cancel", "--runs", str(run.pk))
@@ -90,7 +90,7 @@ def test_jobs_and_single_runs_are_retried(jobs, make_run):
     assert Run.objects.ready().count() == 2
     with pytest.raises(CommandError, match="did not end without success; `jobs run` runs it once more"):
         jobs("retry", "c")
-    with pytest.raises(CommandError, match="did not end without success, or its job was added anew"):
+    with pytest.raises(CommandError, match="did not end without success, or its job was added again"):
         jobs("retry", "--runs", str(run.pk))
     with pytest.raises(CommandError, match="'a' is not the number of a run") as wrong:
         jobs("retry", "--runs", "a")
@@ -165,5 +165,5 @@ def test_removing_without_anybody_to_ask_needs_a_yes(jobs, make_job, make_run, m
     assert Job.objects.exists()
     assert jobs("remove", "nightly", "--yes").lines == ["Removed nightly."]
     assert Run.objects.get().status == "CANCELLED"
-    with pytest.raises(CommandError, match="job 'nightly': nothing of it is still to run"):
+    with pytest.raises(CommandError, match="job 'nightly': none of it is still to run"):
         jobs("remove", "nightly", "--yes")

@@ -137,3 +137,18 @@ def test_what_rows_hold_does_nothing_to_a_terminal(jobs, make_run):
     assert len(said.lines) == 2
     assert "\\x1b[31mred\\nline\\x07" in said
     assert "a\\rb\\u202e\\x9b2J" in said
+
+
+def test_due_runs_say_what_keeps_them(jobs, make_run, make_worker, manager):
+    make_worker(queues=["mail", "slow"])
+    manager.pause_queue("slow")
+    for name in ("mail", "slow", "gpu"):
+        make_run(queue_name=name, job_id=f"in-{name}")
+
+    lines = {
+        line.split()[1]: line for line in jobs("list", "--status", "queued").out.getvalue().splitlines()[1:]
+    }
+
+    assert lines["in-slow"].endswith("its queue is paused")
+    assert lines["in-gpu"].endswith("no live worker serves its queue")
+    assert "queue" not in lines["in-mail"].partition("tests.")[2]

@@ -33,7 +33,8 @@ def test_an_option_is_the_only_limit(jobs, old):
 def test_a_dry_run_only_counts(jobs, old):
     said = jobs("prune", "--keep-days", "0.5", "--dry-run", "--json")
 
-    assert json.loads(said.out.getvalue()) == {"runs": 3, "workers": 0, "rollups": 0, "is_complete": True}
+    counts = {"runs": 3, "workers": 0, "rollups": 0, "batches": 0}
+    assert json.loads(said.out.getvalue()) == {**counts, "is_complete": True}
     assert jobs("prune", "--keep-days", "0.5", "--dry-run").lines == ["Would delete 3 runs."]
     assert Run.objects.count() == 3
 

@@ -1,3 +1,4 @@
+import io
 import logging
 import signal
 import sys
@@ -8,7 +9,9 @@ import pytest
 from django.core.management import CommandError, call_command, load_command_class
 from django.utils import timezone
 
+from django_jobs.management.commands import runjobs as runjobs_command
 from django_jobs.models import Run, Worker
+from django_jobs.worker.parts import Parts
 from tests.probes.models import Mark
 
 ROOT = Path(__file__).parents[2]
@@ -115,6 +118,30 @@ def test_a_function_that_was_handed_back_does_not_go_on(runjobs, manager, until,
     # Its function takes 30 s.
     assert process.wait(15) == 0, process.log.read_text()
     assert Run.objects.get().status == "READY", process.log.read_text()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_ends_while_the_process_starts_is_printed_after_the_first_line(
+    manager, probes, monkeypatch, until
+):
+    start = Parts.start
+
+    def start_slowly(parts):
+        start(parts)
+        until(lambda: "SUCCESSFUL" in out.getvalue())
+
+    manager.add_immediate_job(probes.nothing)
+    out = io.StringIO()
+    monkeypatch.setattr(Parts, "start", start_slowly)
+    # What the log shows on a console is not printed again.
+    monkeypatch.setattr(runjobs_command, "_is_on_console", lambda *_: False)
+
+    call_command("runjobs", "--drain", stdout=out)
+
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("runjobs: process ")
+    assert [line.partition(" ")[0] for line in lines].count("runjobs:") == 3
+    assert "SUCCESSFUL" in lines[1]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,6 +5,9 @@ import pytest
 from django.core.management import CommandError
 
 from django_jobs import codec
+from django_jobs.models import Run
+from django_jobs.testing import drain_jobs
+from tests.probes import durable
 
 
 def cells(said):
@@ -56,3 +59,18 @@ def test_what_is_not_there_cannot_be_shown(jobs, make_job):
         jobs("show", "x")
     with pytest.raises(CommandError, match="there is no run 7"):
         jobs("show", "--run", "7")
+
+
+def test_a_run_is_shown_with_what_it_has_kept(jobs, manager):
+    durable.script[:] = [lambda run: run.step(durable.do, "one"), lambda run: run.sleep(60)]
+    manager.add_immediate_job(durable.follow_script)
+    drain_jobs()
+    run = Run.objects.get()
+
+    said = jobs("show", "--run", str(run.pk))
+
+    rows = [line[:3] for line in cells(said)]
+    assert ["step", "do", "done"] in rows
+    assert ["sleep", "sleep", "waiting"] in rows
+    kept = json.loads(jobs("show", "--run", str(run.pk), "--json").out.getvalue())["kept"]
+    assert [(step["name"], step["value"]) for step in kept] == [("do", "did one"), ("sleep", None)]

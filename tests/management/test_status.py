@@ -20,10 +20,30 @@ def test_all_is_well_where_it_is(jobs, make_worker, make_run, make_job):
     assert re.search(r"^jobs  1 scheduled$", said.out.getvalue(), re.MULTILINE)
     assert re.search(r"^runs  1 running, 1 due$", said.out.getvalue(), re.MULTILINE)
     assert re.search(
-        r"^shop-1  alive  elsewhere  1 +mail, default  1 of 4   yes ", said.out.getvalue(), re.MULTILINE
+        r"^alive  elsewhere:1  1 of 4  \S+ \S+ +yes    mail, default  shop-1$",
+        said.out.getvalue(),
+        re.MULTILINE,
     )
-    assert re.search(r"^default  serving  1 +0 +0 +0\.\d+ s$", said.out.getvalue(), re.MULTILINE)
+    assert re.search(r"^default  serving  1 +0 +0 +0 +\d+\.\d+ s$", said.out.getvalue(), re.MULTILINE)
     assert said.lines[-1] == "All is well."
+
+
+def test_live_workers_come_first_and_those_that_are_gone_are_one_line(jobs, make_worker):
+    past = timezone.now() - timedelta(hours=1)
+    for host in ("b", "c"):
+        make_worker(host=host, pid=7, lease_expires_at=past, heartbeat_at=past)
+    make_worker(
+        host="z" * 40, pid=8, queues=["mail", "default", "reports", "imports", "thumbnails"], threads=4
+    )
+
+    lines = jobs("status").out.getvalue().splitlines()
+
+    (alive,) = [number for number, line in enumerate(lines) if line.startswith("alive")]
+    assert lines[alive + 1].startswith("gone: 2, last heartbeat ")
+    assert lines[alive + 1].endswith(": b:7, c:7")
+    # What matters is within a terminal of usual width.
+    for word in ("BUSY", "LAST HEARTBEAT", "CLOCK"):
+        assert lines[alive - 1].index(word) + len(word) < 100
 
 
 def test_what_is_wrong_ends_the_command_with_1_only_when_asked(jobs):
@@ -62,3 +82,31 @@ def test_json_is_the_report(jobs):
 
     assert set(said) == {"at", "problems", "workers", "worker_totals", "queues", "jobs", "running"}
     assert [problem["code"] for problem in said["problems"]] == ["no_worker", "no_clock"]
+
+
+@pytest.mark.parametrize(
+    "words", [("status", "--exit-code"), ("status", "--json"), ("list", "--ids", "run"), ("list", "--all")]
+)
+def test_watching_and_what_is_said_once_exclude_each_other(jobs, words):
+    with pytest.raises(CommandError, match="--watch and --") as error:
+        jobs(*words, "--watch", "1s")
+
+    assert error.value.returncode == 2
+
+
+@pytest.mark.parametrize("action", ["status", "list"])
+def test_it_is_watched(jobs, make_run, monkeypatch, action):
+    make_run(queue_name="mail")
+    naps = []
+
+    def sleep(seconds):
+        naps.append(seconds)
+        if len(naps) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+
+    said = jobs(action, "--watch")
+
+    assert naps == [2, 2]
+    assert said.out.getvalue().count("mail") >= 2

@@ -94,3 +94,41 @@ def test_one_thing_needs_no_progress(screen):
 )
 def test_durations_have_as_much_precision_as_they_deserve(seconds, text):
     assert terminal.duration(seconds) == text
+
+
+def test_columns_yield_to_others_by_their_importance_in_a_terminal_alone(screen):
+    shown, out, _ = screen
+    rows = [["failed", "0" * 32, "shop.suppliers:fetch", "KeyError"], ["ready", "a", "b:c", ""]]
+    heads = ["STATUS", "JOB", "FUNCTION", "MORE"]
+
+    shown.table(heads, rows, yielding=["FUNCTION", "JOB"])
+
+    # Both are as narrow as they may be, and still there is no room for the first one.
+    assert out.getvalue().splitlines() == [
+        "STATUS  JOB           MORE",
+        "failed  00000000000…  KeyError",
+        "ready   a             -",
+    ]
+    out.truncate(0)
+    out.seek(0)
+    shown.table(["STATUS", "FUNCTION"], [["failed", "shop.suppliers.imports:fetch"]], yielding=["FUNCTION"])
+    # Of a path the end says more than the beginning.
+    assert out.getvalue().splitlines()[1] == "failed  …ppliers.imports:fetch"
+
+
+def test_watching_draws_again_in_the_same_place_until_it_is_interrupted(screen, monkeypatch):
+    shown, out, _ = screen
+    naps = []
+
+    def sleep(seconds):
+        naps.append(seconds)
+        if len(naps) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("time.sleep", sleep)
+    shown.watch(lambda: shown.say("drawn"), 1.5)
+
+    assert naps == [1.5, 1.5, 1.5]
+    assert out.getvalue().count("\x1b[2J\x1b[3Jdrawn\n") == 3
+    shown.watch(lambda: shown.say("once"), None)
+    assert out.getvalue().endswith("drawn\nonce\n")

@@ -12,6 +12,7 @@ from django_jobs.operations.run_query import Criteria
 from django_jobs.storage import claims, leases, outbox
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.tables import RUN_TABLE
+from tests.many_rows import analyze, copy_row, numbered
 
 pytestmark = pytest.mark.django_db
 
@@ -23,29 +24,11 @@ def many_runs(transactional_db, make_run, make_worker):
     """A queue of some thousand runs on top of a history of many more."""
     # Transactional, because MariaDB's ANALYZE commits.
     make_worker(id="w")
-    template = make_run()
     now = timezone.now()
-    rows = [
-        Run(
-            job_id=f"done-{n}", name="n", func=template.func, payload=template.payload,
-            signature=template.signature, kind="immediate", status=Status.SUCCESSFUL, enqueued_at=now,
-            run_after=now, finished_at=now, worker_id=f"w{n % 50}", attempt=1,
-        )
-        for n in range(FINISHED)
-    ]  # fmt: skip
-    rows += [
-        Run(
-            job_id=f"ready-{n}", name="n", func=template.func, payload=template.payload,
-            signature=template.signature, kind="immediate", status=Status.READY, enqueued_at=now,
-            run_after=now, queue_name=f"q{n % 3}",
-        )
-        for n in range(READY)
-    ]  # fmt: skip
-    Run.objects.bulk_create(rows, batch_size=1000)
-    with connection.cursor() as cursor:
-        cursor.execute({"mysql": "ANALYZE TABLE django_jobs_run"}.get(connection.vendor, "ANALYZE"))
-        if connection.vendor == "mysql":
-            cursor.fetchall()
+    done = make_run(job_id="done", status=Status.SUCCESSFUL, finished_at=now, worker_id="w", attempt=1)
+    copy_row(done, FINISHED, job_id=numbered("done-"), worker_id=numbered("w", 50))
+    copy_row(make_run(job_id="ready"), READY, job_id=numbered("ready-"), queue_name=numbered("q", 3))
+    analyze(RUN_TABLE)
 
 
 def plan(statement, params):
@@ -119,6 +102,20 @@ def test_counting_unfinished_runs_of_due_jobs_reads_no_history(many_runs):
     text = plan_of(lambda: backend_of(connection).count_unfinished(["done-1", "ready-2"]))
 
     assert "django_jobs_run_open" in text, text
+
+
+def test_postgresql_counts_unfinished_runs_by_job_in_a_table_that_nobody_has_analyzed(make_run):
+    if connection.vendor != "postgresql":
+        pytest.skip("a plan of PostgreSQL's")
+    make_run()
+    with connection.cursor() as cursor:
+        columns = ", ".join(field.column for field in Run._meta.concrete_fields if field.column != "id")
+        for _ in range(11):
+            cursor.execute(f"INSERT INTO django_jobs_run ({columns}) SELECT {columns} FROM django_jobs_run")
+
+    text = plan_of(lambda: backend_of(connection).count_unfinished([f"job-{n}" for n in range(200)]))
+
+    assert "Seq Scan on django_jobs_run" not in text, text
 
 
 def test_states_as_literals_select_as_parameters_would(make_run):

@@ -1,11 +1,15 @@
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
+from django.test import override_settings
 from django.utils import timezone
 
 from django_jobs import triggers
-from django_jobs.operations import health
+from django_jobs.operations import health, process_problems
+from django_jobs.storage import projects
 from django_jobs.storage.queues import obstacle
+from django_jobs.worker.service import Service
 
 pytestmark = pytest.mark.django_db
 
@@ -257,3 +261,59 @@ def test_a_queue_of_celerys_is_served_by_celerys_workers_only(
     make_run(run_after=ago(minutes=6), queue_name="mail")
 
     assert text("overdue_runs").endswith(f": {reason}")
+
+
+def problem(code):
+    (found,) = [problem for problem in health.report()["problems"] if problem["code"] == code]
+    return found
+
+
+def test_what_a_live_worker_says_is_wrong_is_a_problem_named_once(make_worker, well):
+    first = make_worker(host="a", details={"problems": ["the clock thread has ended"]})
+    second = make_worker(host="b", details={"problems": ["the clock thread has ended", "another"]})
+    make_worker(host="c", details={"problems": ["long ago"]}, lease_expires_at=ago(days=1))
+
+    found = [
+        (one["text"], one["count"]) for one in health.report()["problems"] if one["code"] == "failing_process"
+    ]
+
+    assert found == [
+        (f"{first.pk} on a, {second.pk} on b: the clock thread has ended", 2),
+        (f"{second.pk} on b: another", 1),
+    ]
+    assert health.report()["workers"][1]["problems"] == ["the clock thread has ended", "another"]
+
+
+def test_hosts_whose_clock_is_off_are_one_problem(make_worker, well):
+    make_worker(host="a", details={"clock_ahead": 12.0})
+    make_worker(host="a", details={"clock_ahead": 12.0})
+    make_worker(host="b", details={"clock_ahead": -3600.0})
+
+    found = problem("clock_off")
+
+    assert found["count"] == 2
+    assert "a is 12 s ahead of the database's, b is 3600 s behind the database's" in found["text"]
+
+
+def test_workers_of_another_project_are_a_problem_and_those_with_a_key_of_ours_are_none(
+    make_worker, well, settings
+):
+    make_worker(details={"project": projects.own()})
+    with override_settings(SECRET_KEY="the key until yesterday"):
+        make_worker(details={"project": projects.own()})
+    with override_settings(SECRET_KEY="the key of another project", ROOT_URLCONF="blog.urls"):
+        make_worker(host="theirs", details={"project": projects.own()})
+    settings.SECRET_KEY_FALLBACKS = ["the key until yesterday"]
+
+    found = problem("other_project")
+
+    assert found["count"] == 1
+    assert "blog on theirs" in found["text"]
+
+
+def test_a_process_that_cannot_start_says_so_where_health_is_asked_in_it(monkeypatch, well):
+    service = Service()
+    service.failure = "RuntimeError: can't start new thread"
+    monkeypatch.setattr(process_problems, "get_job_manager", lambda: SimpleNamespace(service=service))
+
+    assert text("failing_process") == "this process executes no jobs: RuntimeError: can't start new thread"

@@ -7,9 +7,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_jobs.models import Run
 from django_jobs.operations import listing
 from django_jobs.operations.run_query import pages as run_pages
+from django_jobs.storage.tables import RUN_TABLE
+from tests.many_rows import analyze, copy_row
 
 pytestmark = pytest.mark.django_db
 
@@ -31,6 +32,8 @@ def everything(make_job, make_run):
     make_run(job_id="held", run_after=None)
     make_run(job_id="held high", run_after=None, priority=9)
     make_run(job_id="unreadable", run_after=None, error="BadPayload: no")
+    make_run(job_id="dependent", run_after=None, waits_for="dependency")
+    make_run(job_id="limited", run_after=None, waits_for="limit", priority=3)
     make_run(job_id="executes", status="RUNNING")
     make_run(job_id="executes too", status="RUNNING", func="tests.probes.jobs:mark")
     for status in ("SUCCESSFUL", "FAILED", "CANCELLED", "SKIPPED"):
@@ -39,6 +42,7 @@ def everything(make_job, make_run):
     return {
         "running": ["executes", "executes too"],
         "queued": ["high", "first", "second", "deferred", "low"],
+        "blocked": ["limited", "dependent"],
         "scheduled": ["also soon", "soon", "later"],
         "paused": ["paused job", "held high", "held"],
         "broken": ["broken job", "unreadable"],
@@ -79,9 +83,20 @@ def test_each_status_has_its_own_in_the_order_they_will_run_or_ended(status, eve
 
     assert ids(page) == everything[status]
     assert page["next"] is None
-    assert {entry["status"] for entry in page["entries"]} == (
-        {status} if status != "finished" else {"successful", "failed", "cancelled", "skipped"}
-    )
+    words = {
+        "finished": {"successful", "failed", "cancelled", "skipped"},
+        "blocked": {"limited", "dependent"},
+    }
+    assert {entry["status"] for entry in page["entries"]} == words.get(status, {status})
+
+
+def test_what_is_blocked_says_what_it_waits_for_without_a_query(everything, django_assert_num_queries):
+    entries = listing.page(["blocked"])["entries"]
+
+    with django_assert_num_queries(0):
+        why = listing.why_due(entries)
+
+    assert [why[entry["run_id"]] for entry in entries] == ["waits for its limit", "waits for other runs"]
 
 
 def test_the_default_is_what_is_still_to_run(everything):
@@ -159,8 +174,8 @@ def test_a_page_costs_a_query_for_each_part_whatever_there_is(
         run = make_run(status="RUNNING")
         make_job(last_run_id=run.pk)
 
-    # Five statuses, two of them of jobs and of runs; then the last runs of the jobs.
-    with django_assert_num_queries(8):
+    # Six statuses, two of them of jobs and of runs; then the last runs of the jobs.
+    with django_assert_num_queries(9):
         listing.page(limit=100)
 
 
@@ -184,17 +199,9 @@ def test_a_place_deep_in_the_queue_is_found_through_ranges_of_the_index(make_run
 @pytest.mark.parametrize("status", [status for status in listing.STATUSES if status != "scheduled"])
 def test_a_page_of_runs_needs_no_sorting_and_no_scan_of_the_history(status, make_run):
     counts = {"FAILED": 30, "READY": 1500, "CANCELLED": 30, "SUCCESSFUL": 5000}
-    runs = [make_run(status=state) for state in counts]
-    fields = [field.attname for field in Run._meta.concrete_fields if field.attname != "id"]
-    Run.objects.bulk_create(
-        Run(**{name: getattr(run, name) for name in fields})
-        for run in runs
-        for _ in range(counts[run.status])
-    )
-    with connection.cursor() as cursor:
-        cursor.execute({"mysql": "ANALYZE TABLE django_jobs_run"}.get(connection.vendor, "ANALYZE"))
-        if connection.vendor == "mysql":
-            cursor.fetchall()
+    for state, count in counts.items():
+        copy_row(make_run(status=state), count)
+    analyze(RUN_TABLE)
 
     with CaptureQueriesContext(connection) as queries:
         listing.page([status])

@@ -62,8 +62,12 @@ def test_changed_arguments_are_named(make_call):
         ('[{"$type": "date", "value": "soon"}]', "{}", "a stored date cannot be read"),
         ('[{"$type": "spaceship", "value": 1}]', "{}", "unknown type tag 'spaceship'"),
         ('[{"$type": "model", "value": ["probes.mark", 99, null]}]', "{}", "no longer exists"),
-        ('[{"$type": "enum", "value": ["antigravity:X", "A", 1]}]', "{}", "knows no enum antigravity:X"),
-        ("[NaN]", "{}", "NaN is no JSON"),
+        (
+            '[{"$type": "enum", "value": ["antigravity:X", "A", 1]}]',
+            "{}",
+            "does not know the enum antigravity:X",
+        ),
+        ("[NaN]", "{}", "NaN is not JSON"),
         ("[" * 5000, "{}", "this is not JSON"),
     ],
 )

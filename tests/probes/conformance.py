@@ -38,6 +38,27 @@ async def async_fail():
     fail()
 
 
+def grow(queue_name):
+    batch = current_run().batch.using(queue_name=queue_name)
+    batch.add(add, 1).then(add, 5)
+    return batch.name
+
+
+async def async_grow(queue_name):
+    batch = current_run().batch.using(queue_name=queue_name)
+    first = await batch.aadd(async_add, 1)
+    await first.athen(async_add, 5)
+    return batch.name
+
+
+def describe(error, value):
+    return [type(error).__name__, value]
+
+
+async def async_describe(error, value):
+    return describe(error, value)
+
+
 def fail_until(attempt):
     if current_run().attempt < attempt:
         raise ValueError(f"attempt {current_run().attempt}")
@@ -103,6 +124,38 @@ def crash_until(attempt):
 async def async_crash_until(attempt):
     await asyncio.sleep(0)
     return crash_until(attempt)
+
+
+def go_on():
+    """Do each part once, although the first attempt fails and the run leaves its thread twice."""
+    run = current_run()
+    kept = run.step(mark, "step")
+    if run.attempt == 1:
+        raise ValueError("once")
+    run.sleep(0.05)
+    sent = run.wait_for(f"sent:{run.run_id}")
+    rows = [row.text for row in run.iterate(Mark.objects.filter(text="row"), size=2)]
+    return [kept, sent, rows, len(run.key("charge"))]
+
+
+async def async_go_on():
+    run = current_run()
+    kept = await run.astep(async_mark, "step")
+    if run.attempt == 1:
+        raise ValueError("once")
+    await run.asleep(0.05)
+    sent = await run.await_for(f"sent:{run.run_id}")
+    rows = [row.text async for row in run.aiterate(Mark.objects.filter(text="row"), size=2)]
+    return [kept, sent, rows, len(run.key("charge"))]
+
+
+def mark_and_fail_until(attempt):
+    mark("atomic")
+    return fail_until(attempt)
+
+
+async def async_mark_and_fail_until(attempt):
+    return mark_and_fail_until(attempt)
 
 
 def process_id():

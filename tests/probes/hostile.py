@@ -75,6 +75,26 @@ def begin_by_hand():
     Mark.objects.create(text="never committed")
 
 
+def begin_by_driver():
+    connection.ensure_connection()
+    # Its cursor, not Django's.
+    connection.connection.cursor().execute("BEGIN")
+    Mark.objects.create(text="never committed")
+
+
+def begin_and_commit_by_driver():
+    connection.ensure_connection()
+    connection.connection.cursor().execute("BEGIN")
+    Mark.objects.create(text="committed")
+    connection.connection.commit()
+
+
+def stop_commits_of_the_driver():
+    connection.ensure_connection()
+    connection.connection.autocommit(False)
+    Mark.objects.create(text="never committed")
+
+
 async def async_begin_by_hand():
     await sync_to_async(begin_by_hand)()
 

@@ -2,8 +2,11 @@
 
 import ast
 import asyncio
+import itertools
 import logging
 import os
+import signal
+import subprocess
 import threading
 import time
 
@@ -302,3 +305,79 @@ def wait_for_mark(text):
 
 def rocket():
     return "🚀"
+
+
+def talk(text="one", more="two"):
+    """Say something, wait, and say something else."""
+    run = current_run()
+    run.log("%s", text)
+    run.log("careful", level="WARNING")
+    began.set()
+    go_on.wait(20)
+    run.log("%s", more)
+
+
+async def talk_async():
+    current_run().log("awaited")
+    began.set()
+    while not go_on.is_set():
+        await asyncio.sleep(0.02)
+
+
+def talk_by_logging():
+    log = logging.getLogger("shop")
+    log.warning("stock of %s is low", "tea")
+    log.error("no %s", "tea")
+
+
+def talk_and_wait_for(path):
+    """Say something, and go on once a file is there."""
+    current_run().log("told to wait")
+    while not os.path.exists(path):  # noqa: PTH110 - as short as can be
+        time.sleep(0.02)
+    current_run().log("told to go on")
+
+
+def talk_until_killed(path):
+    """Say numbers, each after its time was written to a file."""
+    with open(path, "w", buffering=1) as file:  # noqa: PTH123 - as short as can be
+        for number in itertools.count():
+            file.write(f"{time.time()}\n")
+            current_run().log("%d", number)
+            time.sleep(0.01)
+
+
+def schedule_of_run():
+    run = current_run()
+    return [run.scheduled_at.isoformat(), run.previous_scheduled_at.isoformat()]
+
+
+def write_everything(name):
+    """Write by the ORM, in a transaction and by a statement; add a job, and say and return something."""
+    written = Mark.objects.create(text=name)
+    with transaction.atomic():
+        Mark.objects.filter(pk=written.pk).update(text=f"{name} again")
+    transaction.on_commit(lambda: Mark.objects.create(text="on commit"))
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM probes_mark WHERE text = 'kept'")
+    get_job_manager().add_immediate_job(nothing, job_id=f"of-{name}")
+    current_run().log("wrote %s", name)
+    return written
+
+
+def write_and_fail(name):
+    Mark.objects.create(text=name)
+    raise ValueError(f"cannot write {name}")
+
+
+def leave_processes(count):
+    """Start processes that outlive those that started them."""
+    for _ in range(count):
+        subprocess.run(["sh", "-c", "sleep 0.2 &"], check=True)
+    return count
+
+
+def hear_signals():
+    """Set a handler, which Python allows in the main thread only."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    return "heard"

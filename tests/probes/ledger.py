@@ -50,6 +50,13 @@ def work(seconds):
     _write("ended")
 
 
+def keyed(key, seconds):
+    """Work under a limit of a key."""
+    _write("began", key=key)
+    time.sleep(seconds)
+    _write("ended", key=key)
+
+
 def hold(gate):
     """Work, deaf to everything, until a file appears."""
     _write("began")

@@ -7,7 +7,7 @@ import time
 
 from django.dispatch import receiver
 
-from django_jobs import Retry, current_run, job
+from django_jobs import Debounce, Retry, Unique, current_run, job
 from tests.probes.models import Mark
 
 try:
@@ -54,6 +54,37 @@ def fail(message="it went wrong"):
 @task
 async def fail_async():
     raise LookupError("async went wrong")
+
+
+@task
+@job(retry=Retry(max_attempts=2, delay=0, jitter=0))
+def go_on_after_all(event):
+    """Fail once, and wait for an event; nothing is done twice."""
+    run = current_run()
+    kept = run.step(mark.func, "step", name="step", atomic=True)
+    if run.attempt == 1:
+        raise ValueError("once")
+    run.sleep(0.01)
+    return [kept, run.wait_for(event)]
+
+
+@task
+@job(atomic=True)
+def mark_in_one_commit():
+    Mark.objects.create(text="atomic")
+    return "marked"
+
+
+@task
+@job(unique=Unique("{value}", until="started"))
+def once(value):
+    return value
+
+
+@task
+@job(debounce=Debounce("{value}", wait=5, max_wait=60))
+def put_off(value):
+    return value
 
 
 @task

@@ -1,6 +1,8 @@
+import inspect
+
 import pytest
 
-from django_jobs.registry import arguments
+from django_jobs.registry import arguments, parameters
 from tests.probes import jobs as probes
 
 
@@ -8,6 +10,25 @@ def test_parameters_that_hold_secrets_are_found_by_position():
     assert arguments.hidden_positions(probes.log_in, frozenset()) == (1,)
     assert arguments.hidden_positions(probes.log_in, frozenset({"user"})) == (0, 1)
     assert arguments.hidden_positions(probes.add, frozenset()) == ()
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        lambda: None, lambda a: None, lambda a, b=1: None, lambda a, /, b, *, c=2: None, lambda a, *, c: None,
+        lambda *args: None, lambda a, *args, c=1: None, lambda **kwargs: None, int, dict.fromkeys,
+    ],
+    ids=range(10),
+)  # fmt: skip
+def test_arguments_by_position_are_counted_as_a_signature_binds_them(func):
+    def binds(count):
+        try:
+            inspect.signature(func).bind(*range(count))
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    assert [n in parameters.positional_counts(func) for n in range(5)] == [binds(n) for n in range(5)]
 
 
 def plain(a=1):

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 
 from django_jobs import job
-from django_jobs.registry import options
+from django_jobs.registry import option_checks
 from django_jobs.registry.options import NAMES, CallWords, JobOptions
 from django_jobs.registry.retry import Retry
 from tests.probes import jobs as probes
@@ -63,7 +63,7 @@ def test_tags_out_of_range_are_refused_where_they_are_said(tags, error, message)
 
 
 def test_twenty_long_tags_are_accepted():
-    JobOptions(tags=[f"{number:050}" for number in range(options.MAX_TAGS)]).validate()
+    JobOptions(tags=[f"{number:050}" for number in range(option_checks.MAX_TAGS)]).validate()
 
 
 def test_an_option_that_can_be_read_once_is_kept(manager):

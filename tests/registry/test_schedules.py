@@ -75,7 +75,7 @@ def test_a_module_that_is_loaded_anew_replaces_its_declarations():
         (lambda: recurring(minutes=1, args=[1], colour=1)(greet), TypeError, "no option 'colour'"),
         (lambda: recurring(minutes=1, args=[1], priority=101)(greet), ValueError, "-100 to 100"),
         (lambda: recurring(minutes=1, args=[1], on_conflict="skip")(greet), TypeError, "no meaning"),
-        (lambda: recurring(minutes=1, timezone="Europe/Berlin"), TypeError, "of the anchor"),
+        (lambda: recurring(minutes=1, timezone="Europe/Berlin"), TypeError, "belongs to the anchor"),
         (lambda: recurring(minutes=7, anchor="03:00"), ValueError, "divides an hour or a day"),
         (lambda: recurring(minutes=1, times=5), ValueError, "pass start="),
         (lambda: recurring(triggers.interval(60), hours=1), TypeError, "leave out the interval"),
@@ -179,3 +179,23 @@ def test_an_anchor_without_a_time_zone_goes_by_the_zone_of_cron_expressions(sett
 
     assert declared.has_default_zone
     assert triggers.describe(declared.trigger) == "at 03:00 and 15:00 every day (Europe/Berlin)"
+
+
+def test_a_schedule_is_declared_in_the_environments_that_it_names_only(registry, settings):
+    cron("0 3 * * *", environments=["production"], job_id="mail", args=["Ada"])(greet)
+    recurring(hours=1, job_id="anywhere", args=["Ada"])(greet)
+
+    def declared():
+        return [one.job_id for one in schedules.declarations()]
+
+    assert declared() == ["anywhere"]
+    settings.DJANGO_JOBS = {"ENVIRONMENT": "staging"}
+    assert declared() == ["anywhere"]
+    settings.DJANGO_JOBS = {"ENVIRONMENT": "production"}
+    assert declared() == ["anywhere", "mail"]
+
+
+@pytest.mark.parametrize("names", ["production", [], [""], [1]])
+def test_wrong_environments_are_refused(registry, names):
+    with pytest.raises(TypeError, match="environments must be names"):
+        cron("0 3 * * *", environments=names)(greet)

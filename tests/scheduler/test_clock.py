@@ -12,6 +12,7 @@ from django.utils import timezone
 from django_jobs import triggers
 from django_jobs.conf import jobs_settings
 from django_jobs.models import Job, Run
+from django_jobs.scheduler import clock as clock_module
 from django_jobs.scheduler import occurrences
 from django_jobs.scheduler.broken import mend_broken, mend_moved
 from django_jobs.scheduler.clock import Clock
@@ -525,9 +526,7 @@ def test_a_clock_makes_a_round_whenever_what_comes_before_it_asks_for_one(transa
         clock.shutdown()
 
 
-def test_a_clock_beside_maintenance_asks_for_due_jobs_only_when_told(
-    transactional_db, monkeypatch, make_job, until
-):
+def test_a_clock_beside_maintenance_asks_for_due_jobs_only_when_told(transactional_db, monkeypatch, make_job):
     rounds, asked = threading.Semaphore(0), threading.Semaphore(0)
 
     def before_round():
@@ -553,11 +552,100 @@ def test_a_clock_beside_maintenance_asks_for_due_jobs_only_when_told(
         make_job(id="later", next_run_time=timezone.now() + timedelta(hours=1))
         clock.expect_due(3600)
         assert asked.acquire(timeout=60)
-        until(lambda: clock._next_look < time.monotonic() + 3601)
+        while rounds.acquire(blocking=False):
+            pass
+        # It has answered: another round has begun.
+        assert rounds.acquire(timeout=60)
         # The same news again is none.
         clock.expect_due(3600)
         for _ in range(5):
             assert rounds.acquire(timeout=60)
         assert not asked.acquire(blocking=False)
+    finally:
+        clock.shutdown()
+
+
+@pytest.mark.parametrize("mistake", [SystemExit("a receiver"), KeyboardInterrupt(), LookupError("ours")])
+def test_nothing_that_is_raised_on_its_thread_ends_a_clock(transactional_db, settings, caplog, mistake):
+    rounds, raised = threading.Semaphore(0), []
+
+    def before_round():
+        if not raised:
+            raised.append(mistake)
+            raise mistake
+        rounds.release()
+        return 0.05
+
+    settings.DJANGO_JOBS = {**settings.DJANGO_JOBS, "POLL_SECONDS": 0.01}
+    clock = Clock("default", before_round=before_round)
+    clock.start()
+    try:
+        assert rounds.acquire(timeout=60)
+        assert rounds.acquire(timeout=60)
+        assert clock.is_alive
+        assert clock.problem == ""
+    finally:
+        clock.shutdown()
+
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == [
+        "the clock thread failed, and goes on"
+    ]
+    assert clock.problem == ""
+
+
+def test_a_clock_that_fails_says_so_until_a_round_works(transactional_db, settings, until):
+    is_mended = threading.Event()
+
+    def before_round():
+        if not is_mended.is_set():
+            raise LookupError("a mistake")
+        return 60.0
+
+    settings.DJANGO_JOBS = {**settings.DJANGO_JOBS, "POLL_SECONDS": 0.01}
+    clock = Clock("default", before_round=before_round)
+    clock.start()
+    try:
+        until(lambda: clock.problem == "the clock thread fails: LookupError: a mistake")
+        is_mended.set()
+        until(lambda: clock.problem == "")
+    finally:
+        clock.shutdown()
+
+
+@pytest.mark.parametrize("place", ["mend_broken", "BackgroundScheduler._main_loop"])
+def test_a_mistake_beside_the_rounds_does_not_end_a_clock(transactional_db, monkeypatch, place, until):
+    raised, rounds = [], threading.Semaphore(0)
+    kind, _, name = place.rpartition(".")
+    owner = getattr(clock_module, kind) if kind else clock_module
+    real = getattr(owner, name)
+
+    def fail_once(*args):
+        if not raised:
+            raised.append(args)
+            raise SystemExit("out")
+        return real(*args)
+
+    monkeypatch.setattr(owner, name, fail_once)
+    monkeypatch.setattr(clock_module, "MISTAKE_SECONDS", 0.01)
+    clock = Clock("default", before_round=lambda: rounds.release() or 0.05)
+    clock.start()
+    try:
+        assert rounds.acquire(timeout=60)
+        assert raised
+    finally:
+        clock.shutdown()
+
+
+def test_a_clock_that_is_held_back_fires_nothing_until_it_is_not(transactional_db, make_job, until):
+    job, is_held, rounds = make_job(next_run_time=timezone.now()), threading.Event(), threading.Semaphore(0)
+    is_held.set()
+    clock = Clock("default", before_round=lambda: rounds.release() or 0.02, holds_back=is_held.is_set)
+    clock.start()
+    try:
+        for _ in range(3):
+            assert rounds.acquire(timeout=60)
+        assert not Run.objects.exists()
+        is_held.clear()
+        until(lambda: Run.objects.filter(job_id=job.pk).exists())
     finally:
         clock.shutdown()

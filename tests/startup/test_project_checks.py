@@ -1,7 +1,6 @@
 """`manage.py check` of a project as startproject makes it: a check only helps where the command reaches it."""
 
 import os
-import subprocess
 import sys
 
 import pytest
@@ -11,7 +10,7 @@ BOTH = 'INSTALLED_APPS += ["django_apscheduler", "django_jobs"]\n'
 
 
 @pytest.fixture
-def check(tmp_path):
+def check(tmp_path, zygote):
     """Return a function that adds lines to a new project's settings and returns what `manage.py check` says."""
     call_command("startproject", "mysite", str(tmp_path))
     env = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
@@ -19,10 +18,7 @@ def check(tmp_path):
     def run(lines, *arguments):
         with (tmp_path / "mysite" / "settings.py").open("a") as file:
             file.write(lines)
-        done = subprocess.run(
-            [sys.executable, *(arguments or ("manage.py", "check"))],
-            cwd=tmp_path, env=env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = zygote.run([sys.executable, *(arguments or ("manage.py", "check"))], env, cwd=tmp_path)
         return done.returncode, done.stderr
 
     return run

@@ -117,11 +117,32 @@ def test_a_server_works_in_each_process_that_serves_and_in_no_other_until_it_is_
     assert not Worker.objects.filter(was_lost=True).exists(), log
 
 
+@pytest.mark.parametrize("kind", ["gunicorn", "uvicorn --workers"])
+def test_a_server_that_is_told_to_stop_waits_for_the_run_that_one_of_its_processes_executes(
+    kind, spawn, port, until, manager
+):
+    process = spawn(*server(kind, port))
+    until(lambda: answers(port), timeout=40)
+    until(lambda: live() == SERVERS[kind], timeout=60)
+    manager.add_immediate_job(jobs.sleep, 3)
+    until(lambda: Run.objects.get().status == "RUNNING")
+
+    stop(process)
+
+    assert (Run.objects.get().status, Run.objects.get().attempt) == ("SUCCESSFUL", 1), process.log.read_text()
+    assert live() == 0, process.log.read_text()
+
+
 def test_runserver_starts_anew_at_once_while_a_job_runs(spawn, port, until, manager, child_env, tmp_path):
     watched = tmp_path / "a_module_that_is_changed.py"
     watched.write_text("")
     child_env["PYTHONPATH"] = os.pathsep.join([child_env["PYTHONPATH"], str(tmp_path)])
-    env = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings", "FAULTS_MODULE": watched.stem}
+    # The job would be waited for much longer than anything here.
+    jobs_settings = json.dumps({"SHUTDOWN_SECONDS": 600})
+    env = {
+        "DJANGO_SETTINGS_MODULE": "tests.faults.settings", "FAULTS_MODULE": watched.stem,
+        "FAULTS_DJANGO_JOBS": jobs_settings,
+    }  # fmt: skip
     process = spawn(*server("runserver", port), env=env)
     until(lambda: live() == 1, timeout=40)
     first = Worker.objects.get()
@@ -133,12 +154,10 @@ def test_runserver_starts_anew_at_once_while_a_job_runs(spawn, port, until, mana
         os.utime(watched, (time.time() + 5, time.time() + 5))
         return "reloading" in process.log.read_text()
 
-    began = time.monotonic()
     # What is changed before the first look of the one that watches is not seen as a change.
     until(change, every=1.2)
     until(lambda: Worker.objects.filter(stopped_at=None).exclude(pk=first.pk).exists(), timeout=40)
 
-    assert time.monotonic() - began < 20, process.log.read_text()
     first.refresh_from_db()
     assert (first.was_lost, first.stopped_at is None) == (False, False)
     until(lambda: Run.objects.get().status == "RUNNING")
@@ -215,16 +234,15 @@ def test_three_gunicorn_workers_fire_each_time_once(spawn, port, until, manager)
 
 
 def test_a_job_added_right_before_sigkill_runs_after_the_next_start(spawn, port, until):
-    process = spawn(*server("runserver --noreload", port))
+    env = {"TESTS_DJANGO_JOBS": json.dumps({"LEASE_SECONDS": 600})}
+    process = spawn(*server("runserver --noreload", port), env=env)
     until(lambda: answers(port), timeout=40)
     until(lambda: live() == 1, timeout=30)
 
     job_id = post_ingest(port)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
-    again = spawn(*server("runserver --noreload", port))
-    began = time.monotonic()
+    spawn(*server("runserver --noreload", port), env=env)
 
-    until(lambda: Run.objects.filter(job_id=job_id, status="SUCCESSFUL").exists(), timeout=40)
-    # Not after its lease of 30 s: this machine can prove that the process is gone.
-    assert time.monotonic() - began < 25, again.log.read_text()
+    # Not after its lease: this machine can prove that the process is gone.
+    until(lambda: Run.objects.filter(job_id=job_id, status="SUCCESSFUL").exists(), timeout=60)

@@ -31,10 +31,15 @@ NOT_IN_EVERY_COMMAND = {
 }
 # Of those, what is connected or asked in every process, and imports next to nothing.
 SMALL = {
+    "django_jobs.admin.panel",
+    "django_jobs.admin.panel.mixin",
+    "django_jobs.admin.shared",
+    "django_jobs.admin.shared.model_admin",
     "apscheduler.triggers.calendarinterval",
     "django_jobs.storage.forks",
     "django_jobs.worker.autostart",
     "django_jobs.worker.components",
+    "django_jobs.worker.first_steps",
 }
 # What the first request would wait for.
 IN_A_SERVER = {

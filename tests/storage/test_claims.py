@@ -1,15 +1,18 @@
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs import codec
 from django_jobs.models import Run, Status, Worker
-from django_jobs.storage import claims, enqueue
-from django_jobs.storage.queues import set_paused
+from django_jobs.storage import claims, enqueue, leases
+from django_jobs.storage.backends.choose import backend_of
+from django_jobs.storage.queues import pause, resume
+from tests.many_rows import analyze, copy_row
 from tests.storage.attempts import claim, new_run
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("workers")]
@@ -57,25 +60,25 @@ def test_a_claim_leaves_paused_queues_alone_without_being_told_of_them(make_run)
     make_run(queue_name="stopped")
     other = make_run(queue_name="other")
     make_run(queue_name="stopped", run_after=timezone.now() + timedelta(seconds=5))
-    set_paused("stopped", is_paused=True, using="default")
+    pause("stopped", using="default")
 
     assert [run.id for run in claim()] == [other.id]
     assert claim(queues=["stopped"]) == []
     assert not claims.is_any_due("w", using="default")
     assert claims.seconds_until_ready(within=60, using="default") is None
 
-    set_paused("stopped", is_paused=False, using="default")
+    resume("stopped", using="default")
     assert claims.is_any_due("w", using="default")
     assert len(claim()) == 1
 
 
 def test_what_is_inserted_as_a_workers_asks_whether_its_queue_is_paused():
     run = new_run(status="RUNNING", worker_id="w", fence=7, queue_name="stopped")
-    set_paused("stopped", is_paused=True, using="default")
+    pause("stopped", using="default")
     assert enqueue.insert_unless_paused(run, using="default") is None
     assert not Run.objects.exists()
 
-    set_paused("stopped", is_paused=False, using="default")
+    resume("stopped", using="default")
     run_id = enqueue.insert_unless_paused(run, using="default")
 
     row = Run.objects.get()
@@ -84,7 +87,7 @@ def test_what_is_inserted_as_a_workers_asks_whether_its_queue_is_paused():
 
 def test_a_run_is_taken_from_a_paused_queue_only_where_that_is_meant(make_run):
     run = make_run(queue_name="stopped")
-    set_paused("stopped", is_paused=True, using="default")
+    pause("stopped", using="default")
 
     assert claims.claim_one(run.pk, "w", even_if_paused=False, using="default") is None
     assert claims.claim_one(run.pk, "w", using="default") is not None
@@ -141,6 +144,182 @@ def test_sqlite_claims_nothing_without_looking_at_each_run(make_run, steps, days
     assert steps(lambda: claim(**asked)) < 3
 
 
+@pytest.mark.parametrize("is_analyzed", [False, True], ids=["new", "analyzed"])
+@pytest.mark.parametrize(
+    ("ask", "answer"),
+    [
+        (lambda worker: len(claim(limit=10)), 1),
+        (lambda worker: len(claim(queues=["default", "b"], limit=10)), 1),
+        (lambda worker: claims.is_any_due(worker.pk, using="default"), True),
+        (lambda worker: claims.seconds_until_ready(within=60, using="default"), None),
+        (lambda worker: leases.heartbeat(worker.pk, lease_seconds=60, using="default").held, 0),
+    ],
+    ids=["claim", "claim of queues", "is_any_due", "seconds_until_ready", "heartbeat"],
+)
+def test_sqlite_does_not_look_at_runs_that_sleep_or_wait_for_an_event(
+    make_run, make_worker, steps, ask, answer, is_analyzed
+):
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite alone counts its steps")
+    worker = make_worker()
+    make_run(run_after=timezone.now() + timedelta(days=1), priority=5)
+    make_run(run_after=timezone.now() + timedelta(days=1))
+    make_run(run_after=None, waits_for="event")
+    with connection.cursor() as cursor:
+        columns = ", ".join(field.column for field in Run._meta.concrete_fields if field.column != "id")
+        for _ in range(10):
+            cursor.execute(f"INSERT INTO django_jobs_run ({columns}) SELECT {columns} FROM django_jobs_run")
+        if is_analyzed:
+            # The planner takes other ways once it knows how many there are.
+            cursor.execute("ANALYZE")
+    make_run()
+
+    answers = []
+    assert steps(lambda: answers.append(ask(worker))) < 3
+    assert answers == [answer]
+
+
+@pytest.fixture
+def rows_read():
+    """Return a function that counts the rows, of tables and of indexes, that MariaDB reads for something."""
+
+    def count(work):
+        with connection.cursor() as cursor:
+            cursor.execute("FLUSH STATUS")
+            work()
+            cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+            return sum(int(value) for _, value in cursor.fetchall())
+
+    return count
+
+
+@pytest.mark.django_db(transaction=True)
+def test_mariadb_reads_neither_what_sleeps_or_waits_nor_the_whole_backlog(make_run, make_worker, rows_read):
+    if connection.vendor != "mysql":
+        pytest.skip("MariaDB counts what it reads")
+    worker = make_worker()
+    tomorrow = timezone.now() + timedelta(days=1)
+    for waiting in (
+        {"run_after": tomorrow, "priority": 5},
+        {"run_after": tomorrow},
+        {"run_after": None, "waits_for": "event"},
+        {"run_after": None, "waits_for": "limit", "limit_key": "a"},
+    ):
+        copy_row(make_run(**waiting), 500)
+    asked = {
+        "claim": lambda: claim(limit=10),
+        "claim of a queue": lambda: claim(queues=["default"], limit=10),
+        "claim of queues": lambda: claim(queues=["default", "b"], limit=10),
+        "claim of all but one": lambda: claim(others=["b"], limit=10),
+        "is_any_due": lambda: claims.is_any_due(worker.pk, using="default"),
+        "seconds_until_ready": lambda: claims.seconds_until_ready(within=60, using="default"),
+        "of a queue": lambda: claims.seconds_until_ready(within=60, queues=["default"], using="default"),
+        "heartbeat": lambda: leases.heartbeat(worker.pk, lease_seconds=60, using="default"),
+    }
+    read = {}
+
+    for due in (3, 1000):
+        copy_row(make_run(priority=-7), due)
+        copy_row(make_run(), due)
+        # As the planner sees them: from before there were any, and as they are.
+        for seen in ("before", "now"):
+            if seen == "now":
+                analyze("django_jobs_run")
+            read |= {(name, due, seen): rows_read(ask) for name, ask in asked.items()}
+
+    assert {asked: count for asked, count in read.items() if count > 200} == {}
+
+
+def test_postgresql_does_not_look_at_runs_that_sleep_or_wait_for_an_event(make_run, make_worker):
+    if connection.vendor != "postgresql":
+        pytest.skip("a plan of PostgreSQL's")
+    worker = make_worker()
+    for _ in range(20):
+        make_run(run_after=timezone.now() + timedelta(days=1))
+        make_run(run_after=None, waits_for="event")
+    make_run()
+    with CaptureQueriesContext(connection) as queries:
+        assert claims.is_any_due(worker.pk, using="default")
+
+    with connection.cursor() as cursor:
+        # As a claim has it.
+        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {queries[0]['sql'].replace('LIMIT 1)', 'LIMIT 10)')}"
+        )
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+
+    # Of workers there are few.
+    _, _, runs = plan.partition("on django_jobs_run ")
+    assert "Rows Removed" not in runs, plan
+    assert plan.count("rows=1 loops=1") >= 3, plan
+
+
+def test_sqlite_claims_from_a_long_queue_without_looking_at_each_run(make_run, steps):
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite alone counts its steps")
+    make_run()
+    with connection.cursor() as cursor:
+        columns = ", ".join(field.column for field in Run._meta.concrete_fields if field.column != "id")
+        for _ in range(11):
+            cursor.execute(f"INSERT INTO django_jobs_run ({columns}) SELECT {columns} FROM django_jobs_run")
+
+    # As a new table is, which nobody has analyzed: its planner knows nothing of it.
+    assert steps(lambda: claim(limit=3)) < 3
+
+
+@pytest.fixture
+def new_files():
+    """Give the table of runs new files for a test: the old ones have entries of all that other tests rolled back."""
+    if connection.vendor != "postgresql":
+        pytest.skip("a plan of PostgreSQL's")
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE django_jobs_run CASCADE")
+
+
+def test_postgresql_finds_a_queue_and_what_is_due_without_reading_all_that_waits(
+    new_files, make_run, make_worker
+):
+    worker = make_worker()
+    copy_row(make_run(queue_name="a"), 5000)
+    copy_row(make_run(queue_name="m", run_after=timezone.now() + timedelta(days=1)), 5000)
+    make_run(queue_name="z")
+    with CaptureQueriesContext(connection) as queries:
+        assert claims.is_any_due(worker.pk, queues=["z"], using="default")
+
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE django_jobs_run")
+        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {queries[0]['sql']}")
+        ((plan,),) = cursor.fetchall()
+
+    # Two indexes, from root to leaf, and the rows themselves; each of them whole is some fifty pages.
+    assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 20, plan
+
+
+@pytest.mark.parametrize("is_analyzed", [False, True], ids=["stale", "analyzed"])
+def test_postgresql_does_not_walk_what_waits_before_a_lower_priority(
+    new_files, make_run, make_worker, is_analyzed
+):
+    worker = make_worker()
+    copy_row(make_run(priority=5, run_after=None, waits_for="limit", limit_key="a"), 10_000)
+    copy_row(make_run(priority=3, run_after=None, waits_for="event"), 10_000)
+    make_run()
+    with CaptureQueriesContext(connection) as queries:
+        assert claims.is_any_due(worker.pk, using="default")
+
+    with connection.cursor() as cursor:
+        if is_analyzed:
+            cursor.execute("ANALYZE django_jobs_run")
+        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {queries[0]['sql']}")
+        ((plan,),) = cursor.fetchall()
+
+    assert plan[0]["Plan"]["Actual Rows"] == 1
+    # The entries of those that wait are a hundred pages.
+    assert plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"] < 20, plan
+
+
 def test_postgresql_claims_nothing_without_looking_at_deferred_runs(make_run):
     if connection.vendor != "postgresql":
         pytest.skip("a plan of PostgreSQL's")
@@ -156,6 +335,18 @@ def test_postgresql_claims_nothing_without_looking_at_deferred_runs(make_run):
     scans = [line for line in plan if "on django_jobs_run " in line and "on django_jobs_run d" not in line]
     assert scans
     assert all("(never executed)" in scan for scan in scans)
+
+
+def test_a_row_that_holds_bytes_keeps_no_other_from_being_claimed(make_run):
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite's columns take any type")
+    damaged, whole = make_run(), make_run()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE django_jobs_run SET payload = x'7b7d', errors = x'5b5d' WHERE id = %s", [damaged.pk]
+        )
+
+    assert [run.id for run in claim()] == [damaged.pk, whole.pk]
 
 
 def test_claim_says_who_and_counts_the_attempt(make_run):
@@ -250,3 +441,16 @@ def test_a_pause_is_over_for_a_run_that_is_claimed_all_the_same(make_run):
     assert claims.claim_one(held.pk, "w", using="default")
     assert [run.id for run in claim()] == [released.pk]
     assert list(Run.objects.values_list("held_run_after", flat=True)) == [None, None]
+
+
+def test_a_run_is_due_in_the_very_microsecond_of_its_time(make_run):
+    if connection.vendor != "sqlite":
+        pytest.skip("others do not compare times as text")
+    with time_machine.travel(datetime(2031, 3, 3, 6, tzinfo=UTC), tick=False):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"UPDATE django_jobs_run SET run_after = {backend_of(connection).now} WHERE id = {make_run().pk}"
+            )
+
+        assert claims.is_any_due("w", using="default")
+        assert len(claim()) == 1

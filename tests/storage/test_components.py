@@ -4,6 +4,7 @@ import threading
 import pytest
 from django.db import OperationalError, connections
 
+from django_jobs.storage import components, liveness
 from django_jobs.storage.components import Component
 
 
@@ -133,3 +134,64 @@ def test_a_component_gives_its_connections_back_at_its_end(monkeypatch):
 
 def test_a_component_that_was_never_started_is_stopped_all_the_same():
     assert Scripted().stop(1)
+
+
+def test_a_mistake_beside_the_looks_is_survived_too(start, monkeypatch, caplog):
+    raised = []
+
+    def rest(self, seconds):
+        if not raised:
+            raised.append(seconds)
+            raise SystemExit("a handler of the log")
+        return self.is_stopping
+
+    monkeypatch.setattr(Component, "rest", rest)
+
+    component = start(OperationalError("gone away"), 0.0)
+
+    for _ in range(3):
+        component.looks.get(timeout=5)
+    assert component.is_alive
+    assert [record.exc_info[0] for record in caplog.records] == [SystemExit]
+
+
+def test_a_thread_that_waits_in_one_step_for_long_is_a_problem(monkeypatch, until):
+    goes_on, is_inside = threading.Event(), threading.Event()
+
+    class Waiting(Component):
+        def look(self):
+            is_inside.set()
+            goes_on.wait(30)
+
+    monkeypatch.setattr(liveness, "STUCK_SECONDS", 0.05)
+    component = Waiting("waiting", "default")
+    assert component.problem == ""
+    component.start()
+    assert is_inside.wait(5)
+
+    until(lambda: "the waiting thread has been waiting in one step" in component.problem)
+
+    goes_on.set()
+    until(lambda: component.problem == "")
+    assert component.stop(5)
+    assert component.problem == ""
+
+
+def test_stop_leaves_a_thread_whose_step_does_not_end(monkeypatch, caplog):
+    goes_on, is_inside = threading.Event(), threading.Event()
+
+    class Hanging(Component):
+        def look(self):
+            is_inside.set()
+            goes_on.wait(30)
+
+    monkeypatch.setattr(components, "STOP_SECONDS", 0.05)
+    component = Hanging("hanging", "default")
+    component.start()
+    assert is_inside.wait(5)
+
+    assert not component.stop()
+
+    assert "the hanging thread does not end" in caplog.text
+    goes_on.set()
+    assert component.stop(5)

@@ -36,3 +36,33 @@ def test_a_unique_key_is_taken_once():
 
     with pytest.raises(IntegrityError), transaction.atomic():
         enqueue.insert([new_run(unique_key="k")])
+
+
+def test_runs_that_differ_in_everything_are_inserted_together_as_they_are():
+    at = timezone.now().replace(microsecond=0)
+    made = [
+        new_run(job_id="a", queue_name="x", priority=5, options={"timeout": 3, "tags": ["ü", "'"]}),
+        new_run(job_id="b", unique_key="k", scheduled_at=at),
+        new_run(job_id="c"),
+    ]
+
+    made[1].payload = '{"args": ["\u00e9 %s"], "kwargs": {}}'
+
+    ids = enqueue.insert(made, using="default")
+
+    rows = list(Run.objects.order_by("id"))
+    assert not ids or ids == [row.id for row in rows]
+    for run, row in zip(made, rows, strict=True):
+        for name in (
+            "job_id",
+            "queue_name",
+            "priority",
+            "options",
+            "unique_key",
+            "scheduled_at",
+            "payload",
+            "fence",
+        ):
+            assert getattr(row, name) == getattr(run, name)
+        assert (row.status, row.attempt, row.rescues, row.log, row.started_at) == ("READY", 0, 0, "", None)
+        assert row.run_after == row.enqueued_at

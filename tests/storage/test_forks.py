@@ -29,6 +29,14 @@ def hooks(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+def test_a_child_is_of_another_generation_than_its_parent():
+    before = forks.generation
+
+    assert exit_code(lambda: forks.generation != before) == 0
+    assert forks.generation == before
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 def test_resets_are_called_in_order_and_only_in_the_child(hooks):
     called = []
     forks.on_fork_reset(lambda: called.append("first"))

@@ -1,5 +1,7 @@
 import pytest
+from django.db import connection
 from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs import signals
@@ -18,6 +20,17 @@ def test_a_release_undoes_a_claim(make_run):
 
     row = Run.objects.get(pk=made.pk)
     assert (row.status, row.attempt, row.worker_id, row.started_at) == (Status.READY, 0, "", None)
+
+
+def test_plain_runs_are_released_by_one_statement(make_run):
+    make_run()
+    make_run()
+    keys = [run.key for run in claim()]
+
+    with CaptureQueriesContext(connection) as queries:
+        assert release.release_claims("w", keys, are_marked=False, using="default") == 2
+
+    assert sum("django_jobs_run" in query["sql"] for query in queries) == 1
 
 
 def test_a_run_that_was_to_be_cancelled_is_not_released(make_run, django_capture_on_commit_callbacks):

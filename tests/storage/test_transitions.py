@@ -2,12 +2,14 @@ import ast
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from django_jobs.models import Queue, Run, Status
+from django_jobs.models import Batch, Queue, Run, Status
 from django_jobs.storage import claims, transactions, transitions
-from django_jobs.storage.queues import paused_queues, set_paused
+from django_jobs.storage.queues import pause, paused_queues, resume
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.django_db
@@ -88,11 +90,11 @@ def test_retry_takes_only_runs_that_ended_without_success(make_run):
 
 
 def test_a_queue_is_paused_and_resumed_by_name():
-    assert set_paused("q", is_paused=True, using="default") is True
-    assert set_paused("q", is_paused=True, using="default") is False
+    assert pause("q", using="default") is True
+    assert pause("q", using="default") is False
     assert paused_queues(using="default") == ["q"]
-    assert set_paused("q", is_paused=False, using="default") is True
-    assert set_paused("q", is_paused=False, using="default") is False
+    assert resume("q", using="default") is True
+    assert resume("q", using="default") is False
     assert paused_queues(using="default") == []
 
 
@@ -101,6 +103,19 @@ def test_paused_queues_are_those_with_a_time():
     Queue.objects.create(name="stopped", paused_at=timezone.now())
 
     assert paused_queues(using="default") == ["stopped"]
+
+
+def test_a_cancel_of_plain_runs_asks_for_no_batch(make_run):
+    make_run()
+    make_run(status="RUNNING", job_id="running")
+
+    with transaction.atomic(), CaptureQueriesContext(connection) as queries:
+        assert transitions.cancel(Q(), using="default") == (1, 1)
+
+    statements = [query["sql"] for query in queries if Run._meta.db_table in query["sql"]]
+    # The runs (on MariaDB their keys, their locks and their columns), their end, and the question to those that run.
+    assert len(statements) == {"sqlite": 3, "postgresql": 3}.get(connection.vendor, 5)
+    assert not any(Batch._meta.db_table in query["sql"] for query in queries)
 
 
 def test_only_the_storage_room_writes_the_status_of_a_run():
@@ -115,7 +130,13 @@ def test_only_the_storage_room_writes_the_status_of_a_run():
         and any(keyword.arg == "status" for keyword in node.keywords)
     }
 
-    assert writers == {"storage/claims.py", "storage/release.py", "storage/transitions.py"}
+    assert writers == {
+        "storage/batches/revival.py",
+        "storage/claims.py",
+        "storage/release.py",
+        "storage/suspension.py",
+        "storage/transitions.py",
+    }
 
 
 @pytest.mark.parametrize("hours", [3, -3])

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -15,10 +16,10 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from django_jobs import get_job_manager
+from django_jobs import RunContext, get_job_manager
 from django_jobs.models import Run
 from documents.management.commands.demo import add_demo_jobs, check_address, prepare_admin
-from reports.jobs import ask_other_library, print_report
+from reports.jobs import ask_other_library, print_report, scan_book
 
 MANAGE = project_settings.BASE_DIR / "manage.py"
 ROOT = MANAGE.parent.parent
@@ -44,16 +45,15 @@ def project_environment(var_dir, **variables):
     return kept | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "TESTPROJECT_VAR": str(var_dir), **variables}
 
 
-def manage(var_dir, *arguments, **variables):
-    return subprocess.run(
-        [sys.executable, "-W", "error", MANAGE, *arguments],
-        env=project_environment(var_dir, **variables),
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture
+def manage(var_dir, zygote):
+    """Return a function that runs a command of the project from any folder."""
+
+    def run(*arguments, **variables):
+        command = [sys.executable, "-W", "error", MANAGE, *arguments]
+        return zygote.run(command, project_environment(var_dir, **variables), cwd=Path("/"))
+
+    return run
 
 
 @pytest.mark.django_db
@@ -92,16 +92,32 @@ def test_each_demo_ingests_and_writes_to_readers_anew():
     add_demo_jobs()
     add_demo_jobs()
 
-    kinds = sorted((job["kind"], job["name"]) for job in get_job_manager().get_jobs())
-    assert kinds == sorted(
-        [
-            ("immediate", "ask_other_library"),
-            ("immediate", "ingest_folder"),
-            ("immediate", "print_report"),
-            ("scheduled", "send_newsletter"),
-        ]
-        * 2
-    )
+    # The name of an ingestion goes on with the name of its file.
+    kinds = Counter((job["kind"], job["name"].partition(" ")[0]) for job in get_job_manager().get_jobs())
+    assert kinds == {
+        ("immediate", "ask_other_library"): 2,
+        ("immediate", "ingest"): 14,
+        ("immediate", "index_documents"): 2,
+        ("immediate", "mail_index"): 2,
+        ("immediate", "print_report"): 2,
+        ("immediate", "scan_book"): 6,
+        ("scheduled", "send_newsletter"): 2,
+    }
+
+
+@pytest.mark.django_db
+def test_one_book_of_the_demo_is_scanned_at_a_time_and_says_each_page(jobs, monkeypatch):
+    monkeypatch.setattr(RunContext, "wait", lambda run, seconds: False)
+    for title in ("Emma", "Moby-Dick"):
+        get_job_manager().add_immediate_job(scan_book, title, 3)
+    assert [run.run_after is None for run in Run.objects.order_by("id")] == [False, True]
+
+    assert [attempt.result for attempt in jobs.drain()] == [3, 3]
+
+    log = Run.objects.latest("id").log
+    assert [line.rpartition("page ")[2] for line in log.splitlines()] == [
+        f"{n} of Moby-Dick" for n in (1, 2, 3)
+    ]
 
 
 @pytest.mark.django_db
@@ -184,37 +200,35 @@ def test_the_demo_serves_from_any_folder_and_stops_cleanly(stop, tmp_path, free_
     assert output.count("Traceback") == output.count("ConnectionError: no printer for 2 copies\nTraceback")
 
 
-def test_manage_check_passes_without_warnings_from_any_folder(tmp_path):
-    done = manage(tmp_path, "check")
+def test_manage_check_passes_without_warnings_from_any_folder(manage):
+    done = manage("check")
 
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_deployment_checks_pass_with_debug_mode_off(tmp_path):
+def test_deployment_checks_pass_with_debug_mode_off(manage):
     key = "a-key-for-this-test-only-0123456789-abcdefghijklmnopqrstuvwxyz"
 
-    done = manage(
-        tmp_path, "check", "--deploy", "--fail-level", "WARNING", TESTPROJECT_DEBUG="0", SECRET_KEY=key
-    )
+    done = manage("check", "--deploy", "--fail-level", "WARNING", TESTPROJECT_DEBUG="0", SECRET_KEY=key)
 
     assert done.returncode == 0, done.stderr
 
 
-def test_migrations_are_complete(tmp_path):
-    done = manage(tmp_path, "makemigrations", "--check", "--dry-run", "documents", "mailings", "reports")
+def test_migrations_are_complete(manage):
+    done = manage("makemigrations", "--check", "--dry-run", "documents", "mailings", "reports")
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_debug_mode_off_needs_a_key(tmp_path):
-    done = manage(tmp_path, "check", TESTPROJECT_DEBUG="0", SECRET_KEY="")
+def test_debug_mode_off_needs_a_key(manage):
+    done = manage("check", TESTPROJECT_DEBUG="0", SECRET_KEY="")
 
     assert done.returncode != 0
     assert "SECRET_KEY is not set" in done.stderr
 
 
-def test_an_unknown_database_is_refused(tmp_path):
-    done = manage(tmp_path, "check", TESTPROJECT_DATABASE="oracle")
+def test_an_unknown_database_is_refused(manage):
+    done = manage("check", TESTPROJECT_DATABASE="oracle")
 
     assert done.returncode != 0
     assert "must be sqlite, postgresql or mariadb" in done.stderr

@@ -14,7 +14,7 @@ from django.db import connection
 from django.urls import reverse
 from pypdf import PdfWriter
 
-from documents.jobs import MAX_REASONS, ingest_file, ingest_folder
+from documents.jobs import MAX_REASONS, ingest_file, ingest_folder, measure_document
 from documents.models import Chunk, Document
 from documents.reading import CHUNK_CHARACTERS, Unreadable, read_content, split_text
 from documents.views import SAMPLES_DIR
@@ -319,3 +319,31 @@ def test_admin_lists_cost_the_same_with_more_rows(model, admin_client, folder, d
 
     assert response.status_code == 200
     assert get_user_model().objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_document_is_measured_once_after_many_of_its_chunks_were_changed(folder, jobs):
+    (folder / "a.txt").write_text("first paragraph\n\nsecond paragraph")
+    ingest_folder(folder)
+    jobs.assert_not_added(measure_document)
+    document = Document.objects.get()
+    chunk = document.chunks.first()
+
+    for text in ("shorter", "short"):
+        chunk.text = text
+        chunk.save()
+
+    jobs.assert_added(measure_document, times=1, args=[document])
+    assert [run.result for run in jobs.drain(deferred=True)] == [len("short")]
+    document.refresh_from_db()
+    assert document.text_length == len("short")
+
+
+@pytest.mark.django_db
+def test_a_document_that_is_deleted_is_not_measured(folder, jobs):
+    (folder / "a.txt").write_text("first paragraph")
+    ingest_folder(folder)
+
+    Document.objects.get().delete()
+
+    jobs.assert_not_added(measure_document)

@@ -1,8 +1,9 @@
 import pytest
+from django.core import mail
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from django_jobs import get_job_manager
-from django_jobs.models import Run
+from django_jobs.models import Batch, Run
 from documents import forms
 from documents.models import Document
 
@@ -17,19 +18,25 @@ def text_of(response):
     return response.content.decode()
 
 
-def test_chosen_samples_and_uploads_become_one_job_that_is_shown(client, var_dir):
+def test_chosen_samples_and_uploads_become_one_batch_that_is_shown(client, var_dir):
     file = SimpleUploadedFile("my report.txt", b"Borrowed books are to be brought back.")
 
     response = ingest(client, samples=["volunteers.md"], files=[file])
 
     assert (response.status_code, response["Location"]) == (302, "/documents/")
-    run = Run.objects.get()
+    batch = Batch.objects.get()
+    assert [run.name for run in Run.objects.order_by("pk")] == [
+        "ingest volunteers.md",
+        "ingest my_report.txt",
+        "index_documents",
+        "mail_index",
+    ]
     (folder,) = (var_dir / "uploads").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == ["my_report.txt", "volunteers.md"]
     page = text_of(client.get("/documents/"))
     assert page.count("<django-jobs-progress") == 1
     assert "my_report.txt" in page
-    assert run.job_id not in page.replace(page.partition("data-url=")[2], "")
+    assert batch.key not in page.replace(page.partition("data-url=")[2], "")
 
 
 def test_what_it_came_to_is_there_when_the_page_is_loaded_again(client):
@@ -40,6 +47,20 @@ def test_what_it_came_to_is_there_when_the_page_is_loaded_again(client):
 
     assert "1 new, 0 known already, 0 unreadable." in text_of(client.get("/documents/"))
     assert Document.objects.count() == 1
+    (message,) = mail.outbox
+    assert message.subject == "1 new documents, 0 unreadable"
+    assert message.body == f"{Document.objects.get().title}\n"
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_the_others(client):
+    from django_jobs.testing import drain_jobs
+
+    broken = SimpleUploadedFile("broken.pdf", b"%PDF-1.7 and no more")
+    ingest(client, samples=["volunteers.md"], files=[broken])
+    drain_jobs()
+
+    assert "1 new, 0 known already, 1 unreadable." in text_of(client.get("/documents/"))
+    assert Batch.objects.get().state == "successful"
 
 
 def test_the_same_files_again_are_known_and_no_second_document(client, var_dir):

@@ -28,15 +28,19 @@ ZONES = (UTC, BERLIN, NEW_YORK, LORD_HOWE)
 START = datetime(2026, 11, 25, tzinfo=UTC)
 NOW = datetime(2026, 11, 24, 4, tzinfo=UTC)  # a Tuesday
 
-# A little before the clocks change somewhere, and before a leap day.
-STARTS = [
-    datetime(2026, 3, 7, 12, tzinfo=UTC),
-    datetime(2026, 3, 28, 12, tzinfo=UTC),
-    datetime(2026, 4, 4, 1, tzinfo=UTC),
-    datetime(2026, 10, 3, 1, tzinfo=UTC),
-    datetime(2026, 10, 24, 12, tzinfo=UTC),
-    datetime(2026, 10, 31, 12, tzinfo=UTC),
-    datetime(2028, 2, 27, 12, tzinfo=UTC),
+# Zones, and times a little before their clocks change, and before a leap day.
+LEAP = datetime(2028, 2, 27, 12, tzinfo=UTC)
+CHANGES = [
+    (NEW_YORK, datetime(2026, 3, 7, 12, tzinfo=UTC)),
+    (NEW_YORK, datetime(2026, 10, 31, 12, tzinfo=UTC)),
+    (NEW_YORK, LEAP),
+    (BERLIN, datetime(2026, 3, 28, 12, tzinfo=UTC)),
+    (BERLIN, datetime(2026, 10, 24, 12, tzinfo=UTC)),
+    (BERLIN, LEAP),
+    (LORD_HOWE, datetime(2026, 4, 4, 1, tzinfo=UTC)),
+    (LORD_HOWE, datetime(2026, 10, 3, 1, tzinfo=UTC)),
+    (UTC, datetime(2026, 10, 24, 12, tzinfo=UTC)),
+    (UTC, LEAP),
 ]
 
 
@@ -137,8 +141,7 @@ def test_a_trigger_comes_back_with_the_same_fire_times(number):
     assert triggers.describe(back) == triggers.describe(trigger)
 
 
-@pytest.mark.parametrize("start", STARTS, ids=str)
-@pytest.mark.parametrize("zone", ZONES, ids=str)
+@pytest.mark.parametrize(("zone", "start"), CHANGES, ids=str)
 @pytest.mark.parametrize(
     "expression", ["30 2 * * *", "45 1 * * *", "15 * * * *", "*/20 * * * *", "0 0 29 2 *", "30 2 1 * sun"]
 )
@@ -851,8 +854,7 @@ def one_by_one(trigger, moment, now):
     return times, moment
 
 
-@pytest.mark.parametrize("zone", ZONES, ids=str)
-@pytest.mark.parametrize("start", STARTS, ids=str)
+@pytest.mark.parametrize(("zone", "start"), CHANGES, ids=str)
 @pytest.mark.parametrize(
     "make",
     [
@@ -860,7 +862,7 @@ def one_by_one(trigger, moment, now):
         lambda zone: triggers.interval(0.7 * 3600),
         lambda zone: IntervalTrigger(hours=1, timezone=zone),
         lambda zone: IntervalTrigger(
-            hours=1, start_date=STARTS[0], end_date=datetime(2026, 10, 25, 3, tzinfo=UTC), timezone=zone
+            hours=1, start_date=CHANGES[0][1], end_date=datetime(2026, 10, 25, 3, tzinfo=UTC), timezone=zone
         ),
         lambda zone: triggers.crontab("*/20 * * * *", zone),
         lambda zone: triggers.crontab("30 1 * * *", zone),
@@ -891,7 +893,9 @@ def test_the_last_of_many_missed_firings_is_found_as_if_one_went_through_all(mak
         assert start > datetime(2026, 10, 25, 3, tzinfo=UTC)
         return
     first = triggers.local(trigger, first.astimezone(UTC))
-    for hours in (0, 0.5, 1, 13, 26, 50, 24 * 31):
+    following = trigger.get_next_fire_time(first, first)
+    is_rare = following is None or following.astimezone(UTC) - first.astimezone(UTC) > timedelta(hours=3)
+    for hours in (0, 0.5, 1, 13, 26, 50, 24 * (31 if is_rare else 8)):
         now = first.astimezone(UTC) + timedelta(hours=hours)
         times, following = one_by_one(trigger, first, now)
 
@@ -1313,7 +1317,7 @@ def test_a_trigger_is_described_in_words(trigger, words):
     [
         (triggers.crontab("30 3 * * *"), "at 03:30 every day (UTC)"),
         (triggers.crontab("30 3 * * *", BERLIN), "at 03:30 every day (Europe/Berlin)"),
-        (triggers.at(datetime(2026, 11, 24, 3, 30, tzinfo=UTC)), "once at 2026-11-24 03:30 UTC"),
+        (triggers.at(datetime(2026, 11, 24, 3, 30, tzinfo=UTC)), "once at 2026-11-24 04:30 CET"),
         (triggers.interval(60), "every minute"),
     ],
 )

@@ -45,8 +45,8 @@ def test_a_run_that_no_thread_can_be_started_for_goes_back_and_is_executed_later
     first = manager.add_immediate_job(probes.give, 1)
     until(lambda: refused)
 
-    assert manager.wait(manager.add_immediate_job(probes.give, 2), 10) == 2
-    assert manager.wait(first, 10) == 1
+    assert manager.wait(manager.add_immediate_job(probes.give, 2), 20) == 2
+    assert manager.wait(first, 20) == 1
 
 
 @pytest.mark.timeout(180)

@@ -1,4 +1,3 @@
-import time
 from datetime import timedelta
 
 import pytest
@@ -11,16 +10,19 @@ from django_jobs.storage import claims, notifications
 from tests.probes.models import Mark
 
 
-def test_a_job_starts_within_milliseconds_of_its_commit(serve, manager, probes, until):
+@pytest.fixture
+def no_looks(settings):
+    """Have workers look by themselves once an hour: what happens earlier was not found by a poll or a heartbeat."""
+    settings.DJANGO_JOBS = {"POLL_SECONDS": 3600, "HEARTBEAT_SECONDS": 3600, "LEASE_SECONDS": 7200}
+
+
+def test_a_job_starts_when_it_is_committed_without_waiting_for_a_poll(serve, manager, probes, no_looks):
     serve()
     manager.wait(manager.add_immediate_job(probes.nothing), 10)
 
     job_id = manager.add_immediate_job(probes.wait_for_go)
-    committed = time.monotonic()
 
-    assert probes.began.wait(2)
-    # A bound on failure: a poll would take seconds, a wake-up takes milliseconds.
-    assert time.monotonic() - committed < 1
+    assert probes.began.wait(20)
     probes.go_on.set()
     manager.wait(job_id, 10)
 
@@ -69,7 +71,7 @@ def test_only_its_own_queues_are_served(serve, manager, probes, until):
     assert manager.get_job(other)["status"] == "queued"
 
 
-def test_a_paused_queue_is_left_alone_from_then_on(serve, manager, probes):
+def test_a_paused_queue_is_left_alone_from_then_on(serve, manager, probes, no_looks):
     serve()
     manager.pause_queue("stopped")
 
@@ -78,18 +80,17 @@ def test_a_paused_queue_is_left_alone_from_then_on(serve, manager, probes):
     assert manager.get_job(stopped)["status"] == "queued"
 
     assert manager.resume_queue("stopped")
-    assert manager.wait(stopped, 3) == "called"
+    assert manager.wait(stopped, 20) == "called"
 
 
-def test_a_deferred_run_starts_when_it_is_due_without_waiting_for_a_poll(serve, manager, probes, make_run):
+def test_a_deferred_run_starts_when_it_is_due_without_waiting_for_a_poll(
+    serve, manager, probes, make_run, no_looks
+):
     serve()
     make_run(func="tests.probes.jobs:mark", job_id="x", run_after=timezone.now() + timedelta(seconds=0.5))
     notifications.notify_local(notifications.RUNS)
-    began = time.monotonic()
 
-    manager.wait("x", 10)
-
-    assert time.monotonic() - began < 3
+    assert manager.wait("x", 20) == "called"
 
 
 def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, manager, probes, monkeypatch):
@@ -114,7 +115,7 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, m
 
 
 def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_again(
-    serve, manager, monkeypatch, until
+    serve, manager, monkeypatch, until, no_looks
 ):
     real, looks = claims.held, []
 
@@ -129,8 +130,7 @@ def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_
     service = serve()
     service.worker.claim_loop.may_hold_unknown = True
 
-    # What a heartbeat looks for by itself comes much later.
-    until(lambda: service.worker.wake() or len(looks) >= 2, timeout=4)
+    until(lambda: service.worker.wake() or len(looks) >= 2)
 
 
 def test_claiming_goes_on_after_the_database_was_away_and_says_so_once(

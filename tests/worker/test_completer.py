@@ -151,7 +151,7 @@ def test_a_character_that_mariadb_cannot_store_fails_its_run_and_no_other(serve,
 
     alter("utf8mb3")
     try:
-        assert [found.id for found in checks.check_character_set(databases=["default"])] == [
+        assert [found.id for found in checks.check_database_itself(databases=["default"])] == [
             "django_jobs.W008"
         ]
         serve()
@@ -162,4 +162,4 @@ def test_a_character_that_mariadb_cannot_store_fails_its_run_and_no_other(serve,
             manager.wait(bad, 10)
     finally:
         alter("utf8mb4")
-    assert checks.check_character_set(databases=["default"]) == []
+    assert checks.check_database_itself(databases=["default"]) == []

@@ -10,7 +10,7 @@ from django_jobs import codec
 from django_jobs.models import Run
 from django_jobs.storage import claims, enqueue, identity
 from django_jobs.storage.notifications.polling import PollListener
-from django_jobs.storage.notifications.thread import ListenerThread
+from django_jobs.storage.notifications.thread import listener_class
 from django_jobs.worker import local_start
 
 
@@ -278,7 +278,7 @@ def test_a_worker_without_work_lives_by_its_heartbeat_alone(idle, monkeypatch, s
         statements.clear()
         until(lambda: sum(text.startswith(beat) for text in statements) >= 6)
         others = [text for text in statements if not text.startswith(beat)]
-        if connection.vendor == "mysql" or ListenerThread("default")._listener_class() is PollListener:
+        if connection.vendor == "mysql" or listener_class("default") is PollListener:
             # An UPDATE returns nothing there, or no word of others' work can be heard.
             others = [text for text in others if not text.startswith("SELECT")]
         return not others

@@ -1,3 +1,4 @@
+import threading
 from datetime import timedelta
 
 import pytest
@@ -5,9 +6,11 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from django_jobs.execution.watchdog import Watchdog
-from django_jobs.models import Run
+from django_jobs.models import DepthSample, Run
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.storage import claims, leases
+from django_jobs.storage.statistics import depth
+from django_jobs.worker import registration
 from django_jobs.worker.maintenance import Maintainer
 from django_jobs.worker.worker import Worker
 
@@ -127,5 +130,67 @@ def test_limits_of_time_hold_while_the_database_is_away(maintainer, monkeypatch)
     with pytest.raises(OperationalError):
         maintainer.look()
     assert len(looked) == 1
-    maintainer.rest(0.05)
+    maintainer.rest(0.3)
     assert len(looked) > 2
+
+
+def test_a_workers_row_says_how_much_memory_it_holds_once_that_changed_by_a_tenth(
+    worker, maintainer, monkeypatch
+):
+    def beat_with(size):
+        monkeypatch.setattr(registration, "memory", lambda: size)
+        maintainer.beat()
+        return WorkerRow.objects.get(pk=worker.id).details.get("memory")
+
+    assert registration.memory() is None or registration.memory() > 1_000_000
+    assert beat_with(10**12) == 10**12
+    assert beat_with(109 * 10**10) == 10**12
+    assert beat_with(111 * 10**10) == 111 * 10**10
+    assert beat_with(None) is None
+
+
+def counting():
+    return [thread for thread in threading.enumerate() if thread.name == "django_jobs-depth"]
+
+
+def test_what_waits_is_counted_once_a_minute_and_nothing_is_asked_while_nothing_waits(
+    maintainer, make_run, monkeypatch, until
+):
+    asked = []
+    monkeypatch.setattr(depth, "sample", lambda now, using: asked.append(now))
+    make_run(run_after=timezone.now() + timedelta(hours=1))
+    maintainer.beat()
+    assert asked == []
+
+    make_run(run_after=timezone.now() - timedelta(minutes=5))
+    for _ in range(2):
+        maintainer.beat()
+        until(lambda: asked and not counting())
+    assert len(asked) in {1, 2}  # two where a minute has begun in between
+    before = len(asked)
+    in_a_minute = depth.minute_of(timezone.now()) + timedelta(minutes=2)
+    monkeypatch.setattr(depth, "minute_of", lambda at: in_a_minute)
+    # A thread that has just counted may not have ended.
+    until(lambda: maintainer.beat() or len(asked) > before)
+    maintainer.beat()
+    assert len(asked) == before + 1
+
+
+def test_no_heartbeat_waits_until_what_waits_is_counted(maintainer, make_run, monkeypatch, until):
+    gate, count = threading.Event(), depth.sample
+
+    def count_slowly(now, *, using):
+        assert gate.wait(30)
+        count(now, using=using)
+
+    monkeypatch.setattr(depth, "sample", count_slowly)
+    make_run(run_after=timezone.now() - timedelta(minutes=1))
+
+    maintainer.beat()
+    maintainer.beat()
+
+    assert not DepthSample.objects.exists()
+    gate.set()
+    until(DepthSample.objects.exists)
+    maintainer.stop()
+    assert DepthSample.objects.get().due == 1

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from django_jobs.models import MaintenanceTask, Run, Status, Worker
 from django_jobs.storage.retention import deleter, walks
+from django_jobs.worker import pruner as pruner_module
 from django_jobs.worker.maintenance import Maintainer
 from django_jobs.worker.pruner import Pruner
 from django_jobs.worker.worker import Worker as WorkerLoop
@@ -26,19 +27,19 @@ def make_old(make_run):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_maintenance_thread_prunes_on_a_thread_of_its_own(make_old, until):
+def test_the_maintenance_thread_prunes_on_a_thread_of_its_own(make_old, monkeypatch, until):
     make_old()
     worker = WorkerLoop(using="default")
     worker.register(worker.id)
-    maintainer = Maintainer(worker)
-    maintainer._look()
+    Maintainer(worker).look()
     assert Run.objects.count() == 1
 
-    maintainer._pruner._next = 0
-    maintainer._look()
+    monkeypatch.setattr(pruner_module, "FIRST_LOOK", (0.0, 0.0))
+    maintainer = Maintainer(worker)
+    maintainer.look()
 
     until(lambda: not Run.objects.exists())
-    maintainer._pruner.stop()
+    maintainer.stop()
     assert MaintenanceTask.objects.exists()
 
 
@@ -56,8 +57,8 @@ def refuse_pruners(monkeypatch):
 @pytest.mark.django_db(transaction=True)
 def test_a_pruner_whose_thread_cannot_be_started_can_be_stopped(monkeypatch):
     refuse_pruners(monkeypatch)
+    monkeypatch.setattr(pruner_module, "FIRST_LOOK", (0.0, 0.0))
     pruner = Pruner("default")
-    pruner._next = 0
     with pytest.raises(RuntimeError):
         pruner.look()
 
@@ -72,7 +73,7 @@ def test_a_worker_that_stops_prunes_no_more(serve, manager, probes, monkeypatch,
     monkeypatch.setattr(Pruner, "look", lambda self: looks.append(self))
     stopper = threading.Thread(target=lambda: (service.stop(), connection.close()))
     stopper.start()
-    until(lambda: service._stopping.is_set() and not worker_threads())
+    until(lambda: not worker_threads())
     looks.clear()
     last_heartbeat = Worker.objects.get().heartbeat_at
 
@@ -83,32 +84,23 @@ def test_a_worker_that_stops_prunes_no_more(serve, manager, probes, monkeypatch,
     stopper.join(10)
 
 
-def worker_threads():
-    return [thread for thread in threading.enumerate() if thread.name == "django_jobs-worker"]
+def worker_threads(name="worker"):
+    return [thread for thread in threading.enumerate() if thread.name == f"django_jobs-{name}"]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_stopping_a_pruner_ends_its_round(make_old, monkeypatch):
+def test_stopping_a_pruner_ends_its_round(make_old, monkeypatch, until):
     monkeypatch.setattr(deleter, "REST", 1e6)
     monkeypatch.setattr(walks, "BATCH", 1)
     for _ in range(50):
         make_old()
-    deleted = threading.Event()
-    delete = deleter.Deleter._delete
-
-    def tell(self, rows, ids):
-        try:
-            return delete(self, rows, ids)
-        finally:
-            deleted.set()
-
-    monkeypatch.setattr(deleter.Deleter, "_delete", tell)
+    monkeypatch.setattr(pruner_module, "FIRST_LOOK", (0.0, 0.0))
     pruner = Pruner("default")
-    pruner._next = 0
     pruner.look()
-    assert deleted.wait(10)
+    until(lambda: Run.objects.count() < 50)
 
     pruner.stop()
 
+    # The wait of `stop` has an end, and the thread may be slow.
+    until(lambda: not worker_threads("pruner"))
     assert Run.objects.exists()
-    assert not pruner._thread.is_alive()

@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 
 from django_jobs.exceptions import JobFailed
 from django_jobs.models import Run, Worker
@@ -36,6 +36,38 @@ def test_shutdown_hands_back_what_no_thread_has_begun(serve, manager, probes):
     runs = Run.objects.filter(job_id__in=waiting)
     assert {(run.status, run.attempt) for run in runs} == {("READY", 0)}
     assert not Mark.objects.exists()
+
+
+def test_what_a_worker_claimed_with_runs_that_turn_out_long_is_handed_back(serve, manager, probes, settings):
+    settings.DJANGO_JOBS = {"SHUTDOWN_SECONDS": 0.1}
+    service = serve(threads=2)
+    service.worker.consumers[0].seconds_per_run = 1e-5
+    once = manager.using(at_most_once=True, priority=-1)
+    with transaction.atomic():
+        manager.add_many((probes.wait_for_go, (20,)) for _ in range(2))
+        waiting = once.add_many((probes.mark, (str(n),)) for n in range(20))
+    assert probes.began.wait(10)
+
+    manager.shutdown()
+    probes.go_on.set()
+
+    runs = Run.objects.filter(job_id__in=waiting)
+    assert {(run.status, run.attempt, run.errors) for run in runs} == {("READY", 0, None)}
+    assert not Mark.objects.exists()
+
+
+def test_runs_do_not_wait_behind_a_long_one_of_their_claim(serve, manager, probes):
+    service = serve(threads=2)
+    service.worker.consumers[0].seconds_per_run = 1e-5
+    with transaction.atomic():
+        (first,) = manager.using(priority=1).add_many([(probes.wait_for_go, (60,))])
+        others = manager.add_many((probes.give, (n,)) for n in range(20))
+
+    assert [manager.wait(job_id, 30) for job_id in others] == list(range(20))
+
+    assert manager.get_job(first)["status"] == "running"
+    probes.go_on.set()
+    assert manager.wait(first, 30)
 
 
 def test_shutdown_tells_functions_at_its_limit_and_hands_their_runs_back(serve, manager, probes, settings):

@@ -6,6 +6,7 @@ import pytest
 
 from django_jobs.models import Worker
 from django_jobs.scheduler.schedule_sync import ScheduleSync
+from django_jobs.worker import parts as parts_module
 from django_jobs.worker import service as service_module
 
 
@@ -50,8 +51,8 @@ def test_shutdown_may_be_called_twice_and_before_start(manager, transactional_db
 
 
 @pytest.mark.timeout(300)
-def test_a_thousand_starts_and_shutdowns_leak_neither_threads_nor_connections_nor_rows(
-    manager, transactional_db
+def test_starts_and_shutdowns_leak_neither_threads_nor_connections_nor_rows(
+    manager, transactional_db, soak_minutes
 ):
     def ours():
         return {t for t in threading.enumerate() if t.name.startswith(("django_jobs", "APScheduler"))}
@@ -60,14 +61,14 @@ def test_a_thousand_starts_and_shutdowns_leak_neither_threads_nor_connections_no
         return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
 
     threads, files = ours(), open_files()
-    for number in range(1000):
+    for number in range(1000 if soak_minutes else 100):
         manager.start()
         # Some are stopped before they have quite started.
         assert number % 3 or manager.service.wait_started(10)
         manager.shutdown()
 
     assert ours() <= threads
-    # SQLite keeps a few of a file's descriptors for its next connections; a leak would be thousands.
+    # SQLite keeps a few of a file's descriptors for its next connections; a leak would be one or more each time.
     assert open_files() < files + 50
     assert not Worker.objects.filter(stopped_at__isnull=True).exists()
 
@@ -124,13 +125,13 @@ def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
     def ours():
         return {t for t in threading.enumerate() if t.name.startswith(("django_jobs", "APScheduler"))}
 
-    def undo(service, error):
-        real_undo(service, error)
-        left.append(({t.name for t in ours() - before}, Worker.objects.filter(stopped_at=None).count()))
+    def prepare(parts):
+        there.append(({t.name for t in ours() - before}, Worker.objects.filter(stopped_at=None).count()))
+        return real_prepare(parts)
 
-    before, left, real_undo = ours(), [], service_module.Service._undo
-    monkeypatch.setattr(service_module, "THREADS_SECONDS", 0.0)
-    monkeypatch.setattr(service_module.Service, "_undo", undo)
+    before, there, real_prepare = ours(), [], parts_module.Parts.prepare
+    monkeypatch.setattr(service_module, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(parts_module.Parts, "prepare", prepare)
     monkeypatch.setattr(threading.Thread, "start", start)
 
     manager.start()
@@ -138,6 +139,50 @@ def test_a_process_that_is_refused_a_thread_undoes_its_start_and_tries_again(
 
     assert manager.wait(manager.add_immediate_job(probes.give, 42), 10) == 42
     assert not manager.service.failure
-    assert left == [({"django_jobs-starter"}, 0)] * 2
+    assert there == [({"django_jobs-starter"}, 0)] * 3
     said = [record for record in caplog.records if "Cannot start workers" in record.getMessage()]
     assert [record.levelname for record in said] == ["ERROR"]
+
+
+def test_a_mistake_while_a_process_starts_is_logged_shown_and_tried_again(
+    manager, transactional_db, probes, monkeypatch, caplog, until
+):
+    real, is_mended = parts_module.Parts.prepare, threading.Event()
+
+    def prepare(parts):
+        if not is_mended.is_set():
+            raise LookupError("a malformed row")
+        return real(parts)
+
+    monkeypatch.setattr(parts_module.Parts, "prepare", prepare)
+    monkeypatch.setattr(service_module, "AGAIN_SECONDS", 0.01)
+    manager.start()
+    until(lambda: manager.service.problems() == ["LookupError: a malformed row"])
+
+    is_mended.set()
+
+    assert manager.service.wait_started(10)
+    assert manager.service.problems() == []
+    assert manager.wait(manager.add_immediate_job(probes.give, 42), 10) == 42
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said == [
+        "a mistake while this process starts to execute jobs",
+        "Cannot start workers in this process (LookupError: a malformed row); no jobs will run here until it can",
+    ]
+    assert caplog.records[0].exc_info
+
+
+def test_a_process_that_waits_says_why_again_only_after_a_while(
+    manager, transactional_db, monkeypatch, caplog, until
+):
+    looks = []
+    monkeypatch.setattr(service_module, "TABLES_SECONDS", 0.01)
+    monkeypatch.setattr(service_module, "missing_tables", lambda: looks.append(1) or {"django_jobs_run"})
+
+    manager.start()
+    until(lambda: len(looks) > 3)
+
+    assert manager.service.is_refused
+    assert [record.getMessage() for record in caplog.records] == [
+        "waiting before starting: tables are missing (django_jobs_run): run `manage.py migrate`"
+    ]

@@ -12,7 +12,7 @@ def test_the_wait_before_a_restart_doubles_up_to_a_minute_until_a_process_lives_
     class Process:
         age = 1.0
 
-    slot = supervisor._Slot(1)
+    slot = supervisor.Slot(1)
 
     assert [slot.note_life(Process()) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
     Process.age = supervisor.STEADY_SECONDS
@@ -21,22 +21,34 @@ def test_the_wait_before_a_restart_doubles_up_to_a_minute_until_a_process_lives_
     assert [slot.note_life(Process()) for _ in range(3)] == [1, 2, 4]
 
 
-@pytest.mark.parametrize(("stopped_by", "is_in_order"), [(0, True), (signal.SIGTERM, False)])
-def test_a_worker_that_was_replaced_and_failed_is_no_part_of_how_all_stop_later(stopped_by, is_in_order):
+@pytest.mark.parametrize("codes", [{1: 1}, {2: 1}], ids=["the replaced", "the last"])
+def test_a_worker_that_was_replaced_and_failed_is_no_part_of_how_all_stop_later(monkeypatch, codes):
+    started = []
+
     class Process:
-        number, code, age = 1, 1, 5.0
+        """Serves where it is asked for, the second instead of the first; ends when it is told to stop."""
+
+        is_alive, age, kill_at, stale, serves = True, 5.0, None, "", False
+
+        def __init__(self, number, command, *, on_serving, on_ended):
+            self.number, self.on_ended = number, on_ended
+            started.append(self)
+            self.code = codes.get(len(started), 0)
+            on_serving(self)
+            if len(started) == 1:
+                os.kill(os.getpid(), signal.SIGHUP)
+
+        def stop(self, within):
+            self.on_ended(self)
 
         def close(self):
-            return
+            if self is started[0]:
+                os.kill(os.getpid(), signal.SIGTERM)
 
-    supervising = supervisor.Supervisor([sys.executable], 1)
-    process = Process()
-    supervising._leaving.add(process)
-    supervising._stopped_by = stopped_by
+    monkeypatch.setattr(supervisor, "WorkerProcess", Process)
 
-    supervising._ended(process)
-
-    assert supervising._is_in_order == is_in_order
+    assert supervisor.Supervisor([sys.executable], 1).run() == codes.get(2, 0)
+    assert len(started) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,64 +2,127 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.utils import formats
+from django.utils import formats, timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from django_jobs.admin.dashboard.labels import axis, number
 from django_jobs.admin.shared import charts, display, times
-from django_jobs.models import Job, Run, Status, Worker
+from django_jobs.admin.shared.actions import FROM_DASHBOARD
+from django_jobs.models import Job, Queue, Run, Status, Worker
 from django_jobs.operations import health
 
 if TYPE_CHECKING:
-    from django_jobs.admin.dashboard.viewer import Page
+    from collections.abc import Sequence
 
-WORKERS = 25
+    from django_jobs.admin.dashboard.viewer import Page
+    from django_jobs.operations.reports import QueueReport
+
+WORKERS = 12
 QUEUES = 50
 
 
 def counts(page: Page) -> dict[str, Any]:
-    """Show how many there are of everything."""
-    report, total = page.overview.report, page.overview.total.outcomes
-    queues = report["queues"]
-    link = page.viewer.list_url
-    waiting = [one["oldest_seconds"] for one in queues if one["oldest_seconds"] is not None]
-    now = [
-        _tile("running", _("Running"), report["running"], link(Run, status="RUNNING")),
-        _tile("ready", _("Waiting"), sum(one["due"] for one in queues), link(Run, status="due"),
-              _("oldest %s") % display.duration(max(waiting)) if waiting else ""),
-        _tile("deferred", _("Deferred"), sum(one["later"] for one in queues), link(Run, status="deferred")),
-        _tile("paused", _("Held"), sum(one["held"] for one in queues), link(Run, status="held")),
+    """Show six numbers with what they were before, and on a line what else there is."""
+    overview = page.overview
+    report, total, points = overview.report, overview.total, overview.points
+    link, ended = page.viewer.list_url, overview.within
+    seconds = page.range.step.total_seconds()
+    failed = total.outcomes.get(Status.FAILED, 0)
+    tried = total.outcomes.get(Status.SUCCESSFUL, 0) + failed
+    totals = report["worker_totals"]
+    tiles = [
+        _tile("running", _("Running"), number(report["running"]), link(Run, status="RUNNING"),
+              spark=[point.summary.ran.seconds / seconds for point in points]),
+        _tile("ready", _("Waiting"), number(sum(one["due"] for one in report["queues"])), link(Run, status="due"),
+              " · ".join(_why_waiting(report["queues"])),
+              spark=[point.summary.waited.seconds / seconds for point in points]),
+        _tile("failed", _("Failed"), number(failed), link(Run, status=Status.FAILED, **ended),
+              _("%s%% of those that ran") % formats.number_format(round(100 * failed / tried, 1) if tried else 0, 1),
+              spark=[point.summary.outcomes.get(Status.FAILED, 0) for point in points], is_bad=bool(failed)),
+        _tile("rate", _("Ended per minute"), _rate(total.ended / overview.minutes), link(Run, **ended),
+              spark=[point.summary.ended for point in points]),
+        _tile("wait", _("95th percentile wait"), display.duration(total.waited.percentile(95)),
+              page.viewer.url_with(chart="wait-95"),
+              spark=[point.summary.waited.percentile(95) or 0 for point in points]),
+        _tile("threads", _("Threads busy"), f"{number(report['running'])}/{number(totals['threads'])}", link(Worker),
+              ngettext("%d gone", "%d gone", totals["gone"]) % totals["gone"] if totals["gone"] else "",
+              is_bad=bool(totals["gone"])),
     ]  # fmt: skip
-    ended = [
-        _tile(status.lower(), display.STATES[status], total.get(status, 0), link(Run, status=status))
-        for status in (Status.SUCCESSFUL, Status.FAILED, Status.CANCELLED, Status.SKIPPED)
-    ]
-    if retried := total.get(Status.READY, 0):
-        ended.append(_tile("retried", _("Tried again"), retried, ""))
-    jobs = [
-        _tile(state, display.STATES[state], report["jobs"][state], link(Job, status=state))
-        for state in ("scheduled", "paused", "broken")
-    ]
     return {
-        "groups": [
-            {"name": _("Runs now"), "tiles": now},
-            {"name": page.range.label, "tiles": ended},
-            {"name": _("Jobs"), "tiles": jobs},
-        ]
+        "tiles": tiles,
+        "groups": [group for group in _others(page, ended) if group["facts"]],
+        "width": charts.WIDTH,
+        "height": charts.HEIGHT,
     }
 
 
-def _tile(name: str, label: Any, count: int, url: str, more: str = "") -> dict[str, Any]:
+def _others(page: Page, ended: dict[str, str]) -> list[dict[str, Any]]:
+    """Return what else there is, as groups of numbers that lead somewhere."""
+    report, outcomes, link = page.overview.report, page.overview.total.outcomes, page.viewer.list_url
+    over = (Status.SUCCESSFUL, Status.CANCELLED, Status.SKIPPED)
+    jobs = ("scheduled", "paused", "broken")
+    later, held = (sum(one[key] for one in report["queues"]) for key in ("later", "held"))
+    runs = [
+        (display.STATES[state], count, link(Run, status=state))
+        for state, count in (("deferred", later), ("held", held))
+    ]
+    done = [
+        (display.STATES[state], outcomes.get(state, 0), link(Run, status=state, **ended)) for state in over
+    ]
+    done.append((_("Tried again"), outcomes.get(Status.READY, 0), ""))
+    of_jobs = [(display.STATES[state], report["jobs"][state], link(Job, status=state)) for state in jobs]
+    groups = ((_("Runs"), runs), (page.range.label, done), (_("Jobs"), of_jobs))
+    return [
+        {
+            "name": name,
+            "facts": [
+                {"label": label, "count": number(count), "url": url} for label, count, url in facts if count
+            ],
+        }
+        for name, facts in groups
+    ]
+
+
+def _why_waiting(queues: list[QueueReport]) -> list[str]:
+    """Say of what is due how much waits for what."""
+    words = {
+        "queue_paused": _("%s paused"),
+        "unserved": _("%s without a worker"),
+        "serving": _("%s for a thread"),
+    }
+    counts = dict.fromkeys(words, 0)
+    for one in queues:
+        state = health.queue_state(one)
+        counts["queue_paused" if state == "paused" else state] += one["due"]
+    return [words[state] % number(count) for state, count in counts.items() if count]
+
+
+def _rate(per_minute: float) -> str:
+    return formats.number_format(round(per_minute, 1), 1)
+
+
+def _tile(
+    name: str,
+    label: Any,
+    value: str,
+    url: str,
+    more: str = "",
+    *,
+    spark: Sequence[float] = (),
+    is_bad: bool = False,
+) -> dict[str, Any]:
     return {
         "name": name,
         "label": label,
-        "count": number(count),
-        "is_zero": not count,
+        "count": value,
+        "is_bad": is_bad,
         "url": url,
         "more": more,
+        "spark": charts.sparkline(spark),
     }
 
 
@@ -70,24 +133,34 @@ def running(page: Page) -> dict[str, Any]:
         "rows": [_running(page, run) for run in runs],
         "more": max(0, page.overview.report["running"] - len(runs)),
         "url": page.viewer.list_url(Run, status="RUNNING"),
+        "back": FROM_DASHBOARD,
     }
 
 
 def _running(page: Page, run: Run) -> dict[str, Any]:
     progress = run.progress if isinstance(run.progress, dict) else {}
     done, whole = progress.get("done"), progress.get("total")
-    has_share = all(isinstance(value, (int, float)) for value in (done, whole)) and whole
+    share, left = run.share, run.seconds_left
     message = str(progress.get("message") or "")
+    module, _colon, name = run.func.rpartition(":")
     return {
-        "run": page.viewer.link(Run, run.pk, run.job_id),
-        "func": run.func,
-        "state": display.label(display.run_state(run)),
-        "took": display.run_duration(run),
-        "since": times.moment(run.started_at),
-        "worker": page.viewer.link(Worker, run.worker_id, run.worker_id),
-        "share": charts.share(done, whole) if has_share else None,  # type: ignore[arg-type] # numbers, as was seen
-        "progress": display.cut(f"{done}/{whole} {message}".strip() if has_share else message, 80),
+        "run": page.viewer.link(Run, run.pk, name),
+        "number": run.pk,
+        "module": module,
+        "state": display.label(display.run_state(run)) if run.cancel_requested else "",
+        "took": _brief(run),
+        "share": None if share is None else charts.share(share, 1),
+        "percent": "" if share is None else _("%d%%") % (100 * share),
+        "left": display.left(left) if left else "",
+        "progress": display.cut(f"{done}/{whole} {message}".strip() if share is not None else message, 60),
+        "cancel_url": "" if run.cancel_requested else page.viewer.action_url(Run, run.pk, "cancel"),
     }
+
+
+def _brief(run: Run) -> str:
+    """Show how long a run has taken; of many minutes without seconds, which only take room."""
+    seconds = (timezone.now() - run.started_at).total_seconds() if run.started_at else 0
+    return _("%d min") % (seconds // 60) if 600 <= seconds < 3600 else display.run_duration(run)
 
 
 def queues(page: Page) -> dict[str, Any]:
@@ -96,7 +169,6 @@ def queues(page: Page) -> dict[str, Any]:
     reports = {one["name"]: one for one in overview.report["queues"]}
     # What was too various to be told apart was counted under no name.
     names = sorted({*reports, *(name for name in overview.by_queue if name)})
-    deepest = max((one["due"] for one in reports.values()), default=0)
     rows = []
     for name in names[:QUEUES]:
         one = reports.get(name)
@@ -106,13 +178,11 @@ def queues(page: Page) -> dict[str, Any]:
         rows.append(
             {
                 "name": name,
-                "url": page.viewer.list_url(Run, queue=name),
+                "url": page.viewer.page_url(Queue, name) or page.viewer.list_url(Run, queue=name),
                 "state": display.label(state) if state != "serving" else "",
                 "is_paused": bool(one and one["is_paused"]),
                 "due": number(due),
-                "share": charts.share(due, deepest),
                 "later": number(one["later"] if one else 0),
-                "held": number(one["held"] if one else 0),
                 "oldest": display.duration(one["oldest_seconds"]) if one else times.EMPTY,
                 "rate": formats.number_format(round(ended / overview.minutes, 1), 1),
             }
@@ -121,57 +191,61 @@ def queues(page: Page) -> dict[str, Any]:
 
 
 def workers(page: Page) -> dict[str, Any]:
-    """Show which processes work, and which are gone."""
+    """Show which processes work, those that live first, and how many are gone."""
     report = page.overview.report
     now = datetime.fromisoformat(report["at"])
-    order = {"gone": 0, "late": 1, "alive": 2}
-    found = sorted(report["workers"], key=lambda one: (order[one["state"]], one["host"], one["pid"]))
+    order = {"late": 0, "alive": 1}
+    living = [one for one in report["workers"] if one["state"] != "gone"]
+    living.sort(key=lambda one: (order[one["state"]], one["host"], one["pid"]))
+    gone = [one for one in report["workers"] if one["state"] == "gone"]
+    last = max((datetime.fromisoformat(one["heartbeat_at"]) for one in gone), default=None)
     rows = [
         {
             **one,
-            "link": page.viewer.link(Worker, one["id"], one["id"]),
-            "state": display.label(one["state"]),
-            "served": ", ".join(map(str, one["queues"])) or _("all"),
+            "link": page.viewer.link(Worker, one["id"], f"{one['host']}:{one['pid']}"),
+            "state": display.label(health.shown_state(one)),
             "share": charts.share(one["running"], one["threads"]),
-            "process": str(one["pid"]),
             "heartbeat": times.relative(datetime.fromisoformat(one["heartbeat_at"]), now),
         }
-        for one in found[:WORKERS]
+        for one in living[:WORKERS]
     ]
-    states = [one["state"] for one in found]
-    alive = [one for one in found if one["state"] != "gone"]
-    busy, threads = (sum(one[name] for one in alive) for name in ("running", "threads"))
+    totals = report["worker_totals"]
     return {
         "rows": rows,
-        "more": max(0, len(found) - WORKERS),
+        "more": max(0, len(living) - WORKERS),
         "url": page.viewer.list_url(Worker),
-        "alive": number(len(alive)),
-        "gone": states.count("gone"),
-        "busy": number(busy),
-        "threads": number(threads),
-        "share": charts.share(busy, threads),
+        "alive": number(len(living)),
+        "gone": totals["gone"],
+        "gone_since": times.relative(last, now) if last else "",
+        "gone_url": page.viewer.list_url(Worker, state="lost"),
+        "busy": number(sum(one["running"] for one in living)),
+        "threads": number(totals["threads"]),
     }
 
 
 def firings(page: Page) -> dict[str, Any]:
-    """Draw what fires next."""
+    """Show what fires next, but for what fires all the time."""
     if not page.viewer.may_view(Job):
         return {"hidden": True}
     timeline = page.overview.timeline
-    length = timeline.ends_at - timeline.begins_at
     return {
         "rows": [
             {
-                "job": page.viewer.link(Job, line.job.pk, line.job.pk),
+                "job": page.viewer.link(Job, line.job.pk, display.cut(line.job.pk, 60)),
                 "schedule": line.schedule,
                 "next": times.relative(line.next_at, timeline.begins_at),
                 "is_late": line.is_late,
                 "late": display.label("late"),
                 "marks": line.marks,
+                "is_full": line.is_full,
             }
             for line in timeline.lines
         ],
-        "labels": axis(timeline.begins_at, timeline.ends_at, with_day=length > timedelta(days=1)),
+        "frequent": number(timeline.frequent),
+        "frequent_count": timeline.frequent,
+        "has_frequent": bool(timeline.frequent),
+        "has_any": bool(timeline.frequent or timeline.lines),
+        "labels": axis(timeline.begins_at, timeline.ends_at, with_day=False),
         "url": page.viewer.list_url(Job, status="scheduled"),
         "width": charts.WIDTH,
     }

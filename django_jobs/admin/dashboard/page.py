@@ -9,15 +9,17 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
 
-from django_jobs.admin.dashboard.overview import DEFAULT_RANGE, RANGES, Overview
+from django_jobs.admin.dashboard import ranges
+from django_jobs.admin.dashboard.overview import Overview
 from django_jobs.admin.dashboard.parts import PARTS
 from django_jobs.admin.dashboard.viewer import Page, Viewer
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.api.manager import get_job_manager
-from django_jobs.models import Queue
+from django_jobs.models import Queue, jobs_database
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -64,16 +66,18 @@ class DashboardAdmin(ModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         request.current_app = self.admin_site.name  # as stock admin does
-        chosen = RANGES.get(request.GET.get("range", ""), RANGES[DEFAULT_RANGE])
         viewer = Viewer(request, self.admin_site)
-        page = Page(Overview(chosen), viewer)
+        page = Page(Overview(ranges.chosen(request.GET, timezone.now())), viewer)
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Dashboard"),
             "opts": self.opts,
+            "is_list": True,
             "media": self.media,
+            # Its own links lead to the app's other pages, and it needs the room.
+            "is_nav_sidebar_enabled": False,
+            "nav": viewer.nav(),
             "page": page,
-            "ranges": RANGES.values(),
             "parts": {name: about(page) for name, about in PARTS.items()},
             **(extra_context or {}),
         }
@@ -96,9 +100,9 @@ class DashboardAdmin(ModelAdmin):
             done, log = gettext("Queue %s is served again."), gettext("Resumed.")
         if has_changed:
             pages = viewer.pages(Queue)
-            if pages is not None and (row := Queue.objects.filter(pk=name).first()):
+            if pages is not None and (row := Queue.objects.using(jobs_database()).filter(pk=name).first()):
                 pages.log_change(request, row, log)
             self.message_user(request, done % name, messages.SUCCESS)
         url = reverse(f"{self.admin_site.name}:django_jobs_dashboard_changelist")
         chosen = request.POST.get("range", "")
-        return HttpResponseRedirect(f"{url}?range={chosen}" if chosen in RANGES else url)
+        return HttpResponseRedirect(f"{url}?range={chosen}" if chosen in ranges.RANGES else url)

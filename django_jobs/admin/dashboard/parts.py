@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django_jobs.admin.dashboard import now, past, problems
+from django_jobs.admin.dashboard import chart, now, past, problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 PARTS: Mapping[str, Callable[[Page], dict[str, Any]]] = {
     "problems": problems.problems,
     "counts": now.counts,
-    "chart": past.chart,
+    "chart": chart.chart,
     "running": now.running,
-    "errors": past.errors,
     "firings": now.firings,
     "queues": now.queues,
+    "errors": past.errors,
     "workers": now.workers,
     "functions": past.functions,
     "durations": past.durations,

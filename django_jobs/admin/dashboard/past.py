@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.utils import formats
 from django.utils.translation import gettext as _
 
-from django_jobs.admin.dashboard import failures
-from django_jobs.admin.dashboard.labels import axis, clock, number
+from django_jobs.admin.dashboard.labels import number
 from django_jobs.admin.shared import charts, display, times
 from django_jobs.models import BIN_ENDS, Run, Status
+from django_jobs.operations import failures
 
 if TYPE_CHECKING:
     from django_jobs.admin.dashboard.viewer import Page
+    from django_jobs.operations.failures import Failure
     from django_jobs.storage.statistics import Durations, Summary
 
 FUNCTIONS = 8
-ERRORS = 10
 PERCENTILES = (50, 90, 95, 99)
-
-
-def chart(page: Page) -> dict[str, Any]:
-    """Draw what succeeded and failed over the range."""
-    points = page.overview.points
-    rows: list[dict[str, Any]] = []
-    for point in points:
-        succeeded, failed = (
-            point.summary.outcomes.get(status, 0) for status in (Status.SUCCESSFUL, Status.FAILED)
-        )
-        rows.append({"at": point.begins_at, "succeeded": succeeded, "failed": failed})
-    drawn = charts.bars([[("failed", row["failed"]), ("succeeded", row["succeeded"])] for row in rows])
-    is_long = page.range.length > timedelta(days=1)
-    for row in rows:
-        row["label"] = clock(row["at"], with_day=is_long)
-    succeeded, failed = (sum(row[name] for row in rows) for name in ("succeeded", "failed"))
-    begins_at, ends_at = points[0].begins_at, points[-1].begins_at + page.range.step
-    return {
-        "drawn": drawn,
-        "columns": [
-            {"box": column, "boxes": boxes, "row": row}
-            for column, boxes, row in zip(drawn.columns, drawn.bars, rows, strict=True)
-        ],
-        "ticks": [number(tick) for tick in drawn.ticks],
-        "labels": axis(begins_at, ends_at, with_day=is_long),
-        "rows": [row for row in rows if row["succeeded"] or row["failed"]],
-        "succeeded": number(succeeded),
-        "failed": number(failed),
-        "width": charts.WIDTH,
-        "height": charts.HEIGHT,
-    }
 
 
 def durations(page: Page) -> dict[str, Any]:
@@ -106,10 +74,11 @@ def _function(page: Page, name: str, summary: Summary, longest: float) -> dict[s
     failed = summary.outcomes.get(Status.FAILED, 0)
     ended = summary.outcomes.get(Status.SUCCESSFUL, 0) + failed
     slow = summary.ran.percentile(95)
+    within = page.overview.within
     return {
         "name": name,
-        "url": page.viewer.list_url(Run, func=name),
-        "failed_url": page.viewer.list_url(Run, func=name, status=Status.FAILED),
+        "url": page.viewer.list_url(Run, func=name, **within),
+        "failed_url": page.viewer.list_url(Run, func=name, status=Status.FAILED, **within),
         "runs": number(ended),
         "failed": number(failed),
         "failed_percent": formats.number_format(round(100 * failed / ended, 1) if ended else 0, 1),
@@ -121,23 +90,34 @@ def _function(page: Page, name: str, summary: Summary, longest: float) -> dict[s
 
 
 def errors(page: Page) -> dict[str, Any]:
-    """Show what fails where, how often and when last."""
+    """Show what fails where, how often and when last, with a way to its runs and to retry them all."""
     found = page.overview.failures
     return {
-        "rows": [
-            {
-                "exception": one.exception,
-                "place": one.place,
-                "func": one.func,
-                "message": display.cut(one.message, 160),
-                "run": page.viewer.link(Run, one.run_id, one.run_id),
-                "count": number(one.count),
-                "last": times.relative(one.last_at, page.overview.now),
-            }
-            for one in found.groups[:ERRORS]
-        ],
-        "more": max(0, len(found.groups) - ERRORS),
+        "rows": [_error(page, one) for one in found.groups],
+        "more": found.more,
+        "unkeyed": found.unkeyed,
         "is_cut": found.is_cut,
-        "count": number(failures.NEWEST),
-        "url": page.viewer.list_url(Run, status=Status.FAILED),
+        "count": number(failures.NEWEST_IN_BRIEF),
+        "url": page.viewer.errors_url(range=page.range.name),
+    }
+
+
+def _failed(page: Page, **more: str) -> dict[str, str]:
+    """Return the filters of runs that failed within the range."""
+    return {"status": Status.FAILED.value, **page.overview.within, **more}
+
+
+def _error(page: Page, one: Failure) -> dict[str, Any]:
+    alike = _failed(page, failure=one.key)
+    return {
+        "exception": one.exception,
+        "place": one.place,
+        "func": one.func,
+        "message": display.cut(one.message, 160),
+        "url": page.viewer.list_url(Run, **alike),
+        "retry_url": page.viewer.bulk_url(**alike, do="retry"),
+        "run": page.viewer.link(Run, one.run_id, one.run_id),
+        "count": number(one.count),
+        "is_least": one.is_least,
+        "last": times.relative(one.last_at, page.overview.now),
     }

@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from django_jobs.admin.dashboard.labels import number
-from django_jobs.admin.shared import times
 from django_jobs.models import Job, Run, Worker
 
 if TYPE_CHECKING:
     from django_jobs.admin.dashboard.viewer import Page
-    from django_jobs.operations.health import Problem
+    from django_jobs.operations.reports import Problem, QueueReport
+
+# Lines that are not folded away: the first screen is for more than these.
+SHOWN = 2
 
 
 def problems(page: Page) -> dict[str, Any]:
-    """Say what a person should look at first, and where."""
+    """Say what a person should look at first, where, and what to do about it."""
+    found = [_problem(page, one) for one in page.overview.report["problems"]]
+    found += [_paused(page, one) for one in page.overview.report["queues"] if one["is_paused"] and one["due"]]
+    return {"problems": found[:SHOWN], "more": found[SHOWN:]}
+
+
+def _paused(page: Page, queue: QueueReport) -> dict[str, Any]:
+    text = ngettext(
+        "Queue %(queue)s is paused, and %(count)s run waits in it.",
+        "Queue %(queue)s is paused, and %(count)s runs wait in it.",
+        queue["due"],
+    )
     return {
-        "problems": [_problem(page, one) for one in page.overview.report["problems"]],
-        "at": times.moment(page.overview.now),
+        "text": text % {"count": number(queue["due"]), "queue": queue["name"]},
+        "url": page.viewer.list_url(Run, status="due", queue=queue["name"]),
+        "resume": queue["name"] if page.viewer.may_pause else "",
     }
 
 
-def _problem(page: Page, problem: Problem) -> dict[str, str]:
+def _problem(page: Page, problem: Problem) -> dict[str, Any]:
+    said = _said(page, problem)
+    name = problem["queue_name"]
+    if problem["code"] == "overdue_runs":
+        said["bulk"] = page.viewer.bulk_url(status="due", queue=name)
+        if problem["reason"] == "unserved":
+            said["command"] = f"manage.py jobs work --queue {shlex.quote(name)}"
+    return said
+
+
+def _said(page: Page, problem: Problem) -> dict[str, Any]:
     count, link = problem["count"], page.viewer.list_url
     match problem["code"]:
         case "no_worker":

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_jobs import triggers
 from django_jobs.admin.shared import charts
 from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Job, jobs_database
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 # Jobs that are shown.
-JOBS = 12
+JOBS = 5
+# What fires again within this time is counted, and not shown: it would leave no room for the rest.
+FREQUENT = timedelta(minutes=5)
+# Jobs that are looked at, the next ones first.
+SOON = 200
 # A clock fires within this time, unless something is wrong.
 LATE = timedelta(seconds=30)
-# Marks on one job's line: of what fires more often, the line is full anyway.
-MARKS = 120
-# How much time the picture may show.
-LENGTHS = [
-    timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6), timedelta(days=1), timedelta(days=7),
-    timedelta(days=30), timedelta(days=366),
-]  # fmt: skip
-# The picture shows what the most jobs do, rather than everything of a job that fires in a year.
-SHOWN = 0.75
+# How much time a line shows, and the most marks on it: what fires more often fills it.
+LENGTH, MARKS = timedelta(days=1), 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,48 +32,72 @@ class Line:
     next_at: datetime
     is_late: bool
     marks: list[float]
+    # Too many marks to be told apart.
+    is_full: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The jobs that fire next, the first one first."""
+    """The jobs that fire next, the first one first, and how many more fire all the time."""
 
     begins_at: datetime
     ends_at: datetime
     lines: list[Line]
+    frequent: int
 
 
 def timeline(now: datetime) -> Timeline:
-    """Return what fires next, with one query whatever number of jobs there is."""
-    jobs: Any = Job.objects.using(jobs_database()).active()
-    next_jobs = list(
-        jobs.order_by("next_run_time", "pk").only("pk", "name", "func", "next_run_time", "job_state")[:JOBS]
-    )
-    ends_at = now + _length([job.next_run_time - now for job in next_jobs])
-    return Timeline(now, ends_at, [_line(job, now, ends_at) for job in next_jobs])
+    """Return what fires next, with one query, or two where hundreds of jobs fire all the time."""
+    jobs: Any = Job.objects.using(jobs_database()).active().order_by("next_run_time", "pk")
+    jobs = jobs.only("pk", "name", "func", "next_run_time", "job_state")
+    found = list(jobs[:SOON])
+    lines: list[Line] = []
+    frequent = 0
+    for job in found:
+        if is_frequent(job):
+            frequent += 1
+        elif len(lines) < JOBS:
+            lines.append(_line(job, now))
+    if len(lines) < JOBS and len(found) == SOON:
+        # What fires all the time does so before then.
+        behind = max(now + FREQUENT, found[-1].next_run_time)
+        lines += [_line(job, now) for job in jobs.filter(next_run_time__gt=behind)[: JOBS - len(lines)]]
+    return Timeline(now, now + LENGTH, lines, frequent)
 
 
-def _length(waits: Sequence[timedelta]) -> timedelta:
-    shown = sorted(waits)[: max(1, round(len(waits) * SHOWN))]
-    longest = shown[-1] if shown else timedelta()
-    return next((length for length in LENGTHS if longest <= length * 0.9), LENGTHS[-1])
+def _following(trigger: Any, at: datetime) -> datetime | None:
+    """Return when a trigger fires after a time at which it fires."""
+    local = triggers.local(trigger, at)
+    following = trigger.get_next_fire_time(local, local)
+    if following is None or following.astimezone(UTC) <= at:
+        return None
+    return following.astimezone(UTC)  # type: ignore[no-any-return] # APScheduler has no types
 
 
-def _line(job: Job, now: datetime, ends_at: datetime) -> Line:
-    moments = [job.next_run_time]
+def is_frequent(job: Job) -> bool:
+    """Return whether a job fires again within `FREQUENT` of its next firing."""
+    try:
+        following = _following(triggers.loads(job.job_state), job.next_run_time)
+    except UnknownTrigger:
+        return False
+    return following is not None and following - job.next_run_time <= FREQUENT
+
+
+def _line(job: Job, now: datetime) -> Line:
+    ends_at = now + LENGTH
+    moments: list[datetime] = [job.next_run_time]
     schedule = ""
     try:
         trigger = triggers.loads(job.job_state)
         schedule = triggers.describe(trigger)
-        while len(moments) < MARKS and moments[-1] <= ends_at:
-            # As APScheduler asks: what follows a firing, asked at that time.
-            last = triggers.local(trigger, moments[-1])
-            following = trigger.get_next_fire_time(last, max(now, last))
-            if following is None or following.astimezone(UTC) <= moments[-1]:
+        while len(moments) <= MARKS and moments[-1] <= ends_at:
+            following = _following(trigger, max(now, moments[-1]))
+            if following is None:
                 break
-            moments.append(following.astimezone(UTC))
+            moments.append(following)
     except UnknownTrigger:
         # Its page says so once a clock has looked at it; until then it fires next.
         pass
     is_late = job.next_run_time < now - LATE
-    return Line(job, schedule, job.next_run_time, is_late, charts.marks(moments, now, ends_at))
+    is_full = len(moments) > MARKS and moments[-1] <= ends_at
+    return Line(job, schedule, job.next_run_time, is_late, charts.marks(moments, now, ends_at), is_full)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from django.contrib.admin.exceptions import NotRegistered
+from django.contrib.admin.utils import quote
 from django.urls import NoReverseMatch, reverse
 
-from django_jobs.admin.shared import display
-from django_jobs.models import Queue
+from django_jobs.admin.dashboard.ranges import CUSTOM, RANGES, as_input
+from django_jobs.admin.shared import display, nav
+from django_jobs.models import Queue, Run
+from django_jobs.operations import run_actions
+
+# What an address chooses.
+CHOICES = ("range", "from", "until", "chart", "by")
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from django.contrib.admin import AdminSite, ModelAdmin
     from django.db.models import Model
     from django.http import HttpRequest
 
-    from django_jobs.admin.dashboard.overview import Overview, Range
+    from django_jobs.admin.dashboard.overview import Overview
+    from django_jobs.admin.dashboard.ranges import Range
 
 
 class Viewer:
@@ -43,9 +53,56 @@ class Viewer:
         pages = self.pages(Queue)
         return pages is not None and bool(pages.has_change_permission(self._request))
 
+    def choice(self, name: str, choices: Iterable[str]) -> str:
+        """Return what the address chooses; the first of the choices where it chooses none of them."""
+        chosen = self._request.GET.get(name, "")
+        known = list(choices)
+        return chosen if chosen in known else known[0]
+
+    def url_with(self, **changes: str) -> str:
+        """Return the page's address with some of its choices changed, and those that become empty left out."""
+        return f"?{urlencode(self.choices(**changes))}"
+
+    def choices(self, **changes: str) -> dict[str, str]:
+        """Return what the page's address chooses, with some of it changed."""
+        query = {name: self._request.GET.get(name, "") for name in CHOICES}
+        return {name: value for name, value in {**query, **changes}.items() if value}
+
+    def action_url(self, model: type[Model], pk: int | str, name: str) -> str:
+        """Return what a button of a row posts to; empty where the person may not press it."""
+        pages = self.pages(model)
+        if pages is None or not pages.may_press(self._request, name):  # type: ignore[attr-defined] # all of ours can
+            return ""
+        return pages.action_url(pk, name)  # type: ignore[attr-defined, no-any-return] # likewise
+
+    def nav(self) -> list[dict[str, Any]]:
+        """Return links to the app's pages."""
+        return nav.links(self._site, self._request)
+
+    def bulk_url(self, **filters: str) -> str:
+        """Return the page that acts on all runs that match; empty where the person may not."""
+        if not run_actions.is_allowed(self._request.user, "cancel") or not self.may_view(Run):
+            return ""
+        return reverse(f"{self._site.name}:django_jobs_run_bulk", query=filters)
+
+    def errors_url(self, **query: str) -> str:
+        """Return the address of the page of errors; empty where the person may not see it."""
+        if not self.may_view(Run):
+            return ""
+        try:
+            return reverse(f"{self._site.name}:django_jobs_run_errors", query=query)
+        except NoReverseMatch:
+            return ""
+
     def link(self, model: type[Model], pk: int | str, text: object) -> str:
         """Link to a row's page, where the person may see it."""
         return display.link(self._site, model, pk, text) if self.may_view(model) else str(text)
+
+    def page_url(self, model: type[Model], pk: str) -> str:
+        """Return the address of a row's page; empty where the person may not see it."""
+        if not self.may_view(model):
+            return ""
+        return reverse(f"{self._site.name}:django_jobs_{model._meta.model_name}_change", args=[quote(pk)])
 
     def list_url(self, model: type[Model], **filters: str) -> str:
         """Return the address of a model's list; empty where the person may not see it."""
@@ -70,3 +127,26 @@ class Page:
     def range(self) -> Range:
         """The chosen range."""
         return self.overview.range
+
+    @property
+    def ranges(self) -> list[dict[str, Any]]:
+        """The ranges that can be chosen instead."""
+        return [
+            {
+                "url": self.viewer.url_with(**{"range": name, "from": "", "until": ""}),
+                "label": one.label,
+                "short": one.short,
+                "is_chosen": name == self.range.name,
+            }
+            for name, one in RANGES.items()
+        ]
+
+    @property
+    def own_range(self) -> dict[str, Any]:
+        """What a form of any other range is filled in with."""
+        return {
+            "since": as_input(self.overview.since),
+            "until": as_input(self.overview.until),
+            "is_chosen": self.range.name == CUSTOM,
+            "kept": self.viewer.choices(**{"range": "", "from": "", "until": ""}).items(),
+        }

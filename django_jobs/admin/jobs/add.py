@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
 
+from django_jobs import triggers
 from django_jobs.admin.jobs import change_words
 from django_jobs.admin.jobs.argument_form import ArgumentForm, why_not
 from django_jobs.admin.jobs.edit import EditMixin
@@ -25,7 +26,7 @@ from django_jobs.admin.jobs.trigger_form import TRIGGER_ROWS
 from django_jobs.admin.shared import permissions
 from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import ConflictingIdError, FunctionNotFound
-from django_jobs.models import DEFAULT_QUEUE_NAME, MAX_ID_LENGTH, Job, Run
+from django_jobs.models import DEFAULT_QUEUE_NAME, MAX_ID_LENGTH, Job, Run, jobs_database
 from django_jobs.registry import decorators, functions
 from django_jobs.registry.retry import Retry
 from django_jobs.registry.retry import to_json as retry_to_json
@@ -65,7 +66,10 @@ class NewJobForm(ScheduleForm):
         job_id: str = self.cleaned_data["job_id"]
         if not job_id:
             return job_id
-        if Job.objects.filter(pk=job_id).exists() or Run.objects.unfinished().filter(job_id=job_id).exists():
+        if (
+            Job.objects.using(jobs_database()).filter(pk=job_id).exists()
+            or Run.objects.using(jobs_database()).unfinished().filter(job_id=job_id).exists()
+        ):
             raise forms.ValidationError(_("There is a job of this id already."))
         return job_id
 
@@ -118,20 +122,21 @@ class AddMixin(EditMixin):
         options = decorators.options_of(func)
         call = ArgumentForm(func, data, sensitive=options.sensitive or ())
         form = NewJobForm(data, initial=_initial(options))
-        firings = []
+        firings, words = [], ""
         if data is not None:
-            # Both are looked at, so that all mistakes are said at once.
+            # Both are looked at, so that all mistakes are shown together.
             is_fine = all([call.is_valid(), form.is_valid()])
             if is_fine and "_save" in data and (job_id := self._add(path, call, form)):
                 return self._added(request, job_id)
             firings = form.firings(timezone.now()) if form.is_valid() else []
+            words = form.words()
         parts: list[Any] = []
         if call.fields:
             parts.append((call, [(_("Arguments"), {"fields": list(call.fields)})]))
         schedule = (_("Schedule"), {"fields": TRIGGER_ROWS})
         policy = (_("Runs"), {"fields": [("job_id", "name"), *POLICY_ROWS]})
         parts.append((form, [schedule, policy]))
-        return self.form_page(request, parts, firings, func=path, about=_about(func))
+        return self.form_page(request, parts, firings, words, func=path, about=_about(func))
 
     def _add(self, path: str, call: ArgumentForm, form: NewJobForm) -> str:
         """Add the job; return its id, or an empty text where the form says why that went wrong."""
@@ -142,7 +147,8 @@ class AddMixin(EditMixin):
             manager = get_job_manager().using(
                 queue_name=said["queue_name"],
                 priority=said["priority"],
-                max_instances=said["max_instances"],
+                # One that runs once has no use for it.
+                max_instances=None if triggers.is_once(form.trigger) else said["max_instances"],
                 # None would leave it to the function.
                 retry=form.retry or (own and Retry(max_attempts=1)),
                 name=said["name"] or None,
@@ -157,7 +163,7 @@ class AddMixin(EditMixin):
         return ""
 
     def _added(self, request: HttpRequest, job_id: str) -> HttpResponse:
-        job = Job.objects.filter(pk=job_id).first()
+        job = Job.objects.using(jobs_database()).filter(pk=job_id).first()
         if job is None:
             # It was for a moment that has come, and ran.
             return HttpResponseRedirect(reverse(f"{self.admin_site.name}:django_jobs_job_changelist"))

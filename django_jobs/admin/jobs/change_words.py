@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext
 
 from django_jobs import triggers
-from django_jobs.admin.shared import display
+from django_jobs.admin.shared import display, times
 from django_jobs.exceptions import UnknownTrigger
-from django_jobs.models import Job
+from django_jobs.models import Job, jobs_database
 from django_jobs.scheduler.declarations import retry_of
 
 if TYPE_CHECKING:
@@ -43,9 +42,7 @@ def facts(job: Job) -> dict[str, str]:
     return {
         "status": str(display.STATES[job.status]),
         "trigger": trigger(job),
-        "next_run_time": f"{next_run.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        if next_run
-        else pgettext("next run", "none"),
+        "next_run_time": times.plain(next_run) if next_run else pgettext("next run", "none"),
         "queue_name": job.queue_name,
         "priority": str(job.priority),
         "max_instances": str(job.max_instances),
@@ -73,7 +70,7 @@ def logged(words: _StrOrPromise) -> Callable[[Job], str]:
     """Return what writes the log's text for a job as it was before: what was done, and what differs now."""
 
     def text_of(before: Job) -> str:
-        after = Job.objects.filter(pk=before.pk).first()
+        after = Job.objects.using(jobs_database()).filter(pk=before.pk).first()
         changed = difference(facts(before), facts(after)) if after else ""
         return f"{words} {changed[0].upper()}{changed[1:]}." if changed else str(words)
 

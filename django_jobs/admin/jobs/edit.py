@@ -27,7 +27,7 @@ from django_jobs.admin.jobs.trigger_form import TRIGGER_ROWS, fields_of
 from django_jobs.admin.shared import permissions, times
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.exceptions import UnknownTrigger
-from django_jobs.models import Job
+from django_jobs.models import Job, jobs_database
 from django_jobs.scheduler import schedule_edits
 from django_jobs.scheduler.declarations import retry_of
 
@@ -64,13 +64,14 @@ class EditMixin(ModelAdmin):
         form = _form(job, current, request.POST if request.method == "POST" else None)
         if request.method != "POST":
             firings = following(current, job.next_run_time) if current else []
-            return self.form_page(request, [(form, _rows(form))], firings, original=job)
+            words = triggers.describe(current) if current else ""
+            return self.form_page(request, [(form, _rows(form))], firings, words, original=job)
         is_fine = form.is_valid()
         if is_fine and "_save" in request.POST and self._save(request, job, form):
             url = reverse(f"{self.admin_site.name}:django_jobs_job_change", args=[quote(job.pk)])
             return HttpResponseRedirect(url)
         firings = form.firings(timezone.now(), job.next_run_time) if form.is_valid() else []
-        return self.form_page(request, [(form, _rows(form))], firings, original=job)
+        return self.form_page(request, [(form, _rows(form))], firings, form.words(), original=job)
 
     def _save(self, request: HttpRequest, job: Job, form: ScheduleForm) -> bool:
         """Change what a person changed; return whether that went well."""
@@ -82,7 +83,7 @@ class EditMixin(ModelAdmin):
             # Paused meanwhile, or such: the form shows what is now.
             form.add_error(None, str(error))
             return False
-        after = Job.objects.filter(pk=job.pk).first() if is_there else None
+        after = Job.objects.using(jobs_database()).filter(pk=job.pk).first() if is_there else None
         if after is None:
             self.message_user(request, gettext("The job is gone: nothing was changed."), messages.WARNING)
             return True
@@ -102,9 +103,10 @@ class EditMixin(ModelAdmin):
         request: HttpRequest,
         parts: Sequence[tuple[forms.BaseForm, Sequence[tuple[Any, dict[str, Any]]]]],
         firings: Iterable[datetime],
+        words: str = "",
         **context: Any,
     ) -> HttpResponse:
-        """Show forms with their fieldsets as one, and when the job would fire."""
+        """Show forms with their fieldsets as one, and when the job would fire, in words and times."""
         original = context.get("original")
         title = gettext("Edit schedule") if original else gettext("Add job")
         return TemplateResponse(
@@ -117,6 +119,7 @@ class EditMixin(ModelAdmin):
                 "adminforms": [AdminForm(form, fieldsets, {}) for form, fieldsets in parts],  # type: ignore[arg-type] # any form will do
                 "form_errors": [name for form, _rows in parts for name in form.errors],
                 "media": sum((form.media for form, _rows in parts), self.media),
+                "words": words,
                 "firings": [times.both(moment) for moment in firings],
                 "has_view_permission": self.has_view_permission(request),
                 **context,
@@ -142,7 +145,7 @@ def _form(job: Job, current: BaseTrigger | None, data: Any) -> ScheduleForm:
         **fields_of_retry(retry_of(job.options)),
         **(fields_of(current) if current else {}),
     }
-    # A declared job that has fired for the last time would be declared anew.
+    # A declared job that has fired for the last time would be declared again.
     form = ScheduleForm(data, initial=initial, current=current, may_be_once=job.declared is None)
     if job.paused_at is not None or job.next_run_time is None:
         del form.fields["next_run"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.utils import timezone
@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_jobs import codec, triggers
 from django_jobs.admin.jobs import change_words, history, schedule_form
-from django_jobs.admin.shared import display, times
+from django_jobs.admin.shared import arguments, display, times
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import Status
@@ -20,7 +20,7 @@ from django_jobs.scheduler.declarations import retry_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
+    from datetime import datetime, tzinfo
 
     from django_jobs.models import Job, Run
 
@@ -49,14 +49,17 @@ class JobFieldsMixin(ModelAdmin):
 
     @admin.display(description=_("status"))
     def state(self, job: Job) -> str:
-        """Show whether it fires, and what differs from its declaration."""
+        """Show whether it fires, why not, and what differs from its declaration."""
         label = display.label(job.status)
         names = _named(name for name in job.overridden if name != "paused")
-        if not names:
-            return label
-        return format_html('{}<span class="jobs-more">{}</span>', label, gettext("overridden: %s") % names)
+        said = [display.cut(job.broken_reason, 120)] if job.broken_reason else []
+        if job.status == "paused" and job.paused_by:
+            said.append(gettext("by %s") % job.paused_by)
+        if names:
+            said.append(gettext("overridden: %s") % names)
+        lines = format_html_join("", '<span class="jobs-more">{}</span>', ((one,) for one in said))
+        return format_html("{}{}", label, lines)
 
-    @admin.display(description=_("what is wrong"))
     def problem(self, job: Job) -> str:
         """Say why it does not fire, and what to do; or why its runs will not begin."""
         if not job.broken_reason:
@@ -89,7 +92,6 @@ class JobFieldsMixin(ModelAdmin):
         """Show the trigger in words."""
         return change_words.trigger(job)
 
-    @admin.display(description=_("status"))
     def summary(self, job: Job) -> str:
         """Show what it does now, did last, and does next."""
         runs = history.newest(job)
@@ -103,6 +105,9 @@ class JobFieldsMixin(ModelAdmin):
             paused_by=job.paused_by,
             next=times.both(None if job.broken_reason else job.next_run_time),
             previous=_outcome(runs[0]) if runs else gettext("None yet"),
+            facts=[(gettext("Succeeded of the last %d") % len(runs), history.share(runs) or times.EMPTY)]
+            if runs
+            else [],
         )
 
     @admin.display(description=_("next run"), ordering="next_run_time")
@@ -116,29 +121,37 @@ class JobFieldsMixin(ModelAdmin):
         """Show the next few times."""
         try:
             firings = _firings(job)
+            zone = _own_zone(triggers.loads(job.job_state))
         except UnknownTrigger as error:
             return gettext("The stored trigger cannot be read: %s") % error
         if not firings:
             return gettext("None while it is %s.") % str(display.STATES[job.status]).lower()
         return format_html(
             '<ol class="jobs-firings">{}</ol>',
-            format_html_join("", "<li>{}</li>", ((times.both(time),) for time in firings)),
+            format_html_join("", "<li>{}</li>", ((times.in_zones(time, zone),) for time in firings)),
         )
 
-    @admin.display(description=_("last outcome"))
+    @admin.display(description=_("last outcome"), ordering="last_run__status")
     def last_outcome(self, job: Job) -> str:
-        """Show how the newest run went, and when."""
-        return _outcome(job.last_run) if job.last_run else times.EMPTY
+        """Show how the newest run went, when, and how long it took."""
+        if not job.last_run:
+            return times.EMPTY
+        took = gettext("took %s") % display.run_duration(job.last_run) if job.last_run.started_at else ""
+        return format_html('{}<span class="jobs-more">{}</span>', _outcome(job.last_run), took)
 
-    @admin.display(description=_("took"))
-    def last_duration(self, job: Job) -> str:
-        """Show how long the newest run took."""
-        return display.run_duration(job.last_run) if job.last_run else times.EMPTY
+    @admin.display(description=_("last runs"))
+    def recent(self, job: Any) -> str:
+        """Show the outcomes of its newest runs."""
+        return (
+            history.strip(self.admin_site, job.recent_runs, with_share=True)
+            if job.recent_runs
+            else times.EMPTY
+        )
 
     @admin.display(description=_("arguments"))
     def arguments(self, job: Job) -> str:
         """Show the arguments without their secrets."""
-        return display.arguments(job)
+        return arguments.table(job)
 
     @admin.display(description=_("arguments"))
     def hidden_arguments(self, job: Job) -> str:
@@ -172,11 +185,6 @@ class JobFieldsMixin(ModelAdmin):
         """Show since when it exists."""
         return times.moment(job.created_at)
 
-    @admin.display(description=_("last runs"))
-    def last_runs(self, job: Job) -> str:
-        """Show the newest runs, and a link to all."""
-        return history.history(self.admin_site, job)
-
 
 def _outcome(run: Run) -> str:
     at = run.finished_at or run.started_at or run.enqueued_at
@@ -203,6 +211,12 @@ def _declared_value(job: Job, name: str) -> str:
             value = gettext("unknown")
     # Not inside an f-string: what collects texts to translate does not look there.
     return " " + gettext("(the code says: %s)") % value
+
+
+def _own_zone(trigger: Any) -> tzinfo | None:
+    """Return the zone whose clocks a trigger goes by; None for an interval, which goes by none."""
+    zone: tzinfo | None = None if hasattr(trigger, "interval") else getattr(trigger, "timezone", None)
+    return zone
 
 
 def _firings(job: Job) -> list[datetime]:

@@ -89,7 +89,7 @@ class ScheduleForm(TriggerForm):
             if next_run is None:
                 self.add_error("next_run", _("Say when, or leave it as it was."))
             elif next_run < timezone.now():
-                self.add_error("next_run", _("This time is past. To run the job at once, use “Run now”."))
+                self.add_error("next_run", _("This time is past. To run the job now, use “Run now”."))
         return said
 
     def _clean_retry(self, said: Mapping[str, Any]) -> None:
@@ -107,6 +107,10 @@ class ScheduleForm(TriggerForm):
             )
         except ValueError as error:
             self.add_error("max_delay", str(error))
+
+    def words(self) -> str:
+        """Return what the trigger that was filled in says, also where another field is wrong; empty where it is."""
+        return "" if self.trigger is None else triggers.describe(self.trigger)
 
     def has_other_retry(self) -> bool:
         """Whether a person chose another retry policy."""

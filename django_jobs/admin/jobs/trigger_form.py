@@ -201,6 +201,9 @@ class TriggerForm(forms.Form):
         elif (zone := self._zone(said)) is not None:
             made = {INTERVAL: _interval, CALENDAR: _calendar, CRON: _crontab}[kind](said, zone)
             self.trigger = triggers.check(made)
+            if (not_on := getattr(self._current, "not_on", None)) is not None:
+                # The form has no field for the dates that the code leaves out: they stay.
+                self.trigger.not_on = not_on
 
     def _zone(self, said: Mapping[str, Any]) -> tzinfo | None:
         try:

@@ -1,1 +1,1 @@
-"""Pages of queues; `QueueList` in `page` makes the list's query."""
+"""The pages of queues: all in a list, with `figures` of each, and one with `detail`."""

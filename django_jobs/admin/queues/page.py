@@ -2,129 +2,151 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
-from django.utils import formats
-from django.utils.html import format_html
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs.admin.shared import display, times
+from django_jobs import codec
+from django_jobs.admin.dashboard import chart, ranges
+from django_jobs.admin.dashboard.overview import Overview
+from django_jobs.admin.dashboard.viewer import Page, Viewer
+from django_jobs.admin.queues import detail, figures
+from django_jobs.admin.queues.pause_form import PauseForm
+from django_jobs.admin.shared import display
 from django_jobs.admin.shared.actions import FROM_LIST, ActionsAdmin, object_action
 from django_jobs.api.manager import get_job_manager
-from django_jobs.models import Queue, jobs_database
-from django_jobs.operations import health
-from django_jobs.storage import notifications, statistics, transactions
+from django_jobs.models import Queue, Run, jobs_database
+from django_jobs.storage import notifications
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from django.db.models import Model
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
-# What "per minute" is the mean of.
-RATE_OF = timedelta(hours=1)
-
-
-class QueueList(ChangeList):
-    """The list of queues, with what waits in each and how fast it goes."""
-
-    def get_results(self, request: HttpRequest) -> None:
-        """Read the depth and the rate of all rows with two queries."""
-        super().get_results(request)
-        using = jobs_database()
-        now = transactions.database_now(using)
-        reports, _unreadable = health.waiting(now, health.served(now, using), using)
-        found = {one["name"]: one for one in reports}
-        ended = _ended(datetime.now(UTC))
-        for row in self.result_list:
-            row.report = found.get(row.pk)
-            row.ended = ended.get(row.pk, 0)
-
-
-def _ended(now: datetime) -> dict[str, int]:
-    """Count what ended within the time that rates are of, by queue."""
-    counts: dict[str, int] = {}
-    for (_func, name), summary in statistics.by_function_and_queue(now - RATE_OF, now).items():
-        counts[name] = counts.get(name, 0) + summary.ended
-    return counts
+MAX_NAME = Queue._meta.get_field("name").max_length or 0
 
 
 class QueueAdmin(ActionsAdmin):
-    """Queues that an operator has something to say about."""
+    """Queues: what waits in each, how fast it goes and who serves it. A queue needs no row to be here."""
 
-    list_display = ["name", "state", "depth", "oldest", "rate", "since"]
+    list_display = ["name"]
     search_fields = ["name"]
-    search_help_text = _("The dashboard shows all queues. Here are those that somebody added or paused.")
     ordering = ["name"]
     actions = ["pause", "resume", "delete_selected"]
     buttons = {"pause": _("Pause"), "resume": _("Resume")}
-    readonly_fields = ["state", "since", "runs"]
+
+    class Media:
+        css = {"all": ["django_jobs/dashboard.css", "django_jobs/queues.css"]}
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Allow it: a queue needs a row to be paused."""
+        """Allow it: a queue that nobody knows yet needs a row to be paused."""
         return super(ActionsAdmin, self).has_add_permission(request)
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """List them as `QueueList` does."""
-        return QueueList
-
-    def get_list_display(self, request: HttpRequest) -> Any:
-        """Add the switch for those who may use it."""
-        names = super().get_list_display(request)
-        return [*names, "switch"] if self.may_press(request, "pause") else names
 
     def get_fields(self, request: HttpRequest, obj: Queue | None = None) -> Any:
         """Ask for a name only."""
-        return ["name"] if obj is None else ["name", "state", "since", "runs"]
+        return ["name"]
 
     def fitting(self, obj: Queue) -> Sequence[str]:
         """Offer the other state."""
-        return ["pause" if obj.paused_at is None else "resume"]
+        return ["resume" if obj.is_paused else "pause"]
 
-    @admin.display(description=_("state"))
-    def state(self, row: Queue) -> str:
-        """Show whether its runs are claimed."""
-        return display.label("serving" if row.paused_at is None else "paused")
+    # Pages
 
-    @admin.display(description=_("waiting"))
-    def depth(self, row: Any) -> str:
-        """Show how many of its runs are due and not begun."""
-        return formats.number_format(row.report["due"] if row.report else 0, force_grouping=True)
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show all queues; actions are posted here, as to any list."""
+        if request.method == "POST":
+            return super().changelist_view(request, extra_context)
+        page = self._page(request)
+        context = {
+            "title": capfirst(self.opts.verbose_name_plural),
+            "is_list": True,
+            "rows": detail.lines(page),
+            "may_pause": self.may_press(request, "pause"),
+            "may_add": self.has_add_permission(request),
+            "back": FROM_LIST,
+            **(extra_context or {}),
+        }
+        return self._shown(request, page, "list", context)
 
-    @admin.display(description=_("oldest"))
-    def oldest(self, row: Any) -> str:
-        """Show how long the first of them has waited."""
-        return display.duration(row.report["oldest_seconds"]) if row.report else times.EMPTY
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show one queue, also one that has no row."""
+        name = codec.storable(unquote(object_id))
+        if request.method == "POST":
+            # There is nothing to save.
+            raise PermissionDenied
+        if not 0 < len(name) <= MAX_NAME:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return] # not in the stubs
+        page = self._page(request, name)
+        if page.viewer.choice("by", ("", "func")):
+            # What the chart shows; the rest of the page adds it up.
+            page.overview.points_by("func")
+        queue = figures.one(page.overview, name)
+        row = self.get_object(request, name)
+        context = {
+            "title": gettext("Queue %s") % name,
+            "here": name,
+            "name": name,
+            "state": display.label(queue.state),
+            "pause": detail.pause(queue),
+            "is_paused": queue.state == "paused",
+            "facts": detail.facts(page, queue),
+            "chart": chart.chart(page),
+            "waiting": detail.by_function(page, queue),
+            "limits": detail.limits_by_key(page, queue),
+            "workers": detail.serving(page, queue),
+            "runs_url": page.viewer.list_url(Run, queue=name),
+            "bulk_url": page.viewer.bulk_url(status="due", queue=name) if queue.due else "",
+            "may_pause": self.may_press(request, "pause"),
+            "pause_form": PauseForm(),
+            "has_row": row is not None,
+            "may_delete": row is not None and self.has_delete_permission(request),
+            **(extra_context or {}),
+        }
+        return self._shown(request, page, "page", context)
 
-    @admin.display(description=_("per minute"))
-    def rate(self, row: Any) -> str:
-        """Show how many ended per minute of the last hour."""
-        return formats.number_format(round(row.ended / (RATE_OF.total_seconds() / 60), 1), 1)
+    def _page(self, request: HttpRequest, name: str | None = None) -> Page:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        request.current_app = self.admin_site.name  # as stock admin does
+        overview = Overview(ranges.chosen(request.GET, timezone.now()), queue_name=name)
+        return Page(overview, Viewer(request, self.admin_site))
 
-    @admin.display(description=_("switch"))
-    def switch(self, row: Queue) -> str:
-        """Show a button that pauses or resumes it; it is one of the form that the list is in."""
-        (name,) = self.fitting(row)
-        words = gettext("Pause queue %s") if name == "pause" else gettext("Resume queue %s")
-        return format_html(
-            '<button type="submit" class="jobs-switch" data-live-key="{}" name="{}" value="1" formaction="{}"'
-            ' aria-label="{}">{}</button>',
-            name, FROM_LIST, self.action_url(row, name), words % row.pk, self.buttons[name],
-        )  # fmt: skip
+    def _shown(
+        self, request: HttpRequest, page: Page, template: str, context: dict[str, Any]
+    ) -> HttpResponse:
+        shared = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "is_nav_sidebar_enabled": False,
+            "nav": page.viewer.nav(),
+            "page": page,
+        }
+        return TemplateResponse(request, f"admin/django_jobs/queue/{template}.html", {**shared, **context})
 
-    @admin.display(description=_("paused since"))
-    def since(self, row: Queue) -> str:
-        """Show since when they are not."""
-        return times.relative(row.paused_at)
+    # Actions
 
-    @admin.display(description=_("runs"))
-    def runs(self, row: Queue) -> str:
-        """Link to its runs."""
-        return display.list_link(self.admin_site, gettext("Runs of this queue"), queue=row.name)
+    def action_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """Give a queue that is to be paused the row that it needs."""
+        queue = codec.storable(unquote(object_id))
+        if name == "pause" and self.may_press(request, name) and 0 < len(queue) <= MAX_NAME:
+            Queue.objects.using(jobs_database()).get_or_create(name=queue)
+        return super().action_view(request, object_id, name)
 
     @object_action(
         "change",
@@ -133,8 +155,16 @@ class QueueAdmin(ActionsAdmin):
         log=_("Paused."),
     )
     def pause(self, request: HttpRequest, row: Queue) -> str:
-        """Keep workers from claiming runs of a queue; return why not, or an empty string."""
-        return "" if get_job_manager().pause_queue(row.pk) else gettext("is paused already")
+        """Keep workers from claiming runs of a queue; return why not, or an empty string.
+
+        A pause is another one where somebody says until when, or why.
+        """
+        form = PauseForm(request.POST)
+        if not form.is_valid():
+            return " ".join(str(text) for texts in form.errors.values() for text in texts)
+        said = {"until": form.ends_at, "reason": form.cleaned_data["reason"]}
+        is_new = get_job_manager().pause_queue(row.pk, by=request.user.get_username(), **said)
+        return "" if is_new or any(said.values()) else gettext("is paused already")
 
     @object_action(
         "change",
@@ -148,7 +178,7 @@ class QueueAdmin(ActionsAdmin):
 
     def consequences(self, objects: Sequence[Queue]) -> dict[Any, str]:
         """Tell that runs of a paused queue will be claimed."""
-        return {row.pk: gettext("it is paused, and resumes") for row in objects if row.paused_at is not None}
+        return {row.pk: gettext("it is paused, and resumes") for row in objects if row.is_paused}
 
     def remove(self, objects: Sequence[Queue]) -> None:
         """Delete rows, and let the runs of paused queues go on."""

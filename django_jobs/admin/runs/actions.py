@@ -13,24 +13,30 @@ from django_jobs.admin.shared.actions import ActionsAdmin
 from django_jobs.models import FINISHED, UNFINISHED, Run, jobs_database
 from django_jobs.operations import run_actions
 from django_jobs.operations.run_query import UNSUCCESSFUL
+from django_jobs.storage import steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
-    from django.utils.functional import _StrPromise
+    from django.utils.functional import _StrOrPromise, _StrPromise
 
 
 class RunActionsMixin(ActionsAdmin):
     """What can be done to runs."""
 
-    actions = ["run_now", "cancel", "retry", "delete_selected"]
+    actions = ["retry", "run_now", "cancel", "delete_selected"]
     buttons = {"run_now": _("Run now"), "cancel": _("Cancel"), "retry": _("Retry")}
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Allow actions to those who may change runs or manage jobs, but nobody a form."""
         return obj is None and run_actions.is_allowed(request.user, "retry")
+
+    def row_actions(self, request: HttpRequest) -> list[tuple[str, _StrOrPromise]]:
+        """Return the actions of the list that a user may choose, with the words of their buttons."""
+        words = {**self.buttons, "delete_selected": _("Delete")}
+        return [(name, words[name]) for name in self.get_actions(request) if name in words]
 
     def fitting(self, obj: Run) -> Sequence[str]:
         """Offer to run what is deferred, to end what is unfinished, and to retry what failed or is held."""
@@ -73,7 +79,7 @@ class RunActionsMixin(ActionsAdmin):
             queryset,
             run_actions.retry,
             done=ngettext_lazy("%d run is tried again.", "%d runs are tried again."),
-            refusal=gettext("did not end without success, or its job was added anew"),
+            refusal=gettext("did not end without success, or its job was added again"),
         )
 
     def _act_on_all(
@@ -110,7 +116,9 @@ class RunActionsMixin(ActionsAdmin):
 
     def remove(self, objects: Sequence[Run]) -> None:
         """Delete runs, unless one was retried this instant."""
-        Run.objects.finished().filter(pk__in=[run.pk for run in objects]).delete()
+        ids, using = [run.pk for run in objects], jobs_database()
+        Run.objects.using(using).finished().filter(pk__in=ids).delete()
+        steps.delete_of(ids, using=using)
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         """Log what the runs were, while they are still there."""

@@ -15,11 +15,12 @@ from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from django_jobs.admin.runs.list import criteria_of
 from django_jobs.admin.shared import display, times
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.api.manager import get_job_manager
 from django_jobs.models import MAX_PRIORITY, Run, jobs_database
-from django_jobs.operations import bulk, run_query
+from django_jobs.operations import bulk, failures, run_query
 from django_jobs.operations.run_actions import RUN_ACTIONS, is_allowed
 from django_jobs.operations.run_query import Criteria
 
@@ -55,10 +56,22 @@ NAMES: dict[str, _StrOrPromise] = {
     "func_start": _("function begins with"),
     "worker_id": _("worker"),
     "job_id": _("job"),
+    "batch": _("batch"),
     "named": _("job or number"),
     "error": _("error contains"),
+    "failure": _("exception and place"),
     "since": _("enqueued from"),
     "until": _("enqueued before"),
+    "ended_since": _("ended from"),
+    "ended_until": _("ended before"),
+    "started_since": _("started from"),
+    "started_until": _("started before"),
+    "text": _("contains"),
+    "argument": _("argument"),
+    "tag": _("tag"),
+    "about": _("about"),
+    "took": _("seconds"),
+    "attempts": _("attempts"),
 }
 # Shown where it would only wait.
 UNSERVED = _("No live worker serves a queue that is not paused: it is done as soon as one does.")
@@ -133,7 +146,7 @@ class BulkMixin(ModelAdmin):
 def _question(request: HttpRequest, allowed: list[str]) -> dict[str, Any]:
     """Return what the page shows of the runs that match, and the choices."""
     using = jobs_database()
-    criteria = run_query.from_address(request.GET).searching(request.GET.get("q", ""), using=using)
+    criteria = criteria_of(request)
     _low, end = run_query.extent(using=using)
     runs = Run.objects.using(using).only("pk")
     found = run_query.page(criteria, runs, size=COUNTED, before=None, after=None, using=using)
@@ -141,6 +154,7 @@ def _question(request: HttpRequest, allowed: list[str]) -> dict[str, Any]:
     fitting = [name for name in allowed if not status or status in RUN_ACTIONS[name].statuses]
     return {
         "filters": [(NAMES[name], _shown(name, value)) for name, value in criteria.plain().items()],
+        "chosen": request.GET.get("do", ""),
         "count": len(found.runs),
         "has_more": found.older is not None and found.searched_to is None,
         "searched_to": found.searched_to,
@@ -153,7 +167,9 @@ def _question(request: HttpRequest, allowed: list[str]) -> dict[str, Any]:
 def _shown(name: str, value: Any) -> str:
     if name == "status":
         return str(display.STATES.get(value, value))
-    return times.exact(datetime.fromisoformat(value)) if name in {"since", "until"} else str(value)
+    if name == "failure":
+        return failures.describe(value, using=jobs_database()) or value
+    return times.exact(datetime.fromisoformat(value)) if name in run_query.TIMES else str(value)
 
 
 def _query(request: HttpRequest) -> str:

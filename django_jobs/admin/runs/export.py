@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from django_jobs import codec
+from django_jobs.admin.runs.list import criteria_of
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.admin.shared.permissions import may_view_payload
 from django_jobs.exceptions import BadPayload
@@ -34,11 +35,12 @@ SMALL_BATCH, BATCH = 20, 1000
 TIMES = ("scheduled_at", "enqueued_at", "run_after", "started_at", "finished_at")
 PLAIN = (
     "id", "job_id", "name", "func", "kind", "status", "queue_name", "priority", "attempt", "rescues",
-    "worker_id", *TIMES, "error",
+    "worker_id", "about", *TIMES, "error",
 )  # fmt: skip
+COLUMNS = (*PLAIN, "tags")
 # Only for those who may see them.
 PAYLOAD = ("args", "kwargs", "result", "errors", "log")
-STORED = ("payload", "options", "result", "errors", "log")
+STORED = ("payload", "result", "errors", "log")
 # What a spreadsheet would take for a formula, or for the end of a cell.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - some read the wide forms as well
 
@@ -58,7 +60,7 @@ class ExportMixin(ModelAdmin):
         if kind not in _WRITERS:
             raise Http404
         using = jobs_database()
-        criteria = run_query.from_address(request.GET).searching(request.GET.get("q", ""), using=using)
+        criteria = criteria_of(request)
         write, content_type = _WRITERS[kind]
         with_payload = may_view_payload(request)
         parts = write(_batches(criteria, using, with_payload=with_payload), with_payload)
@@ -86,7 +88,7 @@ async def _asynchronously(parts: Iterator[str]) -> AsyncIterator[str]:
 
 def _batches(criteria: Criteria, using: str, *, with_payload: bool) -> Iterator[list[dict[str, Any]]]:
     size = SMALL_BATCH if with_payload else BATCH
-    columns = [*PLAIN, *(STORED if with_payload else ())]
+    columns = [*PLAIN, "options", *(STORED if with_payload else ())]
     for ids, _way in run_query.walk(criteria, size=size, newest_first=True, using=using):
         if ids:
             rows = Run.objects.using(using).filter(pk__in=ids).order_by("-pk").values(*columns)
@@ -98,9 +100,10 @@ def _row(row: dict[str, Any], *, with_payload: bool) -> dict[str, Any]:
     shown = {name: row[name] for name in PLAIN}
     for name in TIMES:
         shown[name] = row[name].isoformat() if row[name] else None
+    options = row["options"] if isinstance(row["options"], dict) else {}
+    shown["tags"] = list(options.get("tags") or ())
     if not with_payload:
         return shown
-    options = row["options"] if isinstance(row["options"], dict) else {}
     try:
         args, kwargs = codec.display_arguments(row["payload"], sensitive=options.get("sensitive") or ())
     except BadPayload:
@@ -134,7 +137,7 @@ class _Lines:
 
 
 def _csv(batches: Iterator[list[dict[str, Any]]], with_payload: bool) -> Iterator[str]:
-    columns: Sequence[str] = [*PLAIN, *PAYLOAD] if with_payload else PLAIN
+    columns: Sequence[str] = [*COLUMNS, *PAYLOAD] if with_payload else COLUMNS
     writer: Any = csv.writer(_Lines())
     # With its mark spreadsheets know that it is UTF-8.
     yield "\ufeff" + writer.writerow(columns)

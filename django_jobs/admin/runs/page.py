@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.contrib.admin.utils import quote
 from django.urls import path, reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs.admin.runs import bulk_page, detail
 from django_jobs.admin.runs.actions import RunActionsMixin
 from django_jobs.admin.runs.bulk_page import BulkMixin
+from django_jobs.admin.runs.errors import ErrorsMixin
 from django_jobs.admin.runs.export import ExportMixin
-from django_jobs.admin.runs.filters import FILTERS
-from django_jobs.admin.runs.list import ERROR_LENGTH, POSITION, RunList
+from django_jobs.admin.runs.list import POSITION, RunList, search_prefixes
 from django_jobs.admin.runs.retry_with_changes import RetryWithChangesMixin
-from django_jobs.admin.shared import display, times
+from django_jobs.admin.shared import arguments, display, nav
 from django_jobs.admin.shared.permissions import may_view_payload
 from django_jobs.live import views as live_views
+from django_jobs.models import Status
 
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
     from django_jobs.models import Run
 
 
-class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
+# Characters that lines of a log are searched for.
+MAX_SEARCH = 200
+
+
+class RunAdmin(RunActionsMixin, BulkMixin, ErrorsMixin, ExportMixin, RetryWithChangesMixin):
     """Runs: what waits, what runs and what became of the rest."""
 
-    list_display = ["number", "call", "state", "enqueued_in", "started_by", "took", "beginning_of_error"]
-    list_display_links = ["number", "call"]
-    list_filter = FILTERS
     list_per_page = 50
     sortable_by = ()
     show_facets = admin.ShowFacets.NEVER
     ordering = ["-pk"]
     # What is done with it is `RunList`'s; stock admin shows the field only for some.
     search_fields = ["=job_id", "^func"]
-    search_help_text = _("By a job's id or a run's number, or by the beginning of a function's name.")
-    readonly_fields = ["number", "arguments", "policy", "tags"]
+    readonly_fields = ["number", "arguments", "policy", "tags", "subject", "unique"]
 
     class Media:
         css = {"all": ["django_jobs/runs.css"]}
@@ -84,6 +84,10 @@ class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
             if bulk_page.actions_for(request)
             else "",
             "may_see_payload": may_view_payload(request),
+            "is_nav_sidebar_enabled": False,
+            "nav": nav.links(self.admin_site, request),
+            "row_actions": self.row_actions(request),
+            "prefixes": search_prefixes(request),
         }
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
@@ -103,13 +107,20 @@ class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
         run: Run | None = kwargs.get("obj")
         if run is not None:
             with_payload = may_view_payload(request)
-            context["run"] = detail.facts(self.admin_site, run, with_payload=with_payload)
+            context["run"] = detail.facts(
+                self.admin_site,
+                run,
+                with_payload=with_payload,
+                log_level=request.GET.get("log_level", ""),
+                log_search=request.GET.get("log_search", "")[:MAX_SEARCH],
+            )
             if self.may_change_arguments(request):
                 url = reverse(
                     f"{self.admin_site.name}:django_jobs_run_retry_with_changes", args=[quote(run.pk)]
                 )
-                label = gettext("Retry with changes")
-                context["more_tools"] = [{"url": self._with_filters(request, url), "label": label}]
+                is_over_well = run.status in {Status.SUCCESSFUL, Status.RUNNING}
+                label = gettext("Run again…") if is_over_well else gettext("Retry with changes")
+                context["more_tools"] = [{"url": self.with_filters(request, url), "label": label}]
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Run | None = None) -> Any:
@@ -117,61 +128,22 @@ class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
         if obj is None:
             return [(None, {"fields": ["number"]})]
         call = ["arguments"] if may_view_payload(request) else []
-        how = [*(["tags"] if obj.tags else []), ("kind", "priority", "rescues"), "policy"]
+        said = {"tags": obj.tags, "subject": obj.about, "unique": obj.unique}
+        shown = [name for name, value in said.items() if value]
+        how = [*shown, ("kind", "priority", "rescues"), "policy"]
         return [(_("Call"), {"fields": [*call, *how]})]
 
-    # Columns and fields
+    # Fields
 
     @admin.display(description=_("run"))
     def number(self, run: Run) -> str:
         """Show its number without separators, to be searched for."""
         return str(run.pk)
 
-    @admin.display(description=_("job"))
-    def call(self, run: Run) -> str:
-        """Show the job's id and the function, which together say what it is."""
-        return format_html('{}<span class="jobs-more">{}</span>', run.job_id, run.func)
-
-    @admin.display(description=_("status"))
-    def state(self, run: Run) -> str:
-        """Show the status, or what it waits for."""
-        return display.label(display.run_state(_with_short_error(run)))
-
-    @admin.display(description=_("enqueued"))
-    def enqueued_in(self, run: Run) -> str:
-        """Show when it was added, and to which queue."""
-        return format_html(
-            '{}<span class="jobs-more">{}</span>',
-            times.relative(run.enqueued_at),
-            gettext("queue %s") % run.queue_name,
-        )
-
-    @admin.display(description=_("started"))
-    def started_by(self, run: Run) -> str:
-        """Show when its last attempt began, which one it was, and whose."""
-        if not run.attempt:
-            return times.relative(run.started_at)
-        words = {"number": run.attempt, "worker": run.worker_id or "?"}
-        return format_html(
-            '{}<span class="jobs-more">{}</span>',
-            times.relative(run.started_at),
-            gettext("attempt %(number)d on %(worker)s") % words,
-        )
-
-    @admin.display(description=_("took"))
-    def took(self, run: Run) -> str:
-        """Show how long its last attempt took."""
-        return display.run_duration(run)
-
-    @admin.display(description=_("error"))
-    def beginning_of_error(self, run: Run) -> str:
-        """Show as much of the error as fits a row."""
-        return display.cut(getattr(run, "error_start", "") or "", ERROR_LENGTH) or times.EMPTY
-
     @admin.display(description=_("arguments"))
     def arguments(self, run: Run) -> str:
         """Show the arguments without their secrets."""
-        return display.arguments(run)
+        return arguments.table(run)
 
     @admin.display(description=_("options"))
     def policy(self, run: Run) -> str:
@@ -183,9 +155,12 @@ class RunAdmin(RunActionsMixin, BulkMixin, ExportMixin, RetryWithChangesMixin):
         """Show its tags."""
         return display.tags(run)
 
+    @admin.display(description=_("about"))
+    def subject(self, run: Run) -> str:
+        """Show what it is about, with a link where that has a page."""
+        return display.about(self.admin_site, run.about or "")
 
-def _with_short_error(run: Run) -> Run:
-    # The list has loaded the error's beginning; asking for all of it would be a query for each row.
-    if "error" in run.get_deferred_fields():
-        run.error = getattr(run, "error_start", "")
-    return run
+    @admin.display(description=_("unique by"))
+    def unique(self, run: Run) -> str:
+        """Show the key that it is the only run of."""
+        return run.unique

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django import forms
 from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
@@ -13,50 +12,15 @@ from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 
-from django_jobs.admin.shared import display, permissions
+from django_jobs.admin.shared import argument_forms, display, permissions
 from django_jobs.admin.shared.model_admin import ModelAdmin
-from django_jobs.exceptions import BadPayload
 from django_jobs.models import Run, jobs_database
 from django_jobs.operations import retry_with_changes
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
-
-
-class ArgumentsForm(forms.Form):
-    """The arguments of a run, to be changed."""
-
-    args = forms.CharField(
-        label=_("positional arguments"),
-        widget=forms.Textarea(attrs={"rows": 8, "cols": 80, "spellcheck": "false", "class": "jobs-json"}),
-        help_text=_("A list in JSON."),
-    )
-    kwargs = forms.CharField(
-        label=_("named arguments"),
-        widget=forms.Textarea(attrs={"rows": 12, "cols": 80, "spellcheck": "false", "class": "jobs-json"}),
-        help_text=_("An object in JSON."),
-    )
-
-    def __init__(self, run: Run, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.run = run
-        self.payload = ""
-        self.names: list[str] = []
-
-    def clean(self) -> dict[str, Any]:
-        """Check that a run can be made of it."""
-        cleaned: dict[str, Any] = super().clean() or {}
-        if "args" in cleaned and "kwargs" in cleaned:
-            try:
-                self.payload, self.names = retry_with_changes.changed(
-                    self.run, cleaned["args"], cleaned["kwargs"]
-                )
-            except retry_with_changes.NotFitting as error:
-                raise forms.ValidationError(str(error)) from error
-        return cleaned
 
 
 class RetryWithChangesMixin(ModelAdmin):
@@ -82,12 +46,9 @@ class RetryWithChangesMixin(ModelAdmin):
         run: Run | None = self.get_object(request, unquote(object_id))
         if run is None:
             raise Http404
-        if request.method == "POST":
-            form, problem = ArgumentsForm(run, request.POST), ""
-            if form.is_valid():
-                return self._add_changed(request, run, form)
-        else:
-            form, problem = _first_form(run)
+        form, problem = argument_forms.of(request, run)
+        if request.method == "POST" and form.is_valid():
+            return self._add_changed(request, run, form)
         site = self.admin_site
         context = {
             **site.each_context(request),
@@ -97,13 +58,14 @@ class RetryWithChangesMixin(ModelAdmin):
             "original": run,
             "form": form,
             "problem": problem,
+            "is_named": isinstance(form, argument_forms.NamedArgumentsForm),
             "media": self.media,
             "page_url": reverse(f"{site.name}:django_jobs_run_change", args=[quote(run.pk)]),
         }
         request.current_app = site.name
         return TemplateResponse(request, "admin/django_jobs/run/retry_with_changes.html", context)
 
-    def _add_changed(self, request: HttpRequest, run: Run, form: ArgumentsForm) -> HttpResponse:
+    def _add_changed(self, request: HttpRequest, run: Run, form: argument_forms.AnyForm) -> HttpResponse:
         names = ", ".join(form.names) or gettext("none")
         with transaction.atomic(using=jobs_database()):
             pk = retry_with_changes.enqueue(run, form.payload)
@@ -117,13 +79,3 @@ class RetryWithChangesMixin(ModelAdmin):
         self.message_user(request, text % pk, messages.SUCCESS)
         url = reverse(f"{self.admin_site.name}:django_jobs_run_change", args=[quote(pk)])
         return HttpResponseRedirect(url)
-
-
-def _first_form(run: Run) -> tuple[ArgumentsForm, str]:
-    """Return the form with the arguments of the run, and why they cannot be read or an empty string."""
-    try:
-        args, kwargs = retry_with_changes.editable(run)
-        problem = ""
-    except BadPayload as error:
-        args, kwargs, problem = "[]", "{}", str(error)
-    return ArgumentsForm(run, initial={"args": args, "kwargs": kwargs}), problem

@@ -10,15 +10,12 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from django_jobs.admin.shared import display, times
-from django_jobs.models import FINISHED, Run, Status
-from django_jobs.storage.records import INTERRUPTED
+from django_jobs.models import BLOCKED_STATES, FINISHED, Run, Status
+from django_jobs.storage.records import INTERRUPTED, PROGRESSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
-
-# Width of the picture, in units of its own; what is shorter than a sliver is shown as one.
-WIDTH, SLIVER = 1000, 4
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,16 +48,6 @@ class Attempt:
     traceback: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A part of the picture: from where, how wide, and what it is."""
-
-    x: int
-    width: int
-    state: str
-    title: str
-
-
 def attempts(run: Run) -> list[Attempt]:
     """Return the attempts of a run that are known, oldest first."""
     entries = run.errors if isinstance(run.errors, list) else [run.errors] if run.errors else []
@@ -71,7 +58,7 @@ def attempts(run: Run) -> list[Attempt]:
         run.status in FINISHED
         and run.started_at is not None
         # One that was handed back has the number of the next.
-        and not any(one.number == run.attempt and one.error != INTERRUPTED for one in found)
+        and not any(one.number == run.attempt and one.error not in {INTERRUPTED, PROGRESSED} for one in found)
     ):
         found.append(
             Attempt(
@@ -110,7 +97,8 @@ def steps(run: Run, workers: Mapping[str, str], *, with_payload: bool, obstacle:
         run: The run.
         workers: What to show for the workers that it names, by their ids.
         with_payload: Whether tracebacks are shown.
-        obstacle: Why it does not begin, if it is due; as `storage.queues.obstacle` says.
+        obstacle: Why it does not begin, if it is due, as `storage.queues.obstacle` says; or if it waits for
+            something else, what that is.
     """
     if run.scheduled_at is not None:
         yield Step(kind="moment", title=_("Scheduled for"), at=times.both(run.scheduled_at))
@@ -174,6 +162,8 @@ def _end(run: Run, obstacle: str) -> Iterator[Step]:
     elif state in {"paused", "broken"}:
         title = _("Held until its job is resumed, or this run is retried.")
         yield Step(kind="end", title=title, state=state)
+    elif state in BLOCKED_STATES:
+        yield Step(kind="end", title=obstacle or str(display.STATES[state]), state=state)
     elif state == "deferred":
         yield Step(kind="end", title=_waits_until(run), state=state, at=times.both(run.run_after))
     elif run.status == Status.READY:
@@ -182,37 +172,10 @@ def _end(run: Run, obstacle: str) -> Iterator[Step]:
             title={
                 "paused": _("Waits: its queue is paused"),
                 "unserved": _("Waits: no live worker serves its queue"),
+                "unknown": _("Waits for a process that knows %s") % run.func,
             }.get(obstacle, _("Waits for a worker")),
             state="ready",
             took=display.between(run.run_after, timezone.now()),
         )
     elif state == "stopping":
         yield Step(kind="end", title=_("Was asked to stop"), state=state)
-
-
-def picture(run: Run) -> list[Segment]:
-    """Return how the time from being enqueued to the end, or to now, was spent; empty where that is nothing."""
-    start = run.enqueued_at
-    end = run.finished_at or timezone.now()
-    total = (end - start).total_seconds()
-    if total <= 0:
-        return []
-
-    def place(at: datetime) -> int:
-        return max(0, min(WIDTH, round(WIDTH * (at - start).total_seconds() / total)))
-
-    segments: list[Segment] = []
-    before = 0
-    for attempt in attempts(run):
-        if attempt.started is None:
-            continue
-        x, until = place(attempt.started), place(attempt.finished or end)
-        if x > before:
-            segments.append(Segment(before, x - before, "waiting", _("Waited")))
-        width = max(SLIVER, until - x)
-        x = min(x, WIDTH - width)
-        segments.append(Segment(x, width, attempt.state, _("Attempt %s") % attempt.number))
-        before = x + width
-    if WIDTH - before > SLIVER:
-        segments.append(Segment(before, WIDTH - before, "waiting", _("Waited")))
-    return segments

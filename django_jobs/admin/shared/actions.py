@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 # Objects of one action: its confirmation page sends one field each, and Django refuses forms of
 # more than 1,000 (DATA_UPLOAD_MAX_NUMBER_FIELDS).
 AT_ONCE = 500
-# The name of a button that is in a list, and goes back there.
-FROM_LIST = "_list"
+# Names of buttons that are in a list or on the dashboard, and go back there.
+FROM_LIST, FROM_DASHBOARD = "_list", "_dashboard"
 # Objects named in a message, and on a confirmation page.
 NAMED = 5
 
@@ -125,13 +125,14 @@ class ActionsAdmin(ModelAdmin):
         act_on = path(
             "<path:object_id>/act/<slug:name>/",
             self.admin_site.admin_view(require_POST(self.action_view)),
-            name=self._action_url_name,
+            name=f"{self.opts.app_label}_{self.opts.model_name}_act",
         )
         return [act_on, *super().get_urls()]
 
-    @property
-    def _action_url_name(self) -> str:
-        return f"{self.opts.app_label}_{self.opts.model_name}_act"
+    def _address(self, page: str, *args: str) -> str:
+        return reverse(
+            f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args
+        )
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -176,14 +177,15 @@ class ActionsAdmin(ModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _button(self, request: HttpRequest, obj: Model, name: str) -> dict[str, Any]:
-        url = self._with_filters(request, self.action_url(obj, name))
+        url = self.with_filters(request, self.action_url(obj.pk, name))
         return {"url": url, "label": self.buttons[name], "name": name}
 
-    def action_url(self, obj: Model, name: str) -> str:
-        """Return what a button posts to."""
-        return reverse(f"{self.admin_site.name}:{self._action_url_name}", args=[quote(obj.pk), name])
+    def action_url(self, pk: Any, name: str) -> str:
+        """Return what a button of a row posts to."""
+        return self._address("act", quote(pk), name)
 
-    def _with_filters(self, request: HttpRequest, url: str) -> str:
+    def with_filters(self, request: HttpRequest, url: str) -> str:
+        """Return an address whose page leads back to the list as it is filtered now."""
         preserved: dict[str, Any] = {
             "preserved_filters": self.get_preserved_filters(request),
             "opts": self.opts,
@@ -200,14 +202,14 @@ class ActionsAdmin(ModelAdmin):
         # Without it, its page says that it is gone.
         if obj is not None:
             getattr(self, name)(request, self.get_queryset(request).filter(pk=obj.pk))
+        if FROM_DASHBOARD in request.POST:
+            return HttpResponseRedirect(reverse(f"{self.admin_site.name}:django_jobs_dashboard_changelist"))
         if FROM_LIST in request.POST:
-            name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_changelist"
-            return HttpResponseRedirect(reverse(name))
+            return HttpResponseRedirect(self._address("changelist"))
         return self._back_to(request, object_id)
 
     def _back_to(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change"
-        return HttpResponseRedirect(self._with_filters(request, reverse(name, args=[object_id])))
+        return HttpResponseRedirect(self.with_filters(request, self._address("change", object_id)))
 
     def act_on_each(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.contrib.admin.utils import quote
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
@@ -13,10 +14,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
-from django_jobs import codec
 from django_jobs.admin.shared import times
 from django_jobs.admin.shared.times import EMPTY
-from django_jobs.exceptions import BadPayload
 from django_jobs.models import Job, Run, Status
 
 if TYPE_CHECKING:
@@ -38,11 +37,22 @@ STATES: dict[str, _StrOrPromise] = {
     "broken": gettext_lazy("Broken"),
     "deferred": gettext_lazy("Deferred"),
     "due": gettext_lazy("Due"),
+    "queue_paused": gettext_lazy("Queue paused"),
+    "queue_unserved": gettext_lazy("No worker"),
+    "func_unknown": gettext_lazy("Unknown to workers"),
     "retrying": gettext_lazy("Waiting for a retry"),
+    "blocked": gettext_lazy("Waiting for something else"),
+    "limited": gettext_lazy("Waiting for a limit"),
+    "ordered": gettext_lazy("Waiting for its turn"),
+    "dependent": gettext_lazy("Waiting for other runs"),
+    "sleeping": gettext_lazy("Sleeping"),
+    "open": gettext_lazy("Open"),
+    "cancelling": gettext_lazy("Cancelling"),
     "held": gettext_lazy("Held"),
     "stopping": gettext_lazy("Stopping"),
     "alive": gettext_lazy("Alive"),
     "late": gettext_lazy("Late"),
+    "quiet": gettext_lazy("Quiet"),
     "gone": gettext_lazy("Gone"),
     "stopped": gettext_lazy("Stopped"),
     "serving": gettext_lazy("Serving"),
@@ -73,6 +83,11 @@ def between(start: datetime | None, end: datetime | None) -> str:
     return duration((end - start).total_seconds()) if start and end else EMPTY
 
 
+def left(seconds: float) -> str:
+    """Say how long something will still take."""
+    return _("about %s left") % duration(seconds)
+
+
 def label(state: str) -> SafeString:
     """Show a state as a word with a colour; the word alone says it all."""
     return format_html('<span class="jobs-label jobs-{}">{}</span>', state.lower(), STATES.get(state, state))
@@ -82,6 +97,19 @@ def run_state(run: Run) -> str:
     """Return a run's state, as `STATES` has it."""
     state = run.state
     return state if state in STATES else state.upper()
+
+
+def waiting_state(run: Run, obstacle: str) -> str:
+    """Return a run's state as `run_state` does; of one that is due, what keeps it from beginning.
+
+    Args:
+        run: The run.
+        obstacle: What `storage.queues.obstacles` says of its queue.
+    """
+    if run.state != "ready":
+        return run_state(run)
+    names = {"paused": "queue_paused", "unserved": "queue_unserved", "unknown": "func_unknown"}
+    return names.get(obstacle, "due")
 
 
 def run_duration(run: Run) -> str:
@@ -104,21 +132,6 @@ def block(text: str) -> SafeString:
     return format_html('<pre class="jobs-block">{}</pre>', cut(text))
 
 
-def arguments(call: Job | Run) -> str:
-    """Show the arguments of a job or run, without their secrets."""
-    options = call.options if isinstance(call.options, dict) else {}
-    try:
-        args, kwargs = codec.display_arguments(call.payload, sensitive=options.get("sensitive") or ())
-    except BadPayload as error:
-        return format_html(
-            '<p class="jobs-problem">{}</p>', _("The stored arguments cannot be read: %s") % error
-        )
-    if not args and not kwargs:
-        return _("None")
-    rows = [*enumerate(args), *kwargs.items()]
-    return rendered("arguments.html", rows=[(name, pretty(value)) for name, value in rows])
-
-
 def policy(call: Job | Run) -> str:
     """Show a job's options: retry, timeout and the like."""
     return block(pretty(call.options)) if call.options else _("None")
@@ -127,6 +140,17 @@ def policy(call: Job | Run) -> str:
 def tags(call: Job | Run) -> str:
     """Show the tags of a job or run."""
     return format_html_join(" ", '<span class="jobs-label">{}</span>', ((tag,) for tag in call.tags))
+
+
+def about(site: AdminSite, reference: str) -> str:
+    """Show an object "app_label.model:pk" as a link to its page, where it has one."""
+    label, _colon, pk = reference.partition(":")
+    try:
+        model = apps.get_model(label)
+    except (LookupError, ValueError):
+        # Of an app that was removed.
+        return reference
+    return link(site, model, pk, reference)
 
 
 def link(site: AdminSite, model: type[Model], pk: int | str, text: object) -> str:

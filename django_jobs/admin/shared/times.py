@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.utils import formats, timezone
@@ -11,12 +12,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext_lazy
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import tzinfo
 
     from django.utils.functional import _StrPromise
     from django.utils.safestring import SafeString
 
 EMPTY = "-"
+# What `JobContext.log` begins a line with.
+_LINE_TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", re.MULTILINE)
 # Up to which distance a unit is counted in, its length, and its words before and after now. Each is one
 # sentence of its own: many languages bend the unit by what stands before it.
 _UNITS: tuple[tuple[timedelta, timedelta, _StrPromise, _StrPromise], ...] = (
@@ -76,6 +79,39 @@ def exact(at: datetime) -> str:
     """Show a moment to the second, as the language writes it, in the zone of the page."""
     local = timezone.localtime(at)
     return f"{formats.date_format(local, 'DATE_FORMAT')}, {local:%H:%M:%S} {local.tzname()}"
+
+
+def short(at: datetime) -> str:
+    """Show a moment to the minute in the zone of the page; the day only where it is not today."""
+    local = timezone.localtime(at)
+    clock = formats.time_format(local, "H:i")
+    if local.date() == timezone.localdate():
+        return clock
+    return f"{formats.date_format(local, 'SHORT_DATE_FORMAT')} {clock}"
+
+
+def plain(at: datetime) -> str:
+    """Show a moment to the second in the zone of the page, which it names, for texts that stay."""
+    local = timezone.localtime(at)
+    return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()}"
+
+
+def in_zones(at: datetime, zone: tzinfo | None) -> str:
+    """Show a moment as `both` does, and in a job's own zone where the clocks there say something else."""
+    there = at.astimezone(zone) if zone else timezone.localtime(at)
+    if there.utcoffset() == timezone.localtime(at).utcoffset():
+        return both(at)
+    return format_html('{} <span class="jobs-more">{} {}</span>', both(at), f"{there:%H:%M:%S}", zone)
+
+
+def in_text(text: str) -> str:
+    """Show the times at the beginning of a log's lines in the zone of the page."""
+    return _LINE_TIME.sub(_local_time, text)
+
+
+def _local_time(found: re.Match[str]) -> str:
+    local = timezone.localtime(datetime.fromisoformat(found[0]))
+    return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03}"
 
 
 def relative(at: datetime | None, now: datetime | None = None) -> str:

@@ -1,1 +1,1 @@
-"""Pages of workers; `WorkerList` and `get_queryset` in `page` make the list's query."""
+"""The pages of workers: the `cluster` of those that live by host, and the list of all."""

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
 from django.db.models import CharField, F, Value
+from django.template.response import TemplateResponse
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from django_jobs.admin.dashboard.viewer import Viewer
 from django_jobs.admin.shared import charts, display, times
 from django_jobs.admin.shared.actions import ActionsAdmin
-from django_jobs.models import Run, Worker, jobs_database
+from django_jobs.admin.workers import cluster
+from django_jobs.models import Run, Worker, jobs_database, queue_words
 from django_jobs.operations import health
 from django_jobs.storage import transactions
 
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from django.db.models import Model, QuerySet
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
 
 class StoppedFilter(admin.SimpleListFilter):
@@ -31,11 +36,13 @@ class StoppedFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
-        """Offer both."""
-        return [("working", _("Working")), ("ended", _("Ended"))]
+        """Offer those that should be there, those that ended, and of these the ones that were lost."""
+        return [("working", _("Working")), ("ended", _("Ended")), ("lost", _("Gone"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker]:
         """Select by whether it has ended."""
+        if self.value() == "lost":
+            return queryset.filter(was_lost=True)
         if self.value() not in {"working", "ended"}:
             return queryset
         return queryset.filter(stopped_at__isnull=self.value() == "working")
@@ -55,21 +62,21 @@ class WorkerList(ChangeList):
 class WorkerAdmin(ActionsAdmin):
     """Workers: the processes that run jobs, and whether they live."""
 
-    list_display = [
-        "id", "state", "host", "process", "version", "served", "busy", "has_clock", "heartbeat",
-    ]  # fmt: skip
+    list_display = ["label", "state", "busy", "heartbeat", "has_clock", "version", "served"]
+    list_display_links = ["label"]
     list_filter = [StoppedFilter]
     search_fields = ["=id", "host"]
-    sortable_by = ("id", "host")
+    sortable_by = ("label",)
     ordering = [F("stopped_at").desc(nulls_first=True), "-heartbeat_at"]
     actions = None
     fields = [
-        "id", "state", "host", "process", "version", "served", "busy", "has_clock", "started", "heartbeat",
-        "lease", "stopped", "runs",
+        "id", "state", "host", "process", "version", "memory", "served", "busy", "has_clock", "started",
+        "heartbeat", "lease", "stopped", "runs",
     ]  # fmt: skip
     readonly_fields = [
         "state",
         "process",
+        "memory",
         "served",
         "busy",
         "started",
@@ -78,6 +85,32 @@ class WorkerAdmin(ActionsAdmin):
         "stopped",
         "runs",
     ]
+
+    class Media:
+        css = {"all": ["django_jobs/dashboard.css", "django_jobs/queues.css"]}
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show the workers that live by their hosts; the list of all where the address asks for some of them."""
+        if request.GET or request.method != "GET":
+            return super().changelist_view(request, extra_context)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        request.current_app = self.admin_site.name  # as stock admin does
+        viewer = Viewer(request, self.admin_site)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": capfirst(self.opts.verbose_name_plural),
+            "opts": self.opts,
+            "is_list": True,
+            "media": self.media,
+            "is_nav_sidebar_enabled": False,
+            "nav": viewer.nav(),
+            "part": cluster.cluster(viewer),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/django_jobs/worker/cluster.html", context)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Refuse: a worker without its row would lose its runs to others."""
@@ -93,17 +126,28 @@ class WorkerAdmin(ActionsAdmin):
     @admin.display(description=_("state"))
     def state(self, worker: Worker) -> str:
         """Show whether it lives."""
-        return display.label(health.worker_state(worker, datetime.fromisoformat(worker.looked_at)))  # type: ignore[attr-defined]
+        return display.label(cluster.state_of(worker, datetime.fromisoformat(worker.looked_at)))  # type: ignore[attr-defined]
+
+    @admin.display(description=_("worker"), ordering="host")
+    def label(self, worker: Worker) -> str:
+        """Show the host and the process id."""
+        return f"{worker.host}:{worker.pid}"
 
     @admin.display(description=_("process"))
     def process(self, worker: Worker) -> str:
         """Show the process id without separators."""
         return str(worker.pid)
 
+    @admin.display(description=_("memory"))
+    def memory(self, worker: Worker) -> str:
+        """Show how much its process holds."""
+        return cluster.memory(worker)
+
     @admin.display(description=_("queues"))
     def served(self, worker: Worker) -> str:
         """Show the queues that it serves."""
-        return ", ".join(map(str, worker.queues or ())) or gettext("all")
+        words = queue_words(worker.queue_names, worker.queue_threads)
+        return ", ".join(words if worker.queue_names else [gettext("all"), *words])
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """List them as `WorkerList` does."""
@@ -116,7 +160,7 @@ class WorkerAdmin(ActionsAdmin):
             return times.EMPTY
         running = getattr(worker, "running", None)
         if running is None:
-            running = Run.objects.running().filter(worker_id=worker.pk).count()
+            running = Run.objects.using(jobs_database()).running().filter(worker_id=worker.pk).count()
         words = gettext("%(busy)s of %(threads)s") % {"busy": running, "threads": worker.threads}
         return display.rendered("meter.html", words=words, share=charts.share(running, worker.threads))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
 from django_jobs.execution import loops
+from django_jobs.execution.sync_thread import SyncThread
 from django_jobs.storage import connections
 
 if TYPE_CHECKING:
@@ -89,12 +90,14 @@ async def _with_own_thread(
     # async code, and under ASGI the requests too) would share one thread with this run.
     connections.watch_sessions()
     results: list[T] = []
+    thread, context = SyncThread(), ThreadSensitiveContext()
     try:
-        async with ThreadSensitiveContext() as context:
+        async with context:
+            SyncToAsync.context_to_thread_executor[context] = thread
             try:
                 results.append(await begin())
             finally:
-                if context in SyncToAsync.context_to_thread_executor:
+                if thread.end_run():
                     left_open = await asyncio.shield(sync_to_async(connections.give_back)())
                     if left_open and results and on_left_open is not None:
                         results[0] = on_left_open(results[0], left_open)
@@ -102,4 +105,7 @@ async def _with_own_thread(
         # One that comes when the result is there does not take it along.
         if not results:
             raise
+    finally:
+        # For tasks that the run left, which have its context; without them the key is freed now.
+        SyncToAsync.context_to_thread_executor[context] = thread
     return results[0]

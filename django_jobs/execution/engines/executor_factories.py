@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Executor
 
 
@@ -35,3 +35,17 @@ def takes_max_workers(made: Any) -> bool:
         # It has no signature: nothing to say before it is called.
         return True
     return True
+
+
+def complaints(paths: Iterable[str]) -> Iterator[str]:
+    """Yield what is wrong with paths in ENGINES, each once."""
+    for path in dict.fromkeys(paths):
+        try:
+            made = factory(path)
+        except ImportError as error:
+            yield f"{path}, which cannot be imported: {error}"
+            continue
+        if not callable(made):
+            yield f"{path}, which cannot be called"
+        elif not takes_max_workers(made):
+            yield f"{path}, which takes no argument max_workers"

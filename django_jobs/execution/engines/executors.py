@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 from django.db import connections
 
-from django_jobs import describe
 from django_jobs.execution.engines import executor_entry
 from django_jobs.execution.engines.executor_factories import factory
 from django_jobs.execution.engines.pool import ProcessDied
 from django_jobs.storage.records import Outcome
+from django_jobs.texts import describe
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future

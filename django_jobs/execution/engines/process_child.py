@@ -8,6 +8,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -18,6 +19,8 @@ from django_jobs.storage.records import ClaimedRun
 
 # Rest after which database connections are given back.
 IDLE_SECONDS = 10.0
+# That lines wait for others before they are sent.
+LINES_SECONDS = 0.2
 # At most, that an outcome waits for traces to be sent.
 FLUSH_SECONDS = 2.0
 
@@ -27,8 +30,8 @@ class ChildServer:
 
     Args:
         messages: From the parent: a JSON object a line, with a run or the reason to stop it.
-        out: To the parent: a JSON array a line, of a word ("progress" or "outcome"), the run and attempt that
-            it is of, and a value.
+        out: To the parent: a JSON array a line, of a word ("progress", "lines" or "outcome"), the run and
+            attempt that it is of, and a value.
     """
 
     def __init__(self, messages: IO[str], out: IO[str]) -> None:
@@ -38,6 +41,9 @@ class ChildServer:
         self._lock = threading.Lock()
         self._runs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._attempt: Attempt | None = None
+        # Started when a run first says something.
+        self._speaker: threading.Thread | None = None
+        self._has_lines = threading.Event()
 
     def serve(self) -> None:
         """Execute runs until the parent closes its side, which ends the process."""
@@ -55,7 +61,9 @@ class ChildServer:
             connections.end_transactions()
 
     def _execute(self, run: dict[str, Any]) -> None:
-        attempt = self._attempt = Attempt(ClaimedRun(**run), report_progress=self._progressed)
+        attempt = self._attempt = Attempt(
+            ClaimedRun(**run), report_progress=self._progressed, on_lines=self._said
+        )
         attempt.start_clock()
         outcome = attempt.execute_to_end()
         self._attempt = None
@@ -65,6 +73,25 @@ class ChildServer:
 
     def _progressed(self, attempt: Attempt) -> None:
         self._send("progress", attempt, attempt.context.progress)
+        if attempt.has_kept:
+            self._send("kept", attempt, None)
+
+    def _said(self) -> None:
+        self._has_lines.set()
+        if self._speaker is None:
+            self._speaker = threading.Thread(target=self._speak, name="django_jobs-lines", daemon=True)
+            self._speaker.start()
+
+    def _speak(self) -> None:
+        """Send what runs say, some lines at a time; of what has ended the outcome has all."""
+        while True:
+            self._has_lines.wait()
+            time.sleep(LINES_SECONDS)
+            self._has_lines.clear()
+            attempt = self._attempt
+            said = None if attempt is None else attempt.context.said
+            if attempt is not None and said is not None and (taken := said.take()) is not None:
+                self._send("lines", attempt, taken)
 
     def _send(self, word: str, attempt: Attempt, value: Any) -> None:
         if os.getpid() != self._pid:

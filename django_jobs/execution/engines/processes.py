@@ -153,6 +153,10 @@ class _Child:
                         )
                     elif word == "outcome":
                         return _outcome(attempt, value)
+                    elif word == "kept":
+                        attempt.has_kept = True
+                    elif word == "lines":
+                        attempt.take_lines(*value)
                     else:
                         attempt.take_progress(value)
             death = self._how_it_ended()
@@ -222,4 +226,6 @@ def _outcome(attempt: Attempt, value: dict[str, Any]) -> Outcome:
     attempt.is_interrupted = value.pop("is_interrupted")
     for name in ("started_at", "finished_at"):
         value[name] = datetime.fromisoformat(value[name])
+    said = attempt.context.said
+    value["has_chunks"] = said is not None and said.written
     return Outcome(**value)

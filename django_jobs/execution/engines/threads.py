@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
+import math
 import queue
 import threading
 import time
+from collections import deque
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django_jobs import describe
-from django_jobs.printable import printable
 from django_jobs.storage import connections
+from django_jobs.texts import describe
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 # Without a future for calls that nobody waits for.
 _Work = tuple["Future[Any] | None", "Callable[..., Any]", tuple[Any, ...], dict[str, Any]]
+# Work that is worth one more thread: Python's threads take turns every 5 ms.
+WORTH_SECONDS = 0.005
+# What a thread that rests waits for: whether it is to watch the line, or to look for work.
+_Bell = queue.SimpleQueue[bool]
+# Few threads are awake for short calls. All are woken when none has taken what is next for so long.
+STALL_SECONDS = 0.002
 
 
 class ThreadEngine(Executor):
@@ -41,10 +50,13 @@ class ThreadEngine(Executor):
         self._max_workers = max_workers
         self._name = name
         self._idle_seconds = idle_seconds
-        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        # One line for all threads: nothing waits behind a long call while a thread rests.
+        self._work: deque[_Work] = deque()
         self._threads: list[threading.Thread] = []
-        # Threads that rest, and for which no work has been put.
-        self._idle = 0
+        # The last to rest is the first to be woken.
+        self._resting: list[_Bell] = []
+        # Of the thread that watches whether work is taken; see `_watch`.
+        self._guard: _Bell | None = None
         self._lock = threading.Lock()
         self._is_shut_down = False
         # The last thread could not be started.
@@ -60,18 +72,73 @@ class ThreadEngine(Executor):
         """Call a function that raises nothing and leaves no transaction, on a thread; nobody waits for it."""
         self._put((None, fn, args, {}))
 
+    def call_each(
+        self, fn: Callable[..., object], calls: Iterable[tuple[Any, ...]], *, seconds: float
+    ) -> None:
+        """Make many calls as `call` does, on no more threads than they are worth.
+
+        Args:
+            fn: As for `call`.
+            calls: The arguments of each call.
+            seconds: How long one call is likely to take. When one takes longer, other threads take those
+                behind it within milliseconds.
+        """
+        with self._lock:
+            self._refuse_if_shut_down()
+            was_empty = not self._work
+            self._work.extend([(None, fn, args, {}) for args in calls])
+            waiting = len(self._work)
+            awake = len(self._threads) - len(self._resting) - (self._guard is not None)
+            if waiting <= self._max_workers - awake:
+                self._wake(waiting)
+            else:
+                # Each thread more takes its turns with the interpreter, which cost more than short calls: a fifth
+                # of the processor's time of an empty run.
+                self._wake(max(was_empty, math.ceil(waiting * seconds / WORTH_SECONDS) - awake))
+                self._have_guarded()
+
     def _put(self, work: _Work) -> None:
         with self._lock:
-            if self._is_shut_down:
-                raise RuntimeError("cannot submit to an engine that was shut down")
-            self._work.put(work)
-            if self._idle:
-                self._idle -= 1
-            elif len(self._threads) < self._max_workers:
-                self._start_thread()
+            self._refuse_if_shut_down()
+            self._work.append(work)
+            self._wake(1)
 
-    def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True)
+    def _refuse_if_shut_down(self) -> None:
+        if self._is_shut_down:
+            raise RuntimeError("cannot submit to an engine that was shut down")
+
+    # With the lock held
+
+    def _wake(self, count: int) -> None:
+        """Have some more threads look for work: those that rest, then new ones, then the guard."""
+        for _ in range(count):
+            if self._resting:
+                self._resting.pop().put(False)
+            elif len(self._threads) == self._max_workers or not self._start_thread():
+                self._dismiss_guard()
+                break
+
+    def _have_guarded(self) -> None:
+        """Have a thread watch the line; none does where all are awake, and look for work when they are free."""
+        if self._guard is not None:
+            return
+        if self._resting:
+            self._guard = self._resting.pop()
+            self._guard.put(True)
+        elif len(self._threads) < self._max_workers:
+            self._start_thread(is_guard=True)
+
+    def _dismiss_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.put(False)
+            self._guard = None
+
+    def _start_thread(self, *, is_guard: bool = False) -> bool:
+        bell: _Bell = queue.SimpleQueue()
+        name = f"{self._name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._serve, args=(bell, is_guard), name=name, daemon=True)
+        if is_guard:
+            self._guard = bell
         try:
             thread.start()
         except RuntimeError as error:
@@ -79,9 +146,14 @@ class ThreadEngine(Executor):
             if not self._was_refused:
                 logger.error("%s threads, no more can be started: %s", len(self._threads), printable(error))  # noqa: TRY400 - the system's limit, not our code
             self._was_refused = True
-            return
+            if is_guard:
+                self._guard = None
+            return False
         self._was_refused = False
         self._threads.append(thread)
+        return True
+
+    # Without it
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """See `concurrent.futures.Executor.shutdown`."""
@@ -89,36 +161,43 @@ class ThreadEngine(Executor):
             self._is_shut_down = True
             if cancel_futures:
                 self._cancel_waiting()
-            for _ in self._threads:
-                self._work.put(None)
+            self._dismiss_guard()
+            while self._resting:
+                self._resting.pop().put(False)
         if wait:
             for thread in self._threads:
                 thread.join()
 
     def _cancel_waiting(self) -> None:
-        while True:
+        while self._work:
             try:
-                work = self._work.get_nowait()
-            except queue.Empty:
+                future = self._work.popleft()[0]
+            except IndexError:
                 return
-            if work is not None and work[0] is not None:
-                work[0].cancel()
+            if future is not None:
+                future.cancel()
 
-    def _serve(self) -> None:
+    def _serve(self, bell: _Bell, is_guard: bool) -> None:
         try:
-            self._serve_all()
-        except BaseException as error:  # noqa: BLE001 - what was put would wait for this thread for ever
+            self._serve_all(bell, is_guard)
+        except BaseException as error:  # noqa: BLE001 - what was put would wait for this thread forever
             thread = threading.current_thread()
             describe.log_error(logger, error, "%s died, and is replaced", thread.name)
             with self._lock:
                 self._threads.remove(thread)
+                if bell in self._resting:
+                    self._resting.remove(bell)
+                if self._guard is bell:
+                    self._guard = None
                 if not self._is_shut_down:
                     self._start_thread()
 
-    def _serve_all(self) -> None:
+    def _serve_all(self, bell: _Bell, is_guard: bool) -> None:
         connections.watch_sessions()
         connections.claim_context()
-        while (work := self._next()) is not None:
+        if is_guard:
+            self._watch(bell)
+        while (work := self._next(bell)) is not None:
             future, fn, args, kwargs = work
             del work
             if future is None:
@@ -144,38 +223,56 @@ class ThreadEngine(Executor):
             del future, fn, args, kwargs
         connections.give_back()
 
-    def _next(self) -> _Work | None:
-        try:
-            work = self._take()
-        except queue.Empty:
-            pass
-        else:
-            connections.tidy()
-            return work
-        began = time.monotonic()
-        try:
-            work = self._work.get(timeout=self._idle_seconds)
-        except queue.Empty:
-            connections.give_back()
-            work = self._work.get()
-        if work is not None:
-            connections.tidy(time.monotonic() - began)
+    def _next(self, bell: _Bell) -> _Work | None:
+        """Take what is next in line, or rest until something is; None after the shutdown."""
+        rested_since: float | None = None
+        while True:
+            try:
+                work = self._work.popleft()
+                break
+            except IndexError:
+                pass
+            with self._lock:
+                # Once more: what was put until now was put for threads that rest.
+                if self._work:
+                    continue
+                if self._is_shut_down:
+                    return None
+                self._resting.append(bell)
+            rested_since = rested_since or time.monotonic()
+            self._rest(bell)
+        connections.tidy(0.0 if rested_since is None else time.monotonic() - rested_since)
         return work
 
-    def _take(self) -> _Work | None:
-        """Take what waits, or be counted as resting.
-
-        Raises:
-            Empty: Nothing waits.
-        """
+    def _rest(self, bell: _Bell) -> None:
         try:
-            return self._work.get_nowait()
+            is_guard = bell.get(timeout=self._idle_seconds)
         except queue.Empty:
-            pass
-        with self._lock:
-            # Once more: what was put until now was put for no resting thread.
-            try:
-                return self._work.get_nowait()
-            except queue.Empty:
-                self._idle += 1
-                raise
+            connections.give_back()
+            is_guard = bell.get()
+        if is_guard:
+            self._watch(bell)
+
+    def _watch(self, bell: _Bell) -> None:
+        """Rest as the guard: when what waits is not taken, because calls take longer than they did, wake all."""
+        while True:
+            following = self._following()
+            with contextlib.suppress(queue.Empty):
+                bell.get(timeout=STALL_SECONDS)
+                return
+            with self._lock:
+                if self._guard is not bell:
+                    # Dismissed in this instant.
+                    bell.get()
+                    return
+                now_following = self._following()
+                if now_following is None or now_following is following:
+                    self._guard = None
+                    self._wake(len(self._work))
+                    return
+
+    def _following(self) -> _Work | None:
+        try:
+            return self._work[0]
+        except IndexError:
+            return None

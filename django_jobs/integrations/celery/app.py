@@ -40,7 +40,7 @@ def celery_app() -> Any:
     except ImportError as error:
         raise ImproperlyConfigured(f"CELERY_APP is {path!r}: {error}") from error
     if not isinstance(app, celery.Celery):
-        raise ImproperlyConfigured(f"CELERY_APP is {path!r}, which is no Celery app but {app!r}.")
+        raise ImproperlyConfigured(f"CELERY_APP is {path!r}, which is not a Celery app but {app!r}.")
     return app
 
 

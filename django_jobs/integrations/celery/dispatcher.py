@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from django_jobs.conf import jobs_settings
 from django_jobs.integrations.celery import app, messages
-from django_jobs.printable import printable
 from django_jobs.storage import claims, notifications, outbox
 from django_jobs.storage.backoff import Backoff
 from django_jobs.storage.components import Component
 from django_jobs.storage.queues import paused_queues
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

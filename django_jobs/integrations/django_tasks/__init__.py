@@ -39,7 +39,12 @@ def is_used() -> bool:
 
 def connect_where_used() -> None:
     """Connect, if TASKS has other backends than the framework's own."""
-    adapters.register(TASK, f"{__name__}.results.begin")
+    adapters.register(
+        TASK,
+        f"{__name__}.results.begin",
+        maker=f"{__name__}.enqueue.run_of_batch",
+        teller=f"{__name__}.enqueue.tell_enqueued",
+    )
     renewals[TASK] = f"{__name__}.results.renewed_mark"
     if is_used():
         connect()

@@ -23,15 +23,15 @@ from django_jobs.exceptions import (
 from django_jobs.integrations.django_tasks import TASK
 from django_jobs.integrations.django_tasks.compat import as_json, framework_of
 from django_jobs.models import FINISHED, Run, Status, jobs_database
-from django_jobs.printable import printable
 from django_jobs.registry import functions
 from django_jobs.storage import transactions
 from django_jobs.storage.records import error_entry
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from django_jobs.storage.records import ClaimedRun, Outcome
+    from django_jobs.storage.records import ClaimedRun, NewRun, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def find_task(path: str) -> Any:
         framework_of(found)
     except TypeError:
         raise FunctionNotFound(
-            f"{path} is no Task but a {type(found).__name__}: decorate the function itself with @task"
+            f"{path} is not a Task but a {type(found).__name__}: decorate the function itself with @task"
         ) from None
     return found
 
@@ -209,9 +209,9 @@ def result_of(
     """
     mark: Mark = run.options[TASK]  # type: ignore[index] # see `run`
     entries = (run.errors or []) if errors is None else errors
-    task = _task(run, mark)
+    task = task_of(run, mark)
     base = framework_of(task).base
-    arguments = codec.loads(run.payload)
+    args, kwargs = arguments_of(run)
     first = datetime.fromisoformat(entries[0]["started_at"]) if entries else started_at
     last = datetime.fromisoformat(entries[-1]["started_at"]) if entries else None
     is_ended_otherwise = status in FINISHED and status != Status.SUCCESSFUL
@@ -224,8 +224,8 @@ def result_of(
         # A run that was handed back has begun no new attempt.
         last_attempted_at=started_at or last,
         finished_at=finished_at,
-        args=arguments["args"],
-        kwargs=arguments["kwargs"],
+        args=args,
+        kwargs=kwargs,
         backend=mark["backend"],
         errors=[_error(base, entry) for entry in entries],
         worker_ids=_worker_ids(run, entries),
@@ -239,7 +239,13 @@ def result_of(
     return result
 
 
-def _task(run: Run | ClaimedRun, mark: Mark) -> Any:
+def arguments_of(run: Run | ClaimedRun | NewRun) -> tuple[list[Any], dict[str, Any]]:
+    """Return what a task was enqueued with; None in the places of results that it is given."""
+    args, kwargs = codec.load_arguments(run.payload, results=dict.fromkeys, trusted=False)
+    return list(args), kwargs
+
+
+def task_of(run: Run | ClaimedRun | NewRun, mark: Mark) -> Any:
     """Return the Task as it was enqueued, without a look at what the settings allow by now."""
     declared = find_task(run.func)
     task = object.__new__(type(declared))

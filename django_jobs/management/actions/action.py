@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.management.base import CommandError
 
+from django_jobs.management.actions.values import duration as read_duration
 from django_jobs.operations import listing
 
 if TYPE_CHECKING:
@@ -23,10 +25,36 @@ USAGE = 2
 # The database does not answer, or lacks our tables.
 NO_DATABASE = 3
 
+# Between two looks of `--watch`, and in seconds at least.
+WATCH_EVERY, LEAST_WATCH = timedelta(seconds=2), 0.2
+
 
 def nothing_done(message: str) -> CommandError:
     """Return what ends the command with 1."""
     return CommandError(message, returncode=NOTHING)
+
+
+def add_watch(parser: ArgumentParser) -> None:
+    """Add `--watch` to what an action understands."""
+    parser.add_argument(
+        "--watch", nargs="?", type=read_duration, const=WATCH_EVERY, metavar="DURATION",
+        help="Show it again and again, until Ctrl-C. Default: every 2s.",
+    )  # fmt: skip
+
+
+def watched(options: dict[str, Any], *others: str) -> float | None:
+    """Return the seconds between two looks; None without `--watch`.
+
+    Raises:
+        CommandError: One of the other options was given too, which say something once.
+    """
+    if options["watch"] is None:
+        return None
+    for name in ("json", *others):
+        if options.get(name):
+            raise wrong_usage(f"--watch and --{name.replace('_', '-')} exclude each other")
+    every: timedelta = options["watch"]
+    return max(LEAST_WATCH, every.total_seconds())
 
 
 def wrong_usage(message: str) -> CommandError:
@@ -78,7 +106,9 @@ class Action(ABC):
         try:
             return self.terminal.confirm(question, is_sure=is_sure)
         except EOFError:
-            raise wrong_usage(f"nobody is there to confirm whether to {to}: add --yes") from None
+            raise wrong_usage(
+                f"this is not a terminal, so nobody can confirm whether to {to}: add --yes"
+            ) from None
 
 
 def no_such_job(job_id: str) -> str:

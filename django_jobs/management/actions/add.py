@@ -59,7 +59,10 @@ class Add(Action):
             "--timeout", type=values.duration, metavar="DURATION", help="Time that one attempt may take."
         )
         parser.add_argument(
-            "--max-instances", type=int, metavar="N", help="Unfinished runs of --every or --cron at once."
+            "--max-instances",
+            type=int,
+            metavar="N",
+            help="Unfinished runs of --every or --cron at the same time.",
         )
         parser.add_argument(
             "--on-conflict", choices=["raise", "skip", "replace"],
@@ -70,7 +73,7 @@ class Add(Action):
     def run(self, options: dict[str, Any]) -> None:
         """Add it."""
         if options["timezone"] and options["cron"] is None:
-            raise wrong_usage("--timezone is of --cron only: --at has its zone in the time")
+            raise wrong_usage("--timezone belongs to --cron: --at has its zone in the time")
         if options["wait"] is not None and not (options["every"] is None and options["cron"] is None):
             raise wrong_usage("--wait is for jobs that end: add it without, then `jobs run` it")
         try:

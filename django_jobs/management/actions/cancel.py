@@ -55,7 +55,7 @@ class Cancel(_RunControl):
     name = "cancel"
     help = "Cancel unfinished runs; one that executes is asked to end. Recurring jobs go on."
     done = "Cancelled"
-    why_not = "nothing of it is unfinished"
+    why_not = "none of it is unfinished"
     why_not_run = "there is no such run, or it has ended"
 
     def _job(self, job_id: str) -> bool:
@@ -72,7 +72,7 @@ class Retry(_RunControl):
     help = "Make the newest run of each job ready again, if it failed, was cancelled or was skipped."
     done = "Ready again:"
     why_not = "its newest run did not end without success; `jobs run` runs it once more"
-    why_not_run = "there is no such run, it did not end without success, or its job was added anew meanwhile"
+    why_not_run = "there is no such run, it did not end without success, or its job was added again meanwhile"
 
     def _job(self, job_id: str) -> bool:
         return get_job_manager().retry_job(job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from typing import TYPE_CHECKING, ClassVar
 
 from django_jobs.api.manager import get_job_manager
@@ -72,3 +73,12 @@ def add_ids(parser: ArgumentParser, *, nargs: str = "+") -> None:
     parser.add_argument(
         "ids", nargs=nargs, metavar="ID", help="Ids of jobs; - reads them from standard input."
     )
+
+
+def caller() -> str:
+    """Return who says it, for the log and for pages."""
+    try:
+        return f"{getpass.getuser()}, manage.py jobs"
+    except (OSError, KeyError):
+        # A container's user may have no name.
+        return "manage.py jobs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from django_jobs.management.actions.action import Action, wrong_usage
+from django_jobs.management.actions.action import Action, add_watch, watched, wrong_usage
 from django_jobs.management.actions.terminal import ROLES, duration, moment, progress_of
 from django_jobs.management.actions.values import at_least
 from django_jobs.operations import listing
@@ -48,12 +48,18 @@ class List(Action):
         )
         parser.add_argument("--job", default="", metavar="ID", help="This job and its runs only.")
         parser.add_argument(
+            "--about", default="", metavar="OBJECT", help="What is about this object, as shop.order:4711."
+        )
+        parser.add_argument("--batch", default="", metavar="ID", help="Runs of this batch only.")
+        parser.add_argument("--tag", default="", metavar="TAG", help="What has this tag.")
+        parser.add_argument(
             "--limit", type=at_least(1, "number"), default=50, metavar="N", help="Lines at most. Default: 50."
         )
         parser.add_argument("--after", metavar="PLACE", help="Go on where another list ended, which says so.")
         parser.add_argument(
             "--all", action="store_true", help="No limit: one page after the other, as long as it takes."
         )
+        add_watch(parser)
         parser.add_argument(
             "--ids", choices=["job", "run"],
             help="Write only the ids of jobs, or the numbers of runs, one a line, for `-` of other actions.",
@@ -61,6 +67,9 @@ class List(Action):
 
     def run(self, options: dict[str, Any]) -> None:
         """List them."""
+        self.terminal.watch(lambda: self._look(options), watched(options, "ids", "all"))
+
+    def _look(self, options: dict[str, Any]) -> None:
         if options["ids"] and self.terminal.is_json:
             raise wrong_usage("--ids and --json exclude each other: JSON has the ids")
         pages = self._pages(options)
@@ -85,11 +94,13 @@ class List(Action):
         self._write_next(after, options)
 
     def _write_table(self, entries: list[listing.Entry], *, has_heads: bool) -> None:
+        waits = listing.why_due(entries)
         self.terminal.table(
             ["STATUS", "JOB", "RUN", "QUEUE", "WHEN", "FUNCTION", "MORE"],
-            [_row(entry) for entry in entries],
+            [_row(entry, waits.get(entry["run_id"], "")) for entry in entries],
             [ROLES.get(entry["status"], "") for entry in entries],
             has_heads=has_heads,
+            yielding=["FUNCTION", "QUEUE", "JOB", "WHEN"],
         )
 
     def _pages(self, options: dict[str, Any]) -> Iterator[listing.Page]:
@@ -102,6 +113,9 @@ class List(Action):
                     queues=options["queue"],
                     func=options["func"],
                     job_id=options["job"],
+                    about=options["about"],
+                    batch=options["batch"],
+                    tag=options["tag"],
                     limit=BATCH if options["all"] else options["limit"],
                     after=after,
                 )
@@ -129,7 +143,11 @@ class List(Action):
             return
         words = [f"--status {status}" for status in options["status"] or ()]
         words += [f"--queue {shlex.quote(name)}" for name in options["queue"]]
-        words += [f"--{name} {shlex.quote(options[name])}" for name in ("func", "job") if options[name]]
+        words += [
+            f"--{name} {shlex.quote(options[name])}"
+            for name in ("func", "job", "about", "batch", "tag")
+            if options[name]
+        ]
         more = " ".join(["There may be more: manage.py jobs list", *words, f"--after {after}"])
         if is_quiet:
             self.terminal.complain(more)
@@ -137,14 +155,14 @@ class List(Action):
             self.terminal.say(more)
 
 
-def _row(entry: listing.Entry) -> list[str]:
+def _row(entry: listing.Entry, waits: str) -> list[str]:
     last = entry["last_run"]
     is_run = entry["run_id"] is not None
     when, more = "", entry["reason"] or entry["trigger"]
     match entry["status"]:
         case "scheduled" | "queued":
             when = moment(entry["next_run_time"])
-            more = _failed_before(entry) if is_run else entry["trigger"]
+            more = "; ".join(filter(None, (waits, _failed_before(entry)))) if is_run else entry["trigger"]
         case "running" if last:
             when = moment(last["started_at"])
             more = progress_of(entry["progress"])
@@ -152,6 +170,8 @@ def _row(entry: listing.Entry) -> list[str]:
             more = ""
         case "broken":
             more = entry["reason"]
+        case _ if waits:
+            more = waits
         case _ if is_run and last:
             when = moment(last["finished_at"])
             more = entry["error"] or duration(last["seconds"])

@@ -30,7 +30,7 @@ class Metrics(Action):
         """See `manage.py jobs metrics --help`."""
         parser.add_argument(
             "--output", type=Path, metavar="FILE",
-            help="Replace this file at once, as node_exporter's textfile collector needs it.",
+            help="Replace this file in one step, as node_exporter's textfile collector needs it.",
         )  # fmt: skip
         parser.add_argument(
             "--functions", type=at_least(0, "number"), default=0, metavar="N",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from abc import abstractmethod
 from difflib import get_close_matches
 from functools import cached_property
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_jobs.api.manager import get_job_manager
 from django_jobs.management.actions.action import wrong_usage
-from django_jobs.management.actions.control import Control, add_ids
+from django_jobs.management.actions.control import Control, add_ids, caller
 from django_jobs.management.actions.terminal import ids_from, safe
-from django_jobs.models import Queue
+from django_jobs.management.actions.values import duration, moment
+from django_jobs.models import Queue, jobs_database
 from django_jobs.operations import listing
+from django_jobs.storage.transactions import database_now
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -61,18 +62,45 @@ class Pause(_QueueControl):
     name = "pause"
     help = "Keep jobs from firing and their waiting runs from starting, or a queue from being served."
     done = "Paused"
-    why_not = "nothing of it waits"
+    why_not = "none of it waits"
     why_not_queue = "is paused already"
 
+    @classmethod
+    def add_arguments(cls, parser: ArgumentParser) -> None:
+        """See `manage.py jobs pause --help`."""
+        super().add_arguments(parser)
+        end = parser.add_mutually_exclusive_group()
+        end.add_argument(
+            "--until", type=moment, metavar="TIME",
+            help="With --queue: when it is served again by itself, as 2026-12-01T03:30Z.",
+        )  # fmt: skip
+        end.add_argument(
+            "--for", type=duration, dest="length", metavar="DURATION",
+            help="With --queue: how long until then, as 2h30m.",
+        )  # fmt: skip
+        parser.add_argument("--reason", default="", metavar="TEXT", help="With --queue: why, for all to see.")
+
+    def run(self, options: dict[str, Any]) -> None:
+        """Do it."""
+        self._reason, self._until = options["reason"], options["until"]
+        if options["length"] is not None:
+            self._until = database_now(jobs_database()) + options["length"]
+        if not options["queue"] and (self._until is not None or self._reason):
+            raise wrong_usage("--until, --for and --reason are for queues: add --queue")
+        super().run(options)
+
     def _job(self, job_id: str) -> bool:
-        return get_job_manager().pause_job(job_id, by=_caller())
+        return get_job_manager().pause_job(job_id, by=caller())
 
     def _queue(self, name: str) -> bool:
         if name not in self._known:
             similar = get_close_matches(name, self._known, n=1)
             hint = f"; did you mean {safe(similar[0])}?" if similar else ""
             self.terminal.complain(f"no job, run or worker names queue {safe(name)} yet{hint}")
-        return get_job_manager().pause_queue(name)
+        try:
+            return get_job_manager().pause_queue(name, until=self._until, reason=self._reason, by=caller())
+        except ValueError as error:
+            raise wrong_usage(str(error)) from None
 
     @cached_property
     def _known(self) -> set[str]:
@@ -85,19 +113,14 @@ class Resume(_QueueControl):
     name = "resume"
     help = "Undo `pause`, and try broken jobs again."
     done = "Resumed"
-    why_not = "it is not paused, and nothing of it is held"
+    why_not = "it is not paused, and none of it is held"
     why_not_queue = "is not paused"
 
     def _job(self, job_id: str) -> bool:
         return get_job_manager().resume_job(job_id)
 
     def _queue(self, name: str) -> bool:
-        return get_job_manager().resume_queue(name)
-
-
-def _caller() -> str:
-    try:
-        return f"{getpass.getuser()}, manage.py jobs"
-    except (OSError, KeyError):
-        # A container's user may have no name.
-        return "manage.py jobs"
+        try:
+            return get_job_manager().resume_queue(name)
+        except ValueError as error:
+            raise wrong_usage(str(error)) from None

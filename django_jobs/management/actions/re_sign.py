@@ -20,7 +20,7 @@ class ReSign(Action):
     more = (
         "Jobs and runs that were signed with another SECRET_KEY wait as broken: in a copy of another "
         "project's database, or after the key was changed without SECRET_KEY_FALLBACKS. This signs them "
-        "with the present key, and they run. Only do it where you trust everybody who could write "
+        "with the present key, the steps that runs keep and events that were sent among them, and they run. Only do it where you trust everybody who could write "
         "to the database."
     )
 
@@ -37,22 +37,33 @@ class ReSign(Action):
     def run(self, options: dict[str, Any]) -> None:
         """Sign them."""
         of_fallbacks = options["fallbacks"]
-        jobs, runs = re_sign.of_fallbacks() if of_fallbacks else re_sign.foreign()
-        for call in (*jobs, *runs):
+        found = re_sign.of_fallbacks() if of_fallbacks else re_sign.foreign()
+        for call in (*found.jobs, *found.runs):
             self.terminal.say(safe(f"  {call.func}  ({getattr(call, 'job_id', None) or call.pk})"))
         let_run = "" if of_fallbacks else ", and let them run"
-        question = f"Sign {len(jobs)} jobs and {len(runs)} runs with this project's key{let_run}?"
-        is_sure = not (jobs or runs) or self.confirmed(question, is_sure=options["yes"], to="sign them")
-        if is_sure and (jobs or runs):
-            re_sign.sign(jobs, runs, release=not of_fallbacks)
+        question = f"Sign {_counts(found)} with this project's key{let_run}?"
+        is_sure = not found or self.confirmed(question, is_sure=options["yes"], to="sign them")
+        if is_sure and found:
+            re_sign.sign(found, release=not of_fallbacks)
         self.terminal.json({
-            "jobs": [job.pk for job in jobs], "runs": [run.pk for run in runs], "signed": is_sure
+            "jobs": [job.pk for job in found.jobs], "runs": [run.pk for run in found.runs],
+            "steps": len(found.kept), "events": len(found.events), "signed": is_sure,
         })  # fmt: skip
         if not is_sure:
             self.terminal.say("Nothing was changed.")
-        elif jobs or runs:
-            self.terminal.say(f"Signed {len(jobs)} jobs and {len(runs)} runs.", "SUCCESS")
+        elif found:
+            self.terminal.say(f"Signed {_counts(found)}.", "SUCCESS")
         elif of_fallbacks:
             self.terminal.say("Nothing is signed with a key of SECRET_KEY_FALLBACKS.")
         else:
             self.terminal.say("Nothing waits for a signature.")
+
+
+def _counts(found: re_sign.Found) -> str:
+    """Return how much was found: "2 jobs and 1 runs, with 3 steps, and 1 events"."""
+    text = f"{len(found.jobs)} jobs and {len(found.runs)} runs"
+    if found.kept:
+        text += f", with {len(found.kept)} steps"
+    if found.events:
+        text += f", and {len(found.events)} events"
+    return text

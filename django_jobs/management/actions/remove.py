@@ -19,7 +19,7 @@ class Remove(Control):
     name = "remove"
     help = "Remove jobs and cancel their waiting runs; a running one finishes, and the history stays."
     done = "Removed"
-    why_not = "nothing of it is still to run"
+    why_not = "none of it is still to run"
 
     @classmethod
     def add_arguments(cls, parser: ArgumentParser) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
     from django_jobs.api.job_info import RunInfo
+    from django_jobs.operations.kept import StepInfo
 
 
 class Show(Action):
@@ -63,7 +64,11 @@ class Show(Action):
                 ("queue", job["queue_name"]),
                 ("priority", str(job["priority"])),
                 ("max instances", "" if is_lone else str(job["max_instances"])),
+                ("limit", job["limit"] or ""),
+                ("fair key", job["fair_key"] or ""),
+                ("waits", job["waits"]),
                 ("tags", ", ".join(job["tags"])),
+                ("about", job["about"] or ""),
                 ("progress", progress_of(job["progress"])),
                 ("result", "" if job["result"] is None else compact(job["result"])),
                 ("error", job["error"]),
@@ -87,6 +92,7 @@ class Show(Action):
                 ("run", str(run["id"])),
                 ("job", run["job_id"]),
                 ("status", run["status"]),
+                ("waits", run["waits"]),
                 ("function", run["func"]),
                 ("arguments", _call(run["args"], run["kwargs"])),
                 ("queue", run["queue_name"]),
@@ -97,7 +103,11 @@ class Show(Action):
                 ("finished", moment(run["finished_at"])),
                 ("took", duration(run["seconds"])),
                 ("worker", run["worker_id"]),
+                ("limit", run["limit"] or ""),
+                ("fair key", run["fair_key"] or ""),
                 ("tags", ", ".join(run["tags"])),
+                ("about", run["about"] or ""),
+                ("unique by", run["unique"]),
                 ("progress", progress_of(run["progress"])),
                 ("result", "" if run["result"] is None else compact(run["result"])),
                 ("error", run["error"]),
@@ -112,6 +122,12 @@ class Show(Action):
                     ("traceback", (entry.get("traceback") or "").rstrip()),
                 ]
             )
+        if run["kept"]:
+            self.terminal.say("")
+            self.terminal.table(
+                ["KIND", "NAME", "STATE", "STARTED", "ENDS", "RESULT"],
+                [_kept_row(step) for step in run["kept"]],
+            )
         if run["log"]:
             self.terminal.say("")
             self.terminal.details([("log", run["log"])])
@@ -121,6 +137,17 @@ def _call(args: list[Any], kwargs: dict[str, Any]) -> str:
     words = [compact(value) for value in args]
     words += [f"{name}={compact(value)}" for name, value in kwargs.items()]
     return ", ".join(words)
+
+
+def _kept_row(step: StepInfo) -> list[str]:
+    if step["kind"] == "loop":
+        errors = f", {len(step['failed'])} with errors" if step["failed"] else ""
+        result = f"{step['done'] or 0} rows{errors}"
+    else:
+        result = step["error"] or ("" if step["value"] is None else compact(step["value"]))
+    name = step["name"] if step["occurrence"] == 1 else f"{step['name']} ({step['occurrence']})"
+    ends = step["finished_at"] or step["until"]
+    return [step["kind"], name, step["state"], moment(step["started_at"]), moment(ends), result[:200]]
 
 
 def _run_row(run: RunInfo) -> list[str]:

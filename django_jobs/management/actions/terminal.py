@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 import unicodedata
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,10 +14,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_jobs import codec
-from django_jobs.printable import printable
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from django.core.management.base import OutputWrapper
     from django.core.management.color import Style
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BAR = 30
+# Columns that yield become no narrower than this.
+NARROW = 12
 # A text that does nothing to a terminal.
 safe = printable
 # The colour of each status, as a role of Django's styles.
@@ -94,18 +97,28 @@ class Terminal:
         roles: Sequence[str] = (),
         *,
         has_heads: bool = True,
+        yielding: Sequence[str] = (),
     ) -> None:
         """Write rows under headings; a terminal cuts what is wider than it, a file or a pipe does not.
+
+        So that the line fits, columns that may yield are first made narrower, one after the other, and then
+        left out.
 
         Args:
             heads: One for each column.
             rows: Texts.
             roles: The colour of each row's first cell.
             has_heads: Whether to write the headings; not for the rest of a long table.
+            yielding: Headings of the columns that may yield to others, the least important first.
         """
         cells = [[safe(cell) or "-" for cell in row] for row in rows]
         widths = [max(width(line[i]) for line in [heads, *cells]) for i in range(len(heads))]
         room = shutil.get_terminal_size().columns if self._stdout.isatty() else None
+        if room is not None and _length(widths) > room:
+            shown = _fitted(widths, [heads.index(name) for name in yielding], room)
+            heads = [heads[i] for i in shown]
+            cells = [[_shortened(row[i], limit) for i, limit in shown.items()] for row in cells]
+            widths = [max(width(line[i]) for line in [heads, *cells]) for i in range(len(heads))]
         if has_heads:
             self.say(_line(heads, widths, room), "MIGRATE_HEADING")
         for index, row in enumerate(cells):
@@ -113,6 +126,21 @@ class Terminal:
             first = len(row[0])
             role = roles[index] if roles else ""
             self.say(self.coloured(line[:first], role) + line[first:])
+
+    def watch(self, draw: Callable[[], None], seconds: float | None) -> None:
+        """Draw something, and with some seconds again and again in its place, until the person interrupts it."""
+        while True:
+            if seconds is not None and self._stdout.isatty():
+                # Clear the screen, and go to its beginning.
+                self._stdout.write("\x1b[H\x1b[2J\x1b[3J", ending="")
+            draw()
+            self._stdout.flush()
+            if seconds is None:
+                return
+            try:
+                time.sleep(seconds)
+            except KeyboardInterrupt:
+                return
 
     def details(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Write names and values, those without a value left out."""
@@ -188,6 +216,34 @@ def _line(cells: Sequence[str], widths: Sequence[int], room: int | None) -> str:
     while width(line) >= room:
         line = line[:-1]
     return f"{line}…"
+
+
+def _length(widths: Iterable[int]) -> int:
+    """Return how long a line of columns is."""
+    return sum(wide + 2 for wide in widths) - 2
+
+
+def _fitted(widths: Sequence[int], yielding: Sequence[int], room: int) -> dict[int, int]:
+    """Return the columns that are shown, and how wide each may be, for lines that fit if that can be."""
+    limits = dict(enumerate(widths))
+    for index in yielding:
+        excess = _length(limits.values()) - room
+        if excess > 0 and limits[index] > NARROW:
+            limits[index] = max(NARROW, limits[index] - excess)
+    for index in yielding:
+        if _length(limits.values()) > room:
+            del limits[index]
+    return limits
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Return a text of at most so many columns; of a function's path the end, which says more."""
+    if width(text) <= limit:
+        return text
+    is_path = ":" in text and " " not in text
+    while width(text) >= limit:
+        text = text[1:] if is_path else text[:-1]
+    return f"…{text}" if is_path else f"{text}…"
 
 
 def moment(text: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import os
 import signal
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.checks import Tags
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import autoreload
 
 from django_jobs import signals
 from django_jobs.api.manager import get_job_manager
 from django_jobs.conf import jobs_settings
-from django_jobs.printable import printable
-from django_jobs.worker.process_end import end_process
+from django_jobs.texts.printable import printable
+from django_jobs.worker import autostart
+from django_jobs.worker.process_end import end_at_latest, end_process
 from django_jobs.worker.service import Service
 from django_jobs.worker.supervisor import Supervisor, is_possible
 from django_jobs.worker.supervisor_link import OPTION, SupervisorLink, own_command
@@ -25,6 +28,8 @@ from django_jobs.worker.supervisor_link import OPTION, SupervisorLink, own_comma
 if TYPE_CHECKING:
     from types import FrameType
 
+# Stopping may take so long, beside running work and outcomes that cannot be written.
+STOP_MARGIN_SECONDS = 8.0
 # What no machine and no plan needs: a hundred years, and a petabyte.
 MOST = {"threads": 10_000, "processes": 1_000, "max_age": 3_200_000_000, "max_memory": 1_000_000_000}
 
@@ -47,8 +52,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """See `manage.py runjobs --help`."""
         parser.add_argument(
-            "--queue", action="extend", type=_names, default=[], dest="queues", metavar="NAME[,NAME]",
-            help="Serve these queues only; may be given several times. Default: all.",
+            "--queue", action="extend", type=_names, default=[], dest="queues", metavar="NAME[:N][,NAME]",
+            help="Serve these queues only; may be given several times. Default: all. NAME:4 takes 4 threads at most.",
         )  # fmt: skip
         parser.add_argument(
             "--threads",
@@ -63,6 +68,10 @@ class Command(BaseCommand):
         parser.add_argument(
             "--drain", action="store_true", help="Work until nothing is due, then exit with 0."
         )
+        parser.add_argument(
+            "--reload", action="store_true",
+            help="Start again when the code changes, as runserver does; for development.",
+        )  # fmt: skip
         parser.add_argument(
             "--processes", type=int, default=None, metavar="N",
             help="Start N worker processes, and start one again that ends. SIGHUP replaces them one by one.",
@@ -84,10 +93,21 @@ class Command(BaseCommand):
         """Serve, or have others serve, until stopped."""
         _check(options)
         _log_to_stderr(verbosity)
-        if options["processes"] is not None and options["supervised"] is None:
+        if options["reload"]:
+            self._reload(verbosity, **options)
+        elif options["processes"] is not None and options["supervised"] is None:
             self._supervise(verbosity, **options)
         else:
             self._work(verbosity, **options)
+
+    def _reload(self, verbosity: int, **options: Any) -> None:
+        """Work in a process of its own, which ends and is started again when the code changes."""
+        if options["processes"] is not None or options["drain"]:
+            raise CommandError("--reload is for one process that works until it is stopped")
+        if os.environ.get(autoreload.DJANGO_AUTORELOAD_ENV) != "true" and verbosity >= 1:
+            self.stdout.write(f"{self.called}: watching for changes of the code.")
+            self.stdout.flush()
+        autoreload.run_with_reloader(self._work, verbosity, **options)
 
     def _supervise(
         self,
@@ -104,7 +124,7 @@ class Command(BaseCommand):
             is_from_command_line = getattr(self, "_called_from_command_line", False)
         if not is_from_command_line:
             raise CommandError(
-                "--processes starts this command line again: there must be one, as with manage.py"
+                "--processes starts this command line again, so call it from one, as with manage.py"
             )
         if not is_possible():
             raise CommandError("--processes needs signals and sockets of POSIX: start each process by itself")
@@ -141,63 +161,83 @@ class Command(BaseCommand):
     ) -> None:
         if supervised is not None:
             self._prefix = f"[{supervised[0]}] "
+        announcing, announced = threading.Lock(), threading.Event()
+
+        def announce() -> None:
+            with announcing:
+                if not announced.is_set():
+                    self._announce(queues, threads, clock, drain)
+                    announced.set()
+
+        def print_run(**said: Any) -> None:
+            # The first run may end before all parts have started.
+            announce()
+            self._print_run(**said)
+
         if verbosity >= 1:
-            signals.run_finished.connect(self._print_run)
+            signals.run_finished.connect(print_run)
         supervisor_link = None if supervised is None else SupervisorLink(supervised[1])
+
+        def say_started() -> None:
+            if supervisor_link is not None:
+                supervisor_link.say_serving()
+            if verbosity >= 1:
+                announce()
+
+        names, most = _queues(queues)
         service = Service(
-            queues=queues,
-            threads=threads,
-            clock=clock,
-            on_started=None if supervisor_link is None else supervisor_link.say_serving,
+            queues=names, threads=threads, queue_threads=most, clock=clock, on_started=say_started
         )
         manager = get_job_manager()
         if not manager.serve(service):
             raise CommandError("this process runs jobs already (AUTOSTART is on): start one or the other")
         stopped = threading.Event()
-        before = _stop_on_signals(stopped, ends_at_second=supervisor_link is None)
+        if threading.current_thread() is threading.main_thread():
+            before = _stop_on_signals(stopped, ends_at_second=supervisor_link is None)
+        else:
+            # The reloader has the main thread; its signals, and a change of the code, end Python.
+            before = {}
+            atexit.register(_end_soon, service, stopped)
         if supervisor_link is not None:
             supervisor_link.watch(stopped.set)
         try:
-            self._serve(service, stopped, queues, threads, clock, drain, verbosity)
+            self._serve(service, stopped, drain, verbosity)
         finally:
+            limit = 2 * jobs_settings().SHUTDOWN_SECONDS + STOP_MARGIN_SECONDS
+            # A supervisor kills what does not end in time, and says so.
+            is_over = end_at_latest(limit) if supervisor_link is None else threading.Event()
             manager.shutdown()
-            signals.run_finished.disconnect(self._print_run)
+            is_over.set()
+            signals.run_finished.disconnect(print_run)
             for number, handler in before.items():
                 signal.signal(number, handler)
-        if service.failure:
-            raise CommandError(f"nothing could be executed here: {service.failure}")
+        if not service.has_started and (service.failure or (drain and service.is_refused)):
+            raise CommandError(f"nothing could be executed here: {service.failure or service.waits_for}")
         if verbosity >= 1:
             self._say(f"{self.called}: stopped.")
         if getattr(self, "_called_from_command_line", False):
             end_process(has_finished=service.has_finished)
 
-    def _serve(
-        self,
-        service: Service,
-        stopped: threading.Event,
-        queues: list[str],
-        threads: int | None,
-        clock: bool,
-        drain: bool,
-        verbosity: int,
-    ) -> None:
-        if verbosity >= 1:
-            count = jobs_settings().THREADS if threads is None else threads
-            names = printable(", ".join(queues))
-            self._say(
-                f"{self.called}: process {os.getpid()} serves {'queue ' + names if queues else 'all queues'} "
-                f"with {count} thread{'' if count == 1 else 's'}, {'with' if clock else 'without'} a clock"
-                f"{', until nothing is due' if drain else '' if self._prefix else '; stop with Ctrl-C'}."
-            )
+    def _serve(self, service: Service, stopped: threading.Event, drain: bool, verbosity: int) -> None:
         if drain:
             service.drain(stopped)
         else:
             # Not without a timeout: a signal in the instant before Python begins to wait is only
             # handled when the wait ends.
             while not stopped.wait(1.0) and not service.failure:
-                pass
+                # Maintenance looks, too, unless it is what hangs.
+                service.look()
         if verbosity >= 1:
             self._say(f"{self.called}: stopping ...")
+
+    def _announce(self, queues: list[str], threads: int | None, clock: bool, drain: bool) -> None:
+        count = jobs_settings().THREADS if threads is None else threads
+        names = printable(", ".join(queues))
+        self._say(
+            f"{self.called}: process {os.getpid()} serves {'queue ' + names if queues else 'all queues'} "
+            f"with {count} thread{'' if count == 1 else 's'}, {'with' if clock else 'without'} a clock"
+            f"{', until nothing is due' if drain else '' if self._prefix else '; stop with Ctrl-C'}."
+        )
 
     def _print_run(self, *, run: Any, outcome: Any, **_: Any) -> None:
         if _is_on_console(*signals.log_of(outcome.status)):
@@ -220,11 +260,33 @@ class Command(BaseCommand):
         self.stdout.flush()
 
 
+def _end_soon(service: Service, stopped: threading.Event) -> None:
+    """Hand back what runs: somebody waits to see what they have just written."""
+    service.stop(min(autostart.RELOAD_SECONDS, jobs_settings().SHUTDOWN_SECONDS))
+    stopped.set()
+
+
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise argparse.ArgumentTypeError(f"a name is missing in {text!r}")
     return names
+
+
+def _queues(words: list[str]) -> tuple[list[str], dict[str, int]]:
+    """Return the names of queues, and how many threads those take at most that say it, as in "mail:4"."""
+    names: list[str] = []
+    most: dict[str, int] = {}
+    for word in words:
+        name, colon, count = word.rpartition(":")
+        if colon and name and count.isascii() and count.isdecimal():
+            if not 1 <= int(count) <= MOST["threads"]:
+                raise CommandError(f"--queue {word}: a queue takes 1 to {MOST['threads']} threads")
+            most[name] = int(count)
+        else:
+            name = word
+        names.append(name)
+    return names, most
 
 
 def _check(options: dict[str, Any]) -> None:

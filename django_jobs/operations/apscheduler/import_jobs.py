@@ -22,7 +22,8 @@ from django_jobs.operations.apscheduler import unpickling
 from django_jobs.operations.apscheduler.unpickling import Record
 from django_jobs.registry import arguments, decorators, functions
 from django_jobs.registry.call_spec import CallSpec, columns_of
-from django_jobs.registry.options import MAX_NAME_LENGTH
+from django_jobs.registry.misplaced_options import of_schedule
+from django_jobs.registry.option_checks import MAX_NAME_LENGTH
 from django_jobs.storage import notifications, transactions
 from django_jobs.storage.records import immediate_key
 
@@ -144,7 +145,9 @@ def _row(old: DjangoJob, state: dict[str, Any], trigger: BaseTrigger, now: datet
     path, function = functions.path_of(str(state["func"]))
     args, kwargs = tuple(state["args"]), dict(state["kwargs"])
     arguments.check_arguments(path, function, args, kwargs)
-    options = replace(decorators.options_of(function), name=str(state["name"])[:MAX_NAME_LENGTH] or None)
+    options = replace(
+        of_schedule(decorators.options_of(function)), name=str(state["name"])[:MAX_NAME_LENGTH] or None
+    )
     policy = {key: state[key] for key in ("max_instances", "misfire_grace_time")}
     for key, value in policy.items():
         if value is not None and (not isinstance(value, int) or not 0 < value < 2**31):

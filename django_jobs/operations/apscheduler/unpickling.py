@@ -71,7 +71,7 @@ def read(pickled: bytes) -> Any:
     """Return the plain values and records of a pickle.
 
     Raises:
-        BadPayload: It names something else, which is said, or it is damaged.
+        BadPayload: It names something else, which the message names, or it is damaged.
     """
     try:
         return _Reader(io.BytesIO(pickled)).load()
@@ -89,7 +89,7 @@ class _Refused(Exception):
 
 
 class _Reader(pickle.Unpickler):
-    """Gives a pickle the few words that it may have; made anew for each, so that none can prepare another."""
+    """Gives a pickle the few words that it may have; made for each one, so that none can prepare another."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)

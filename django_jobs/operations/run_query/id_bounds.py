@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db.models import Subquery
+from django.db.models import Max, Subquery
 
 from django_jobs.models import Run
 
@@ -42,25 +42,33 @@ def extent(*, using: str) -> tuple[int, int]:
     last = Run.objects.using(using).order_by("-pk").values("pk")[:1]
     # Not MIN and MAX: SQLite answers both together from every row.
     row = runs.annotate(last=Subquery(last)).values_list("pk", "last").first()
-    return (0, 0) if row is None else (row[0], row[1] + 1)
+    if row is None:
+        return 0, 0
+    first, highest = row
+    if highest is None:
+        # MariaDB was seen to find the first and no last: a bound that is too low would hide runs.
+        highest = Run.objects.using(using).aggregate(highest=Max("pk"))["highest"] or first
+    return first, highest + 1
 
 
 def bounds_of(criteria: Criteria, *, using: str, among: tuple[int, int] | None = None) -> Bounds:
     """Return the range of ids in which runs of the criteria's times lie, with a query or two for each end.
 
     Args:
-        criteria: Its `since` and `until`.
+        criteria: Its `since` and `until`; what started or ended before a time was enqueued before it.
         using: Alias of the database.
         among: What `extent` returned, if the caller has it.
     """
-    if criteria.since is None and criteria.until is None:
+    ends = (criteria.until, criteria.ended_until, criteria.started_until)
+    until = min((at for at in ends if at is not None), default=None)
+    if criteria.since is None and until is None:
         return Bounds()
     low, high = among or extent(using=using)
     first, end = low, high
     if criteria.since is not None:
         first, _ = _near(criteria.since - SLACK, low, high, using)
-    if criteria.until is not None:
-        _, end = _near(criteria.until + SLACK, low, high, using)
+    if until is not None:
+        _, end = _near(until + SLACK, low, high, using)
     return Bounds(first, end)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django_jobs.models import Run
 from django_jobs.operations.run_query.criteria import UNSUCCESSFUL, Criteria
 from django_jobs.operations.run_query.id_bounds import Bounds, bounds_of, extent
+from django_jobs.storage import tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 # Rows of the history that one statement reads where no index answers its question: tens of milliseconds from
 # memory. A page that finds nothing in them says so, and offers to go on.
 LOOKED_AT = 100_000
-# The same where they are rows of one status: they lie scattered, so each can be a block to read.
+# The same where they are rows of one status, tag or object: they lie scattered, so each can be a block to read.
 LOOKED_AT_OF_STATUS = LOOKED_AT // 10
+# Runs of a tag that are read first.
+NEAR_TAGS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,9 @@ def page(
             return above
     floor = None
     if criteria.is_searched and among:
-        floor = _floor(criteria.status, bounds, before, among, using)
-    some = _below(rows, bounds, floor, before, size + 1)
+        floor = _floor(criteria.status, criteria.tag, criteria.about, bounds, before, among, using)
+    tag = criteria.tag if criteria.is_searched else ""
+    some = _below(rows, bounds, floor, before, size + 1, tag=tag, using=using)
     newer = None if before is None else before - 1
     if len(some) > size:
         return Page(some[:size], older=some[size - 1].pk, newer=newer)
@@ -66,13 +70,22 @@ def page(
 
 
 def search(
-    runs: RunQuerySet, *, status: str, before: int | None, size: int, using: str
+    runs: RunQuerySet,
+    *,
+    status: str,
+    tag: str = "",
+    about: str = "",
+    before: int | None,
+    size: int,
+    using: str,
 ) -> tuple[list[Run], int | None]:
     """Look for runs in a bounded part of the history, newest first.
 
     Args:
         runs: The runs that match.
         status: The one that all of them have; empty for several.
+        tag: One that all of them have; empty for none.
+        about: What all of them are about; empty for anything.
         before: Only runs with lower ids; None begins with the newest.
         size: Most runs.
         using: Alias of the database.
@@ -81,14 +94,38 @@ def search(
         The runs, and the lowest id that was looked at; None if that was the oldest run.
     """
     among = extent(using=using)
-    floor = _floor(status, Bounds(), before, among, using)
-    return _below(runs, Bounds(low=among[0]), floor, before, size), floor
+    floor = _floor(status, tag, about, Bounds(), before, among, using)
+    return _below(runs, Bounds(low=among[0]), floor, before, size, tag=tag, using=using), floor
 
 
-def _below(runs: RunQuerySet, bounds: Bounds, floor: int | None, before: int | None, size: int) -> list[Run]:
+def _below(
+    runs: RunQuerySet,
+    bounds: Bounds,
+    floor: int | None,
+    before: int | None,
+    size: int,
+    *,
+    tag: str,
+    using: str,
+) -> list[Run]:
     # One bound for each end: of two, SQLite uses the first.
     narrowed = Bounds(floor if floor is not None else bounds.low, _lowest(bounds.high, before))
-    return list(narrowed.apply(runs).order_by("-pk")[:size])
+    return _first(runs, narrowed, "-pk", size, tag=tag, using=using)
+
+
+def _first(runs: RunQuerySet, bounds: Bounds, order: str, size: int, *, tag: str, using: str) -> list[Run]:
+    if not tag:
+        return list(bounds.apply(runs).order_by(order)[:size])
+    # Through the index of tags; planners choose the primary key, and look at all of it.
+    some: list[Run] = []
+    for ids in tags.runs_of(
+        tag, low=bounds.low, high=bounds.high, newest_first=order == "-pk",
+        first=max(size, NEAR_TAGS), most=LOOKED_AT_OF_STATUS, using=using,
+    ):  # fmt: skip
+        some += runs.filter(pk__in=ids).order_by(order)[: size - len(some)]
+        if len(some) == size:
+            break
+    return some
 
 
 def _lowest(*ids: int | None) -> int | None:
@@ -99,19 +136,44 @@ def _newer(
     criteria: Criteria, rows: RunQuerySet, bounds: Bounds, size: int, after: int, using: str
 ) -> Page | None:
     """Return the page above an id, or None if that is the first page, which then shows as many as fit."""
-    top = _lowest(bounds.high, after + 1 + LOOKED_AT if criteria.is_searched else None)
-    some = list(Bounds(max(after + 1, bounds.low or 0), top).apply(rows).order_by("pk")[: size + 1])
+    tag = criteria.tag if criteria.is_searched else ""
+    end = after + LOOKED_AT if criteria.is_searched else None
+    if criteria.is_searched and (tag or criteria.about):
+        end = _nth(tag, criteria.about, above=after, using=using)
+    bounds = Bounds(max(after + 1, bounds.low or 0), _lowest(bounds.high, None if end is None else end + 1))
+    some = _first(rows, bounds, "pk", size + 1, tag=tag, using=using)
     if len(some) > size:
         return Page(some[:size][::-1], older=after + 1, newer=some[size - 1].pk)
-    has_more = criteria.is_searched and Run.objects.using(using).filter(pk__gt=after + LOOKED_AT).exists()
-    return Page(some[::-1], older=after + 1, newer=after + LOOKED_AT) if has_more else None
+    has_more = end is not None and Run.objects.using(using).filter(pk__gt=end).exists()
+    return Page(some[::-1], older=after + 1, newer=end) if has_more else None
 
 
-def _floor(status: str, bounds: Bounds, before: int | None, among: tuple[int, int], using: str) -> int | None:
+def _nth(
+    tag: str, about: str, *, below: int | None = None, above: int | None = None, using: str
+) -> int | None:
+    """Return the id to which a page looks among the runs of a tag, or about an object; None without so many."""
+    if tag:
+        return tags.nth(tag, LOOKED_AT_OF_STATUS, below=below, above=above, using=using)
+    runs = Run.objects.using(using).filter(about=about)
+    runs = (
+        runs.filter(pk__lt=below).order_by("-pk")
+        if above is None
+        else runs.filter(pk__gt=above).order_by("pk")
+    )
+    ids = runs.values_list("pk", flat=True)
+    return next(iter(ids[LOOKED_AT_OF_STATUS - 1 : LOOKED_AT_OF_STATUS]), None)
+
+
+def _floor(
+    status: str, tag: str, about: str, bounds: Bounds, before: int | None, among: tuple[int, int], using: str
+) -> int | None:
     """Return the id at which a search stops, or None if it reaches the oldest run."""
     low, high = among
     low = low if bounds.low is None else max(low, bounds.low)
     top = min(high, bounds.high or high, before or high)
+    if tag or about:
+        floor = _nth(tag, about, below=top, using=using)
+        return floor if floor is not None and floor > low else None
     if status in UNSUCCESSFUL:
         # Through the index of that status, which has nothing but ids.
         of_status = Criteria(status=status).apply(Run.objects.using(using).filter(pk__lt=top))
@@ -157,7 +219,7 @@ def walk(
 ) -> Iterator[tuple[list[int], float]]:
     """Yield the ids of all runs that match, some at a time, through the whole history.
 
-    No statement reads more than `LOOKED_AT` rows, unless they are all of one job.
+    No statement reads more than `LOOKED_AT` rows, unless they are all of one job, or about one object.
 
     Args:
         criteria: The filters.
@@ -179,8 +241,8 @@ def walk(
         runs = runs.filter(where)
     runs = runs.order_by("-pk" if newest_first else "pk")
     length = max(1, end - first)
-    # One job's runs have an index of their own, in which there is little to look at.
-    window = length if criteria.job_id or criteria.named else LOOKED_AT
+    # The runs of one job, or about one object, have an index of their own, in which there is little to look at.
+    window = length if criteria.job_id or criteria.named or criteria.about else LOOKED_AT
     for begin in range(0, length if end > first else 0, window):
         if newest_first:
             start, stop = max(first, end - begin - window), end - begin

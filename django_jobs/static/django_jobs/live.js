@@ -145,7 +145,7 @@
             this.settle(verdict);
         }
 
-        /* Act upon how a request went: `{stop: state}`, `{failed: true}` or `{changed: boolean}`. */
+        /* Act on how a request went: `{stop: state}`, `{failed: true}` or `{changed: boolean}`. */
         settle(verdict) {
             if (verdict.stop) {
                 this.stop();
@@ -203,7 +203,10 @@
     }
 
     const isThePersons = (element, name) =>
-        (name === "open" && /^(DETAILS|DIALOG)$/.test(element.nodeName)) || name === "checked";
+        (name === "open" && /^(DETAILS|DIALOG)$/.test(element.nodeName)) ||
+        name === "checked" ||
+        // A chart that is read with keys would lose the focus.
+        (name === "tabindex" && element.hasAttribute("data-keys"));
 
     /* What a node is told by among its siblings; rows of lists by what they are chosen with, or link to. */
     function keyOf(node) {
@@ -277,7 +280,7 @@
     }
 
     /* The boxes of a list's rows, as there are at present. */
-    const rowBoxes = () => Array.from(document.querySelectorAll("#result_list input.action-select"));
+    const rowBoxes = () => Array.from(document.querySelectorAll("#result_list :is(.action-select, .jobs-select)"));
     const isAnyChosen = () => rowBoxes().some((box) => box.checked);
 
     /* Stock admin's script knows only the boxes that there were when the page was loaded: have it ask. */
@@ -317,7 +320,7 @@
         return Array.from(parts, (part) => part.dataset.liveNews || "").filter(Boolean).join(" ");
     }
 
-    /* An admin page, told of changes, that fetches its parts anew. */
+    /* An admin page, told of changes, that fetches its parts again. */
     class Page {
         constructor(box) {
             this.box = box;
@@ -341,6 +344,14 @@
                 document.addEventListener(name, () => this.follow());
             }
             box.hidden = false;
+            const panel = box.closest("[data-jobs-panel]");
+            panel?.addEventListener("click", (event) => {
+                const button = event.target.closest("button[formaction]");
+                if (button) {
+                    event.preventDefault();
+                    press(this, button, panel);
+                }
+            });
             setInterval(() => this.isLive() && this.refreshSoon(), jitter(IDLE_REFRESH));
             this.pause(recall() === "1");
         }
@@ -425,7 +436,7 @@
             const beganAt = Date.now();
             // Soon after the last one: the more happens, the seldomer each page is fetched.
             const isBusy = beganAt - this.nextAt < REFRESH;
-            // Two may follow each other at once: the first may have come just before what matters.
+            // Two may follow each other immediately: the first may have come just before what matters.
             this.gap = isBusy ? Math.min(BUSY_REFRESH, Math.max(REFRESH, this.gap * 1.2)) : SECOND_REFRESH;
             try {
                 await this.fetchParts();
@@ -451,7 +462,7 @@
         /* Fetch the page once, and make each of its parts like the one that came. */
         async fetchParts() {
             const parts = Array.from(document.querySelectorAll("[data-live-part]"));
-            const url = new URL(window.location.href);
+            const url = new URL(this.box.dataset.liveSource || "", window.location.href);
             url.hash = "";
             const response = await get(url, { signal: AbortSignal.timeout(ANSWER) });
             const stop = reasonToStop(response);
@@ -462,10 +473,14 @@
             if (!response.ok) {
                 throw new Error(`${response.status} from ${url}`);
             }
-            const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
-            if (this.mustWait()) {
-                return;
+            const text = await response.text();
+            if (!this.mustWait()) {
+                this.replace(parts, text);
             }
+        }
+
+        replace(parts, text) {
+            const fresh = new DOMParser().parseFromString(text, "text/html");
             const focused = document.activeElement;
             for (const part of parts) {
                 const name = CSS.escape(part.dataset.livePart);
@@ -489,6 +504,24 @@
             }
             this.lastNews = news;
         }
+    }
+
+    /* Press a button of an object's panel without leaving the page, whose form may have been filled in. */
+    async function press(page, button, panel) {
+        const token = button.form?.querySelector("input[name=csrfmiddlewaretoken]")?.value || "";
+        const body = new URLSearchParams({ csrfmiddlewaretoken: token, live: "1", [button.name]: button.value });
+        button.disabled = true;
+        try {
+            const url = panel.dataset.jobsPanel;
+            const response = await get(url, { method: "POST", body, signal: AbortSignal.timeout(ANSWER) });
+            if (!response.ok) {
+                throw new Error(`${response.status} from ${url}`);
+            }
+            page.replace(Array.from(panel.querySelectorAll("[data-live-part]")), await response.text());
+        } catch {
+            page.show(navigator.onLine ? "forbidden" : "offline");
+        }
+        button.disabled = false;
     }
 
     function recall() {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django_jobs.storage.backends.claiming import PAUSED, Claiming
 from django_jobs.storage.backends.columns import (
     FINISHED_COLUMNS,
     LAST_RUN_COLUMNS,
@@ -14,7 +13,11 @@ from django_jobs.storage.backends.columns import (
     ROLLUP_KEY,
     ROLLUP_SUMS,
 )
-from django_jobs.storage.records import INSERTED_COLUMNS, error_entry, with_error
+from django_jobs.storage.backends.following import Following
+from django_jobs.storage.backends.inserting import Inserting
+from django_jobs.storage.backends.turns import Turns
+from django_jobs.storage.backends.values import read_time
+from django_jobs.storage.records import error_entry, with_error
 from django_jobs.storage.tables import (
     JOB_TABLE,
     ROLLUP_TABLE,
@@ -22,13 +25,14 @@ from django_jobs.storage.tables import (
     TRIGGER_TABLE,
     WORKER_TABLE,
 )
+from django_jobs.storage.unique_keys import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from django_jobs.storage.backends.words import Statement
-    from django_jobs.storage.records import ClaimedRun, Key, NewRun, Outcome
+    from django_jobs.storage.records import ClaimedRun, Key, Outcome
 
 Row = tuple[Any, ...]
 
@@ -38,17 +42,14 @@ _NEXT_DUE = (
 )
 _STATUS = [name for name, _ in FINISHED_COLUMNS].index("status")
 _PROGRESS = [name for name, _ in FINISHED_COLUMNS].index("progress")
+_ERROR_KEY = [name for name, _ in FINISHED_COLUMNS].index("error_key")
 
 
-class Backend(Claiming):
+class Backend(Inserting, Following, Turns):
     """All operations, for a database whose UPDATE can return rows; one subclass for each database."""
 
     __slots__ = ()
 
-    # Put before a column that the planner should not look for an index of.
-    unindexed: ClassVar[str] = ""
-    # What a SELECT without a table needs before its WHERE.
-    no_table: ClassVar[str] = ""
     # What `finish` returns of the runs that it has written; "" for nothing.
     finished: ClassVar[str] = f"{RUN_TABLE}.id, {RUN_TABLE}.attempt, COALESCE({RUN_TABLE}.fence, 0)"
 
@@ -62,67 +63,27 @@ class Backend(Claiming):
         """Have whoever else locks the same id of a job wait until the transaction under way ends."""
         self.begin_write()
 
-    def insert(self, runs: Sequence[NewRun]) -> list[int]:
-        """Insert runs in one statement; return their ids, or none of several where MySQL does not say."""
-        with self.connection.cursor() as cursor:
-            cursor.execute(*self._insert(runs))
-            if self.connection.features.can_return_rows_from_bulk_insert:
-                return [row[0] for row in cursor.fetchall()]
-            return [cursor.lastrowid] if len(runs) == 1 else []
-
-    def insert_unless_paused(self, run: NewRun) -> int | None:
-        """Insert a run that begins with it, and return its id; None when its queue is paused."""
-        statement, params = self._insert([run], f"WHERE NOT EXISTS ({PAUSED} AND q.name = %s)")
-        with self.connection.cursor() as cursor:
-            cursor.execute(statement, [*params, run.queue_name])
-            if not self.connection.features.can_return_rows_from_bulk_insert:
-                return cursor.lastrowid if cursor.rowcount else None
-            row = cursor.fetchone()
-            return None if row is None else row[0]
-
-    def _insert(self, runs: Sequence[NewRun], condition: str = "") -> Statement:
-        marks = ",".join(self.json if c == "options" else "%s" for c in INSERTED_COLUMNS)
-        now = self.now
-        values: list[str] = []
-        params: list[Any] = []
-        for run in runs:
-            after = now if run.run_after == "now" else "NULL" if run.run_after == "held" else "%s"
-            started = now if run.status == "RUNNING" else "NULL"
-            finished = "NULL" if run.status in {"READY", "RUNNING"} else now
-            values.append(f"{marks},{after},{now},{started},{finished},0,FALSE,''")
-            params.extend(run.row(self.time))
-            if after == "%s":
-                params.append(self.time(run.run_after))  # type: ignore[arg-type]
-        columns = ",".join(INSERTED_COLUMNS)
-        # Of one run only where there is a condition.
-        rows = f"VALUES ({'),('.join(values)})"
-        source = f"SELECT {values[0]} {self.no_table} {condition}" if condition else rows
-        returning = " RETURNING id" if self.connection.features.can_return_rows_from_bulk_insert else ""
-        return (
-            f"INSERT INTO {RUN_TABLE} ({columns},run_after,enqueued_at,started_at,finished_at,rescues,"
-            f"cancel_requested,log) {source}{returning}",
-            params,
-        )
-
     def finished_row(self, run: ClaimedRun, outcome: Outcome) -> Row:
         """Return the row of `FINISHED_COLUMNS` that `finish` takes."""
-        errors = run.errors
-        if outcome.error:
+        errors, error, status, error_key = run.errors, outcome.error, str(outcome.status), None
+        if error:
             errors = with_error(errors, error_entry(run.attempt, run.worker_id, outcome))
+            error_key = outcome.error_key(run.func)
         return (
             run.id,
             run.attempt,
             run.fence,
             run.worker_id,
-            str(outcome.status),
-            self.delay(outcome.retry_in),
+            status,
+            None if outcome.retry_in is None else self.delay(outcome.retry_in),
             self.time(outcome.started_at),
-            None if outcome.status == "READY" else self.time(outcome.finished_at),
+            None if status == "READY" else self.time(outcome.finished_at),
             outcome.result,
-            outcome.error,
+            error,
             json.dumps(errors) if errors else None,
             outcome.log,
             json.dumps(outcome.progress) if outcome.progress else None,
+            error_key,
         )
 
     def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[Key]:
@@ -146,6 +107,8 @@ class Backend(Claiming):
         # What is set is written, and its indexes with it, even to what it was.
         if any(row[_PROGRESS] for row in rows):
             changes.append(("progress", f"COALESCE(v.progress, {run}.progress)"))
+        if any(row[_ERROR_KEY] for row in rows):
+            changes.append(("error_key", "v.error_key"))
         if has_retries:
             # Held, if its job was paused while it ran. What neither is tried again is broken: both are NULL.
             delayed = f"CASE WHEN {run}.held_run_after IS NULL THEN {self.after_delay()} END"
@@ -154,10 +117,11 @@ class Backend(Claiming):
             changes.append(("run_after", after))
             changes.append(("held_run_after", f"CASE WHEN {held} THEN {self.after_delay()} END"))
         if has_keys:
-            # An id is free for the next job once this one has ended; a firing is taken for ever.
+            # An id is free for the next job once this one has ended; a firing is taken forever, and a key that
+            # is taken within a time is until that is over.
             key = (
                 f"CASE WHEN v.status = 'READY' OR {run}.scheduled_at IS NOT NULL "
-                f"THEN {run}.unique_key ELSE NULL END"
+                f"OR {run}.unique_key LIKE '{WINDOW}%%' THEN {run}.unique_key ELSE NULL END"
             )
             changes.append(("unique_key", key))
         fence = (
@@ -186,16 +150,19 @@ class Backend(Claiming):
         with self.connection.cursor() as cursor:
             cursor.execute(*statement)
 
-    def count_unfinished(self, job_ids: Sequence[str]) -> dict[str, int]:
-        """Return how many unfinished runs each of some jobs has; jobs without are left out."""
+    def count_unfinished(self, job_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Return how many unfinished runs each of some jobs has, and how many of them wait for their turn.
+
+        Jobs without unfinished runs are left out.
+        """
         marks = ",".join(["%s"] * len(job_ids))
         with self.connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT job_id, COUNT(*) FROM {RUN_TABLE} WHERE status IN ('READY', 'RUNNING') "  # noqa: S608
-                f"AND job_id IN ({marks}) GROUP BY job_id",
+                "SELECT job_id, COUNT(*), COUNT(CASE WHEN waits_for = 'turn' THEN 1 END) "  # noqa: S608
+                f"FROM {RUN_TABLE} WHERE status IN ('READY', 'RUNNING') AND job_id IN ({marks}) GROUP BY job_id",
                 list(job_ids),
             )
-            return dict(cursor.fetchall())
+            return {job_id: (count, waiting) for job_id, count, waiting in cursor.fetchall()}
 
     def look_for_due(self) -> tuple[bool, bool]:
         """Return whether a run is due, and whether a job is; either may be for somebody else."""
@@ -207,6 +174,15 @@ class Backend(Claiming):
             )
             is_run_due, is_job_due = cursor.fetchone()
         return bool(is_run_due), bool(is_job_due)
+
+    def seconds_until_job(self) -> float | None:
+        """Return how long until the next job is due, negative when it is late; None without one."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(*self.clocked(lambda words: (f"SELECT {_NEXT_DUE}, {words.now}", [])))
+            due, now = cursor.fetchone()
+        if due is None:
+            return None
+        return (read_time(due, self.zone) - read_time(now, self.zone)).total_seconds()
 
     def add_rollups(self, rows: Sequence[Row]) -> None:
         """Add to statistics, rows of `ROLLUP_KEY` and `ROLLUP_SUMS`; those that are not there begin at zero."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -10,42 +11,53 @@ from django_jobs.storage.backends.values import read_json, read_time
 from django_jobs.storage.backends.words import Statement, Words
 from django_jobs.storage.records import ClaimedRun
 from django_jobs.storage.tables import QUEUE_TABLE, RUN_TABLE, WORKER_TABLE
+from django_jobs.storage.unique_keys import BEGAN, WAITS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-# The queues that are paused.
-PAUSED = f"SELECT q.name FROM {QUEUE_TABLE} q WHERE q.paused_at IS NOT NULL"  # noqa: S608
+    from collections.abc import Iterable, Sequence
+    from typing import Self
 
 
 def claimed_run(row: Sequence[Any]) -> ClaimedRun:
     """Return the run of a row of `CLAIMED_COLUMNS`."""
     run = ClaimedRun(*row)
-    run.options = read_json(run.options) or {}
-    run.errors = read_json(run.errors) or []
-    host_clock.in_host_time(run.options)
+    run.options = (run.options and read_json(run.options)) or {}
+    run.errors = (run.errors and read_json(run.errors)) or []
+    if run.options:
+        host_clock.in_host_time(run.options)
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which of the runs that are due a worker claims.
+
+    Attributes:
+        queues: Names of the queues that it serves; empty means all.
+        others: Names of those that it leaves to others.
+        unknown: Functions that its process does not know, and leaves to others.
+    """
+
+    queues: Sequence[str] = ()
+    others: Sequence[str] = ()
+    unknown: Sequence[str] = ()
 
 
 class Claiming(Words):
     """The operations of workers that look for work.
 
-    All take the worker's id, the names of the queues that it serves (none: all), and the names of
-    those that it leaves to others. What is in a paused queue is none of what they find.
+    What is in a paused queue is none of what they find.
     """
 
     __slots__ = ()
 
-    def claim(
-        self, worker_id: str, fence: int, queues: Sequence[str], others: Sequence[str], limit: int
-    ) -> list[ClaimedRun]:
+    def claim(self, worker_id: str, fence: int, scope: Scope, limit: int) -> list[ClaimedRun]:
         """Take up to `limit` ready runs under a fence; return them in any order."""
         raise NotImplementedError
 
     def claim_dispatched(self, worker_id: str, fence: int, run_id: int, attempt: int) -> bool:
         """Take one run that is due in a certain attempt, unless its queue is paused."""
-        ready, params = self._ready(worker_id, (), ())
+        ready, params = self._ready(worker_id, Scope())
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"{self._take()} WHERE {ready} AND id = %s AND attempt = %s",
@@ -53,24 +65,26 @@ class Claiming(Words):
             )
             return bool(cursor.rowcount == 1)
 
-    def is_any_ready(self, worker_id: str, queues: Sequence[str], others: Sequence[str]) -> bool:
+    def is_any_ready(self, worker_id: str, scope: Scope) -> bool:
         """Return whether a claim would find a run, or one that somebody else locks."""
         with self.connection.cursor() as cursor:
-            cursor.execute(*self._pick(worker_id, queues, others, 1))
+            cursor.execute(*self.clocked(lambda words: words._pick(worker_id, scope, 1)))
             return cursor.fetchone() is not None
 
-    def seconds_until_ready(
-        self, queues: Sequence[str], others: Sequence[str], within: float
-    ) -> float | None:
+    def seconds_until_ready(self, scope: Scope, within: float) -> float | None:
         """Return how long until the next deferred run is due; None when none is within some seconds."""
         later, params = self.later(within)
-        where, names = self._of_queues(queues, others)
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT MIN(run_after), {self.now} FROM {RUN_TABLE} "  # noqa: S608
-                f"WHERE status = 'READY' AND run_after > {self.now} AND run_after <= {later}{where}",
+        where, names = self._within(scope)
+
+        def ask(words: Self) -> Statement:
+            return (
+                f"SELECT MIN(run_after), {words.now} FROM {RUN_TABLE} "  # noqa: S608
+                f"WHERE status = 'READY' AND run_after > {words.now} AND run_after <= {later}{where}",
                 [*params, *names],
             )
+
+        with self.connection.cursor() as cursor:
+            cursor.execute(*self.clocked(ask))
             due, now = cursor.fetchone()
         return (
             None
@@ -78,42 +92,64 @@ class Claiming(Words):
             else max(0.0, (read_time(due, self.zone) - read_time(now, self.zone)).total_seconds())
         )
 
-    def _ready(self, worker_id: str, queues: Sequence[str], others: Sequence[str]) -> Statement:
+    def _ready(self, worker_id: str, scope: Scope) -> Statement:
         """Condition of the runs that one worker may claim: none once it was declared dead."""
-        sql = (
-            f"status = 'READY' AND run_after <= {self.now} AND EXISTS "  # noqa: S608
-            f"(SELECT 1 FROM {WORKER_TABLE} w WHERE w.id = %s AND w.stopped_at IS NULL)"
-        )
-        more, names = self._of_queues(queues, others)
+        where, params = self._of_worker(worker_id, scope)
+        return f"status = 'READY' AND run_after <= {self.now} AND {where}", params
+
+    def _of_worker(self, worker_id: str, scope: Scope) -> Statement:
+        """More of that: the worker lives, and the run is one of those that it serves."""
+        sql = f"EXISTS (SELECT 1 FROM {WORKER_TABLE} w WHERE w.id = %s AND w.stopped_at IS NULL)"  # noqa: S608
+        more, names = self._within(scope)
         return sql + more, [worker_id, *names]
 
-    @staticmethod
-    def _of_queues(queues: Sequence[str], others: Sequence[str]) -> Statement:
+    @property
+    def paused(self) -> str:
+        """The names of the queues that are paused now."""
+        return (
+            f"SELECT q.name FROM {QUEUE_TABLE} q WHERE q.paused_at IS NOT NULL "  # noqa: S608
+            f"AND (q.paused_until IS NULL OR q.paused_until > {self.now})"
+        )
+
+    def _of_queues(self, scope: Scope) -> Statement:
         """More of a condition: only some queues, or all but some, and none that is paused."""
         # Asked with each claim: what a process knows of pauses is old, and nothing as it starts.
-        sql = f" AND queue_name NOT IN ({PAUSED})"
+        sql = f" AND queue_name NOT IN ({self.paused})"
         params: list[Any] = []
-        for names, word in ((queues, "IN"), (others, "NOT IN")):
+        for names, word in ((scope.queues, "IN"), (scope.others, "NOT IN")):
             if names:
                 sql += f" AND queue_name {word} ({','.join(['%s'] * len(names))})"
                 params.extend(names)
         return sql, params
 
-    def _pick(
-        self, worker_id: str, queues: Sequence[str], others: Sequence[str], limit: int, columns: str = "id"
-    ) -> Statement:
+    def _within(self, scope: Scope) -> Statement:
+        """More of a condition: what a worker claims of what is due."""
+        sql, params = self._of_queues(scope)
+        if scope.unknown:
+            sql += f" AND func NOT IN ({','.join(['%s'] * len(scope.unknown))})"
+            params.extend(scope.unknown)
+        return sql, params
+
+    def _pick(self, worker_id: str, scope: Scope, limit: int, columns: str = "id") -> Statement:
         """Select what to claim: by priority, then due time, then id."""
-        where, params = self._ready(worker_id, queues, others)
-        most, names = self._most(queues, others, limit)
+        where, params = self._ready(worker_id, scope)
+        most, names = self._most(scope, limit)
         return (
             f"SELECT {columns} FROM {RUN_TABLE} WHERE {where} "  # noqa: S608
             f"ORDER BY priority DESC, run_after, id LIMIT {most}",
             [*params, *names],
         )
 
-    def _most(self, queues: Sequence[str], others: Sequence[str], limit: int) -> Statement:
+    def _most(self, scope: Scope, limit: int) -> Statement:
         """How many runs to pick: an expression that is read once, before any row."""
         return "%s", [limit]
+
+    @property
+    def begun_key(self) -> str:
+        """What a claim makes of a `unique_key`, as `unique_keys.begun`."""
+        # No pattern: its percent sign would depend on whether the statement has parameters.
+        begun = self.concat.format(f"'{BEGAN}'", f"{RUN_TABLE}.id", "SUBSTR(unique_key, 2)")
+        return f"CASE WHEN SUBSTR(unique_key, 1, 2) = '{WAITS}' THEN {begun} ELSE unique_key END"
 
     @property
     def _some_due(self) -> str:
@@ -124,14 +160,18 @@ class Claiming(Words):
         return (
             f"UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_id = %s, fence = %s, "  # noqa: S608
             f"started_at = {self.now}, cancel_requested = FALSE, progress = NULL, held_run_after = NULL, "
-            "dispatched_at = NULL, redispatch_at = NULL"
+            f"dispatched_at = NULL, redispatch_at = NULL, unique_key = {self.begun_key}"
         )
 
     def _fetch_claimed(self, statement: str, params: Sequence[Any]) -> list[ClaimedRun]:
         with self.connection.cursor() as cursor:
             cursor.execute(statement, params)
-            runs = [claimed_run(row) for row in cursor.fetchall()]
+            return self._as_claimed(cursor.fetchall())
+
+    def _as_claimed(self, rows: Iterable[Sequence[Any]]) -> list[ClaimedRun]:
+        runs = [claimed_run(row) for row in rows]
         if self.zone is not UTC:
             for run in runs:
                 run.run_after = run.run_after and read_time(run.run_after, self.zone)
+                run.scheduled_at = run.scheduled_at and read_time(run.scheduled_at, self.zone)
         return runs

@@ -9,6 +9,7 @@ FINISHED_COLUMNS = (
     ("id", "bigint"), ("attempt", "int"), ("fence", "bigint"), ("worker_id", "text"), ("status", "text"),
     ("retry_in", "float8"), ("started_at", "timestamptz"), ("finished_at", "timestamptz"),
     ("result", "text"), ("error", "text"), ("errors", "jsonb"), ("log", "text"), ("progress", "jsonb"),
+    ("error_key", "text"),
 )  # fmt: skip
 PLAIN_COLUMNS = ("status", "started_at", "finished_at", "result", "error", "errors", "log")
 MOVED_COLUMNS = (("id", "text"), ("next_run_time", "timestamptz"))
@@ -19,6 +20,6 @@ ROLLUP_KEY = (
     ("outcome", "text"),
 )  # fmt: skip
 ROLLUP_SUMS = (
-    ("runs", "bigint"), ("ran_seconds", "float8"), ("waited_seconds", "float8"),
+    ("runs", "bigint"), ("ran_seconds", "float8"), ("waited_seconds", "float8"), ("started", "int"),
     *((name, "int") for name in (*RAN_BINS, *WAITED_BINS)),
 )  # fmt: skip

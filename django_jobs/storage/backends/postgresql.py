@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django_jobs.storage.backends.base import Backend
 from django_jobs.storage.backends.claiming import claimed_run
+from django_jobs.storage.backends.limiting import BY_PRIORITY, LINE, OPEN
+from django_jobs.storage.backends.turns import MOST_COUNTED, NOT_TOLD, WAITING
+from django_jobs.storage.backends.values import utc_text
 from django_jobs.storage.records import CLAIMED_COLUMNS
 from django_jobs.storage.tables import RUN_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from django_jobs.storage.backends.claiming import Scope
     from django_jobs.storage.backends.words import Statement
     from django_jobs.storage.records import ClaimedRun
 
+# What a plan does that does not read a line in the order of its index.
+_UNSORTED = ("sort", "incremental_sort", "bitmapscan")
 _CLAIMED = ", ".join(f"{RUN_TABLE}.{column}" for column in CLAIMED_COLUMNS)
 
 
@@ -45,7 +53,7 @@ class PostgreSQL(Backend):
     def elements(self, rows: Sequence[Sequence[Any]]) -> Statement:
         """See `Words`."""
         # One text: arrays cost the driver ten times as much a row, on the interpreter's lock.
-        return "JSON_ARRAY_ELEMENTS(%s::json) AS e", [json.dumps(rows, default=str)]
+        return "JSON_ARRAY_ELEMENTS(%s::json) AS e", [json.dumps(rows, default=_text)]
 
     def element(self, index: int, kind: str) -> str:
         """See `Words`."""
@@ -60,15 +68,96 @@ class PostgreSQL(Backend):
         number = int.from_bytes(hashlib.sha256(job_id.encode()).digest()[:8], signed=True)
         self._execute(("SELECT pg_advisory_xact_lock(%s)", [number]))
 
-    def claim(
-        self, worker_id: str, fence: int, queues: Sequence[str], others: Sequence[str], limit: int
+    def lock_keys(self, keys: Sequence[str]) -> None:
+        """See `Limiting`."""
+        # In one order, or two that share two keys wait for each other.
+        numbers = sorted({int.from_bytes(bytes.fromhex(key)[:8], signed=True) for key in keys})
+        for number in numbers:
+            self._execute(("SELECT pg_advisory_xact_lock(%s)", [number]))
+
+    def let_in(self, most: Mapping[str, int], *, order: str = BY_PRIORITY) -> dict[str, int]:
+        """See `Limiting`; one statement for all keys."""
+        source, params = self.source((("k", "text"), ("most", "int")), list(most.items()))
+        first = self._first_in_lines(f"GREATEST(0, {self._room})", order)
+        # As for a claim, and over again before the transaction goes on, which may be anybody's. Turns are sorted.
+        plans = _UNSORTED if order == BY_PRIORITY else ("bitmapscan",)
+        before, after = (_planning("off", *plans), _planning("on", *plans)) if self.is_hinted else ("", "")
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"{before}{self._made_due} WHERE id = ANY(ARRAY("  # noqa: S608
+                f"SELECT r.id FROM ({source}) v CROSS JOIN LATERAL ({first}) r)) RETURNING limit_key; {after}",
+                params,
+            )
+            if before:
+                cursor.nextset()
+            return dict(Counter(row[0] for row in cursor.fetchall()))
+
+    def follow(
+        self, worker_id: str, fence: int, scope: Scope, ended: Mapping[str, tuple[int, int]]
     ) -> list[ClaimedRun]:
+        """See `Following`; one statement for all keys."""
+        columns = (("k", "text"), ("most", "int"), ("ended", "int"))
+        source, params = self.source(columns, [(key, *counts) for key, counts in ended.items()])
+        first = self._first_in_lines(f"GREATEST(0, LEAST(v.ended, {self._room}))")
+        where, names = self._of_worker(worker_id, scope)
+        before, after = (
+            (_planning("off", *_UNSORTED), _planning("on", *_UNSORTED)) if self.is_hinted else ("", "")
+        )
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"{before}{self._take_from_line(RUN_TABLE)} WHERE id = ANY(ARRAY("  # noqa: S608
+                f"SELECT r.id FROM ({source}) v CROSS JOIN LATERAL ({first}) r)) AND {where} "
+                f"RETURNING {_CLAIMED}; {after}",
+                [worker_id, fence, *params, *names],
+            )
+            if before:
+                cursor.nextset()
+            return [claimed_run(row) for row in cursor.fetchall()]
+
+    @property
+    def _room(self) -> str:
+        """How many more of a key `v` may be RUNNING or due."""
+        of_key = f"FROM {RUN_TABLE} r WHERE r.limit_key = v.k AND r.{OPEN} AND"
+        # In an order that one index has: to statistics older than a backlog that of what is due looks as good.
+        due = (
+            f"SELECT r.run_after {of_key} r.status = 'READY' AND r.run_after <= {self.now} "
+            "ORDER BY r.run_after, r.priority DESC, r.id LIMIT v.most"
+        )
+        return f"v.most - (SELECT COUNT(*) {of_key} r.status = 'RUNNING') - (SELECT COUNT(*) FROM ({due}) d)"  # noqa: S608
+
+    @staticmethod
+    def _first_in_lines(most: str, order: str = BY_PRIORITY) -> str:
+        """Select and lock the first runs in the line of a key `v`."""
+        # By `run_after`, which is empty in all of them, too: no other order is taken from the index.
+        return (
+            f"SELECT id FROM {RUN_TABLE} WHERE {LINE} AND limit_key = v.k "  # noqa: S608
+            f"ORDER BY run_after, {order} LIMIT {most} FOR UPDATE SKIP LOCKED"
+        )
+
+    def count_unfinished(self, job_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """See `Backend`; by the index, job by job.
+
+        With all ids in one condition the planner prefers to read a table of up to some ten thousand runs whole:
+        a tenth of a firing.
+        """
+        source, params = self.source((("k", "text"),), [(job_id,) for job_id in job_ids])
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT v.k, c.unfinished, c.waiting FROM ({source}) v CROSS JOIN LATERAL ("  # noqa: S608
+                "SELECT COUNT(*) AS unfinished, COUNT(CASE WHEN r.waits_for = 'turn' THEN 1 END) AS waiting "
+                f"FROM {RUN_TABLE} r WHERE r.job_id = v.k AND r.status IN ('READY', 'RUNNING')) c "
+                "WHERE c.unfinished > 0",
+                params,
+            )
+            return {job_id: (count, waiting) for job_id, count, waiting in cursor.fetchall()}
+
+    def claim(self, worker_id: str, fence: int, scope: Scope, limit: int) -> list[ClaimedRun]:
         """See `Claiming`."""
-        pick, params = self._pick(worker_id, queues, others, limit)
+        pick, params = self._pick(worker_id, scope, limit)
         is_hinted = self.is_hinted
         # To statistics older than a backlog READY rows are few, and sorting all of them looks cheap:
         # each claim would read the whole queue.
-        hints = _without("sort", "bitmapscan") if is_hinted else ""
+        hints = _planning("off", "sort", "bitmapscan") if is_hinted else ""
         with self.connection.cursor() as cursor:
             cursor.execute(
                 # Materialized: a plan that runs the locked select once per row would take more than the limit.
@@ -82,11 +171,55 @@ class PostgreSQL(Backend):
                     continue
             return [claimed_run(row) for row in cursor.fetchall()]
 
-    def _ready(self, worker_id: str, queues: Sequence[str], others: Sequence[str]) -> Statement:
-        # Decided once, before any row: a claim walks the READY rows by their priorities, and would walk
-        # all of them to find that none is due.
-        where, params = super()._ready(worker_id, queues, others)
-        return f"{self._some_due} AND {where}", params
+    def _most(self, scope: Scope, limit: int) -> Statement:
+        # Read once, before any row: a claim walks the READY rows by their priorities, and would go on through
+        # all that are deferred behind those that are due.
+        # In the order of their times, which only the index of those has.
+        return (
+            f"(SELECT COUNT(*) FROM (SELECT 1 FROM {RUN_TABLE} d WHERE d.status = 'READY' "  # noqa: S608
+            f"AND d.run_after <= {self.now} ORDER BY d.run_after LIMIT %s) AS due)",
+            [limit],
+        )
+
+    def _held_of(self, key: str) -> str:
+        # In an order that one index has: to statistics older than a backlog any other looks as good.
+        due = (
+            f"SELECT run_after FROM {RUN_TABLE} h WHERE status = 'READY' AND fair_key IS NOT NULL "  # noqa: S608
+            f"AND waits_for IS NULL AND h.fair_key = {key} ORDER BY waits_for, run_after, id LIMIT {MOST_COUNTED}"
+        )
+        return f"((SELECT COUNT(*) FROM ({due}) d WHERE d.run_after <= {self.now}) + {self._in_line_of(key)})"  # noqa: S608
+
+    def take_turns(self, keys: Sequence[str], most: int, line: str = "") -> dict[str, tuple[int, int]]:
+        """See `Turns`; one statement for all keys."""
+        source, params = self.source((("k", "text"),), [(key,) for key in keys])
+        first = (
+            f"SELECT id FROM {RUN_TABLE} WHERE {WAITING} AND fair_key = v.k "  # noqa: S608
+            "ORDER BY run_after, id LIMIT GREATEST(0, %s - v.held) FOR UPDATE SKIP LOCKED"
+        )
+        place = f"(SELECT f.place FROM first f WHERE f.id = {RUN_TABLE}.id)"  # noqa: S608
+        at = f"{self.now} + ({place} - %s) * INTERVAL '1 microsecond'"
+        waits_for = f"'{line}'" if line else "NULL"
+        due = f"run_after = {'NULL' if line else at}, turn_at = {at}, waits_for = {waits_for}"
+        before, after = (
+            (_planning("off", "sort", "bitmapscan"), _planning("on", "sort", "bitmapscan"))
+            if self.is_hinted
+            else ("", "")
+        )
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"{before}WITH v AS MATERIALIZED (SELECT s.k, {self._held_of('s.k')} AS held FROM ({source}) s), "  # noqa: S608
+                "first AS MATERIALIZED (SELECT r.id, r.place FROM v CROSS JOIN LATERAL "
+                # No order of its own: a plan that cannot but sort looks so dear that it is compiled (1.5 s).
+                f"(SELECT w.id, ROW_NUMBER() OVER () AS place FROM ({first}) w) r), "
+                f"made AS (UPDATE {RUN_TABLE} SET {due}, {NOT_TOLD} "
+                f"WHERE id = ANY(ARRAY(SELECT f.id FROM first f)) RETURNING fair_key) "
+                "SELECT v.k, v.held, (SELECT COUNT(*) FROM made WHERE made.fair_key = v.k) FROM v; "
+                f"{after}",
+                [*params, most, *([most] if line else [most, most])],
+            )
+            if before:
+                cursor.nextset()
+            return {key: (held, count) for key, held, count in cursor.fetchall()}
 
     @property
     def is_hinted(self) -> bool:
@@ -96,10 +229,16 @@ class PostgreSQL(Backend):
         return driver == "psycopg" and not options.get("server_side_binding")
 
 
-def _without(*plans: str) -> str:
-    """Words before a statement that forbid the planner some plans for it, in the same round trip.
+def _text(value: object) -> str:
+    if type(value) is datetime and value.tzinfo is UTC:
+        return f"{utc_text(value)}+00:00"
+    return str(value)
+
+
+def _planning(word: str, *plans: str) -> str:
+    """Words before a statement that forbid the planner some plans for it, in the same round trip; or allow them.
 
     As by SET LOCAL: over with the transaction, so a transaction pooler's next client sees nothing.
     """
-    forbidden = ", ".join(f"set_config('enable_{plan}', 'off', true)" for plan in plans)
-    return f"SELECT {forbidden}; "
+    settings = ", ".join(f"set_config('enable_{plan}', '{word}', true)" for plan in plans)
+    return f"SELECT {settings}; "

@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from django_jobs.storage.backends.base import Backend, Row
-from django_jobs.storage.backends.claiming import PAUSED
+from django_jobs.storage.backends.values import utc_text
 from django_jobs.storage.records import CLAIMED_COLUMNS
 from django_jobs.storage.tables import RUN_TABLE, WORKER_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Self
 
+    from django_jobs.storage.backends.claiming import Scope
     from django_jobs.storage.backends.words import Statement
     from django_jobs.storage.records import ClaimedRun, Key
+
+# More than there are priorities: by that the planner knows that there are few, and builds no Bloom filter of all runs.
+_LEVELS = 202
+# Rows that another hand wrote may hold BLOBs, which JSON cannot.
+_TEXTS = {
+    "name", "func", "payload", "signature", "queue_name", "options", "job_id", "kind", "unique_key", "errors",
+}  # fmt: skip
+_READ_CLAIMED = (
+    f"SELECT JSON_GROUP_ARRAY(JSON_ARRAY("  # noqa: S608
+    f"{', '.join(f'CAST({name} AS TEXT)' if name in _TEXTS else name for name in CLAIMED_COLUMNS)}"
+    f")) FROM {RUN_TABLE} WHERE status = 'RUNNING' AND worker_id = %s AND fence = %s"
+)
 
 
 class SQLite(Backend):
@@ -24,22 +39,42 @@ class SQLite(Backend):
     __slots__ = ()
 
     array = "JSON_GROUP_ARRAY({})"
-    # Or it would scan all outcomes once for every RUNNING run of the table.
+    # Or, without ANALYZE, an outcome's statement would scan all outcomes once for every RUNNING run of the table.
     unindexed = "+"
     # The driver lets go of the interpreter's lock for each row that it fetches, and waits for it.
     finished = ""
+    # One writer at a time: nothing else needs a lock.
+    row_lock = shared_lock = ""
 
     @property
     def now(self) -> str:
         """See `Words`; SQLite's own clock is this host's too, but stops at milliseconds."""
-        return f"'{datetime.now(self.zone):%Y-%m-%d %H:%M:%S.%f}'"
+        return f"'{self._now()}'"
+
+    @property
+    def now_as_value(self) -> Statement:
+        """See `Words`, and `clocked`."""
+        return "%s", [self._now()]
+
+    def _now(self) -> str:
+        # Always with its microseconds: times are compared as text.
+        return f"{datetime.now(self.zone):%Y-%m-%d %H:%M:%S.%f}"
 
     def time(self, moment: datetime | None) -> Any:
         """See `Words`."""
         if moment is not None and moment.tzinfo is UTC and self.connection.timezone is UTC:
             # What Django's conversion comes to, without its way there.
-            return moment.isoformat(" ")[:-6]
+            return utc_text(moment)
         return super().time(moment)
+
+    def clocked(self, make: Callable[[Self], Statement]) -> Statement:
+        """See `Words`; with its time as a parameter.
+
+        A time that is written into a statement makes it another one each time, which SQLite compiles again:
+        220 us of the processor for a claim.
+        """
+        sql, params = make(cast("Self", _Clocked(self.connection)))
+        return f"WITH clock(now) AS (SELECT %s) {sql}", [self._now(), *params]
 
     def later(self, seconds: float) -> Statement:
         """See `Words`."""
@@ -67,28 +102,75 @@ class SQLite(Backend):
         """See `Backend`."""
         self._execute((f"UPDATE {WORKER_TABLE} SET id = id WHERE 0", []))  # noqa: S608
 
-    def claim(
-        self, worker_id: str, fence: int, queues: Sequence[str], others: Sequence[str], limit: int
+    def lock_keys(self, keys: Sequence[str]) -> None:
+        """See `Limiting`; there is but one lock."""
+        self.begin_write()
+
+    def claim(self, worker_id: str, fence: int, scope: Scope, limit: int) -> list[ClaimedRun]:
+        """See `Claiming`; takes, and then reads what it has taken as one JSON value.
+
+        With RETURNING the driver lets go of the interpreter's lock for each row, and waits for it: 6 us more of
+        the processor for each run of a busy worker, of 96.
+        """
+
+        def take(words: Self) -> Statement:
+            pick, params = words._pick(worker_id, scope, limit)
+            return f"{words._take()} WHERE id IN ({pick})", [worker_id, fence, *params]
+
+        with self.connection.cursor() as cursor:
+            cursor.execute(*self.clocked(take))
+            if not cursor.rowcount:
+                return []
+            cursor.execute(_READ_CLAIMED, [worker_id, fence])
+            (rows,) = cursor.fetchone()
+        return self._as_claimed(json.loads(rows))
+
+    def _follow(
+        self, worker_id: str, fence: int, scope: Scope, rooms: Sequence[tuple[str, int]]
     ) -> list[ClaimedRun]:
-        """See `Claiming`."""
-        pick, params = self._pick(worker_id, queues, others, limit)
-        return self._fetch_claimed(
-            f"{self._take()} WHERE id IN ({pick}) RETURNING {', '.join(CLAIMED_COLUMNS)}",
-            [worker_id, fence, *params],
+        def take(words: Self, key: str, room: int) -> Statement:
+            first, params = words._first_in_line(key, room)
+            where, names = words._of_worker(worker_id, scope)
+            taken = words._take_from_line(RUN_TABLE)
+            return f"{taken} WHERE id IN ({first}) AND {where}", [worker_id, fence, *params, *names]
+
+        with self.connection.cursor() as cursor:
+            for key, room in rooms:
+                cursor.execute(*self.clocked(partial(take, key=key, room=room)))
+            cursor.execute(_READ_CLAIMED, [worker_id, fence])
+            (rows,) = cursor.fetchone()
+        return self._as_claimed(json.loads(rows))
+
+    def _pick(self, worker_id: str, scope: Scope, limit: int, columns: str = "id") -> Statement:
+        # From priority to priority on the index, and in each no further than what is due: neither the runs
+        # that are due later are walked, nor those that wait for something else. Without ORDER BY, which would
+        # sort all that is due; CROSS JOIN keeps the order of the two.
+        where, params = self._ready(worker_id, scope)
+        most, names = self._most(scope, limit)
+        # In the words of the index's condition.
+        highest = (
+            f"SELECT MAX(l.priority) FROM {RUN_TABLE} l WHERE l.status = 'READY' AND l.run_after IS NOT NULL"  # noqa: S608
+        )
+        return (
+            f"SELECT {columns} FROM (WITH RECURSIVE levels(priority) AS ({highest} UNION ALL "  # noqa: S608
+            f"SELECT ({highest} AND l.priority < levels.priority) FROM levels WHERE levels.priority IS NOT NULL) "
+            f"SELECT priority AS level FROM levels LIMIT {_LEVELS}) CROSS JOIN {RUN_TABLE} INDEXED BY django_jobs_run_ready "
+            f"WHERE priority = level AND {where} LIMIT {most}",
+            [*params, *names],
         )
 
-    def _most(self, queues: Sequence[str], others: Sequence[str], limit: int) -> Statement:
+    def _most(self, scope: Scope, limit: int) -> Statement:
         # None where none is due: in WHERE that would be asked for each READY row, all of which are walked
         # by their priorities to find nothing.
-        some_due, names = self._some_due_of(queues, others)
+        some_due, names = self._some_due_of(scope)
         return f"CASE WHEN {some_due} THEN %s ELSE 0 END", [*names, limit]
 
-    def _some_due_of(self, queues: Sequence[str], others: Sequence[str]) -> Statement:
+    def _some_due_of(self, scope: Scope) -> Statement:
         # From name to name on the index of queues, however many runs each has.
         following = f"SELECT MIN(n.queue_name) FROM {RUN_TABLE} n WHERE n.status = 'READY'"  # noqa: S608
-        names, params = self._of_queues(queues, others)
+        names, params = self._of_queues(scope)
         # Where none is left to others, and none paused, it need not be asked which queue it is of.
-        is_any = "" if queues or others else f"NOT EXISTS ({PAUSED}) OR "
+        is_any = "" if scope.queues or scope.others else f"NOT EXISTS ({self.paused}) OR "
         return (
             f"{self._some_due} AND ({is_any}EXISTS (WITH RECURSIVE waiting(queue_name) AS ({following} UNION ALL "  # noqa: S608
             f"SELECT ({following} AND n.queue_name > waiting.queue_name) FROM waiting "
@@ -114,3 +196,11 @@ class SQLite(Backend):
                 [pk, attempt, fence, worker_id, status, started_at],
             )
             return cursor.fetchone() is not None
+
+
+class _Clocked(SQLite):
+    """The words of statements that `clocked` makes."""
+
+    __slots__ = ()
+
+    now = "(SELECT now FROM clock)"

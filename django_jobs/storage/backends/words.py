@@ -7,10 +7,12 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_jobs.storage.backends.values import read_time
+from django_jobs.storage.tables import RUN_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime, tzinfo
+    from typing import Self
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -27,6 +29,8 @@ class Words:
     # Aggregate an expression, and make one value of two, as JSON.
     array: ClassVar[str]
     pair: ClassVar[str] = "JSON_ARRAY({})"
+    # Three values as one text.
+    concat: ClassVar[str] = "{} || {} || {}"
 
     @property
     def zone(self) -> tzinfo:
@@ -38,12 +42,21 @@ class Words:
         """The database's time, which decides leases and due times."""
         raise NotImplementedError
 
+    @property
+    def now_as_value(self) -> Statement:
+        """The same, as a value of a statement that is often sent: of the same text each time."""
+        return self.now, []
+
     def read_now(self) -> datetime:
         """Return the database's time."""
         with self.connection.cursor() as cursor:
             cursor.execute(f"SELECT {self.now}", [])
             (value,) = cursor.fetchone()
         return read_time(value, self.zone)
+
+    def clocked(self, make: Callable[[Self], Statement]) -> Statement:
+        """A statement made of these words; one that is often used should be the same text each time."""
+        return make(self)
 
     def later(self, seconds: float) -> Statement:
         """Now and some seconds, by the database's clock."""
@@ -66,8 +79,10 @@ class Words:
 
         What all rows have in common is sent once: most of many outcomes differs in little.
         """
-        first = rows[0]
-        varying = [index for index in range(len(columns)) if _differs(rows, index)]
+        # By columns, which Python compares and cuts without a step of its own for each row.
+        values = list(zip(*rows, strict=True))
+        first, count = rows[0], len(rows)
+        varying = [index for index, column in enumerate(values) if column.count(first[index]) < count]
         picked: list[str] = []
         params: list[Any] = []
         for index, (name, kind) in enumerate(columns):
@@ -76,7 +91,8 @@ class Words:
             else:
                 picked.append(f"{self.constant(kind)} AS {name}")
                 params.append(first[index])
-        table, more = self.elements([[row[index] for index in varying] for row in rows])
+        cut = list(zip(*(values[index] for index in varying), strict=True)) if varying else [()] * count
+        table, more = self.elements(cut)
         return f"SELECT {', '.join(picked)} FROM {table}", [*params, *more]  # noqa: S608
 
     def elements(self, rows: Sequence[Sequence[Any]]) -> Statement:
@@ -105,7 +121,23 @@ class Words:
         ending = f" RETURNING {returning}" if returning else ""
         return f"UPDATE {table} SET {assignments} FROM ({rows}) v WHERE {where}{ending}", params  # noqa: S608
 
+    def keys_after(self, column: str, where: str, after: str, limit: int) -> list[str]:
+        """Return the different values of a column of runs, in their order, however many runs have each.
 
-def _differs(rows: Sequence[Sequence[Any]], index: int) -> bool:
-    value = rows[0][index]
-    return any(row[index] != value for row in rows)
+        From each to the next by an index: no database skips along one by itself for a DISTINCT.
+
+        Args:
+            column: Of texts, the first one of the index behind what `where` fixes.
+            where: Which runs.
+            after: The last value that is left out; empty for none.
+            limit: How many at most.
+        """
+        following = f"SELECT MIN(n.{column}) FROM {RUN_TABLE} n WHERE {where} AND n.{column} > "  # noqa: S608
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"WITH RECURSIVE line(k, place) AS (SELECT ({following} %s), 1 UNION ALL "  # noqa: S608
+                f"SELECT ({following} line.k), line.place + 1 FROM line WHERE line.k IS NOT NULL "
+                "AND line.place < %s) SELECT k FROM line WHERE k IS NOT NULL",
+                [after, limit],
+            )
+            return [row[0] for row in cursor.fetchall()]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
-from django_jobs.printable import printable
 from django_jobs.storage import forks
+from django_jobs.texts.printable import printable
 
 logger = logging.getLogger(__name__)
 

@@ -12,6 +12,35 @@ from django_jobs.storage.notifications.inotify import file_writes
 from django_jobs.storage.notifications.waiting import Waker, readable
 
 
+class OtherWriters:
+    """Tells whether anybody but the owner of a connection has written to its file.
+
+    Args:
+        using: Alias of the database; the connection is that of the thread that asks.
+    """
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        self._raw: Any = None
+        self._version = -1
+
+    def have_written(self) -> bool:
+        """Return whether anybody else has since this was last asked; yes where that is not known."""
+        connection = connections[self._using]
+        connection.ensure_connection()
+        raw: Any = connection.connection
+        version = _data_version(raw)
+        # Another connection counts from its own beginning.
+        is_known = raw is self._raw and version == self._version
+        self._raw, self._version = raw, version
+        return not is_known
+
+
+def _data_version(raw: Any) -> int:
+    (version,) = raw.execute("PRAGMA data_version").fetchone()
+    return int(version)
+
+
 class SQLiteListener:
     """Reads the file's change counter, which another connection's commit moves.
 
@@ -32,15 +61,11 @@ class SQLiteListener:
         self._writes = file_writes(self._path())
         self._looks: list[float] = []
         self._notified_at = 0.0
-        self._version = self._read()
+        self._version = _data_version(self._raw)
 
     def _path(self) -> str:
         files = self._raw.execute("PRAGMA database_list").fetchall()
         return next((path for _, name, path in files if name == "main"), "")
-
-    def _read(self) -> int:
-        (version,) = self._raw.execute("PRAGMA data_version").fetchone()
-        return int(version)
 
     def wait(self, timeout: float) -> str | None:
         """See `Listener`."""
@@ -48,7 +73,7 @@ class SQLiteListener:
         now = time.monotonic()
         if now < self._notified_at + self.INTERVAL:
             return None
-        version = self._read()
+        version = _data_version(self._raw)
         if version == self._version:
             return None
         self._version, self._notified_at = version, now

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from django.db import connections
 
 from django_jobs.storage.components import Component
-from django_jobs.storage.connections import Call
+from django_jobs.storage.connections import Call, leave_replaced
 from django_jobs.storage.notifications.bus import ANYTHING, notify_local
 from django_jobs.storage.notifications.polling import PollListener
 from django_jobs.storage.notifications.postgresql import PostgreSQLListener
@@ -26,18 +26,28 @@ T = TypeVar("T")
 LISTEN_SECONDS = 30.0
 
 
+class Writer(Protocol):
+    """A thread of this process that writes often, what nobody here need hear of."""
+
+    def looks_for_others(self) -> bool:
+        """Return whether it has written lately, and notifies by itself if others have, too."""
+
+
 class ListenerThread(Component):
     """The thread of one process that hears other processes and notifies this one's threads.
 
     Args:
         using: Alias of the database.
+        writer: Whose commits are not to be heard, where every commit is.
     """
 
     # Drivers raise errors of their own from a connection that was cut.
     away = (Exception,)
+    is_brief = False
 
-    def __init__(self, using: str) -> None:
+    def __init__(self, using: str, *, writer: Writer | None = None) -> None:
         super().__init__("listener", using)
+        self._writer = writer
         self._lock = threading.Lock()
         self._listener: Listener | None = None
         # Under way on this thread for others.
@@ -69,16 +79,9 @@ class ListenerThread(Component):
         while self._calls:
             self._calls.popleft().do()
 
-    def _listener_class(self) -> Callable[[str], Listener]:
-        vendor = connections[self.using].vendor
-        # psycopg 2 has no call that waits for notices.
-        if vendor == "postgresql" and "psycopg" in type(_raw_connection(self.using)).__module__.split("."):
-            return PostgreSQLListener
-        return SQLiteListener if vendor == "sqlite" else PollListener
-
     def look(self) -> float:
         """Listen until the thread is to stop."""
-        listener = self._listener_class()(self.using)
+        listener = listener_class(self.using)(self.using)
         with self._lock:
             self._listener = listener
         try:
@@ -87,8 +90,10 @@ class ListenerThread(Component):
             notify_local(ANYTHING)
             while not self._stopping.is_set():
                 topic = listener.wait(LISTEN_SECONDS)
+                if leave_replaced():
+                    break
                 self._do_calls()
-                if topic is not None:
+                if topic is not None and not self._is_left_to_writer(listener):
                     notify_local(topic)
         finally:
             with self._lock:
@@ -98,8 +103,18 @@ class ListenerThread(Component):
             self._do_calls()
         return 0.0
 
+    def _is_left_to_writer(self, listener: Listener) -> bool:
+        return listener.hears_commits and self._writer is not None and self._writer.looks_for_others()
 
-def _raw_connection(using: str) -> Any:
+
+def listener_class(using: str) -> Callable[[str], Listener]:
+    """Return what hears other processes on a database."""
     connection = connections[using]
-    connection.ensure_connection()
-    return connection.connection
+    if connection.vendor == "sqlite":
+        return SQLiteListener
+    if connection.vendor == "postgresql":
+        connection.ensure_connection()
+        # psycopg 2 has no call that waits for notices.
+        if "psycopg" in type(connection.connection).__module__.split("."):
+            return PostgreSQLListener
+    return PollListener

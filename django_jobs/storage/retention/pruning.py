@@ -25,6 +25,7 @@ def prune(
 ) -> Pruned:
     """Delete all history beyond some limits, looking at all of it once.
 
+    Runs that say themselves how long they are kept are deleted when that is over, whatever the limits.
     Only finished runs, and rows of workers that have ended. The newest run of a scheduled or recurring
     job is kept whatever its age, so that the job can show it. May run beside anything else, also
     beside itself.
@@ -49,8 +50,10 @@ def prune(
     deleter = Deleter(using, stopped or threading.Event(), dry_run=dry_run, on_progress=on_progress)
     now = database_now(using)
     cutoff = None if keep_days is None else days_before(now, keep_days)
+    deleter.delete_expired(now)
     if cutoff is not None:
         deleter.delete_workers(cutoff)
+        deleter.delete_batches(cutoff)
         for rows, _ in deleter.each(by_age(using, cutoff)):
             deleter.delete_runs(rows, cutoff)
     if keep_runs_per_job is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_jobs.conf import jobs_settings
 from django_jobs.models import MaintenanceTask, Run
+from django_jobs.storage import events, logs
 from django_jobs.storage.retention.deleter import Deleter, Pruned, days_before
 from django_jobs.storage.retention.walks import by_age, sampled_beyond
 from django_jobs.storage.transactions import database_now
@@ -47,11 +48,13 @@ def prune_in_turn(using: str, stopped: threading.Event) -> Pruned | None:
     seen = state.get("seen")
     deleter = Deleter(using, stopped)
     deleter.limit(ROUND_SECONDS / 2)
+    deleter.delete_expired(now)
     _prune_by_age(deleter, settings.KEEP_DAYS, now, state, using)
     if settings.KEEP_RUNS_PER_JOB is not None:
         # Each has half of the time: neither keeps the other from its turn.
         deleter.limit(ROUND_SECONDS / 2)
         _prune_by_count(deleter, settings.KEEP_RUNS_PER_JOB, state, using)
+    logs.prune(using=using)
     if not deleter.pruned.is_complete:
         # What is left is the next turn's, immediately.
         due_at = database_now(using)
@@ -67,12 +70,15 @@ def _prune_by_age(
     deleter: Deleter, keep_days: float | None, now: datetime, state: dict[str, Any], using: str
 ) -> None:
     deleter.delete_rollups(now)
+    deleter.delete_depths(now)
+    events.prune(jobs_settings().KEEP_EVENTS_DAYS, using=using)
     deleter.delete_workers(
         days_before(now, WORKER_DAYS if keep_days is None else min(WORKER_DAYS, keep_days))
     )
     if keep_days is None:
         return
     cutoff = days_before(now, keep_days)
+    deleter.delete_batches(cutoff)
     if not 0 <= now.timestamp() - state.get("walk_began", 0) < WALK_EVERY.total_seconds():
         state.update(walk_began=now.timestamp(), walked_to=0)
     horizon = cutoff - min(MARGIN, timedelta(days=keep_days) / 10)

@@ -31,10 +31,23 @@ class Row(NamedTuple):
     status: str
     enqueued_at: datetime
     finished_at: datetime | None
+    unique_key: str | None = None
+    batch_id: int | None = None
+    keep_until: datetime | None = None
+
+    @property
+    def is_for_itself(self) -> bool:
+        """Whether neither its batch nor its own option says how long it is kept."""
+        return self.batch_id is None and self.keep_until is None
 
     def has_ended(self, before: datetime) -> bool:
-        """Return whether it is finished, and was before some time."""
-        return self.status in FINISHED and self.finished_at is not None and self.finished_at < before
+        """Return whether it is finished, and was before some time, and only the settings say how long it is kept."""
+        return (
+            self.is_for_itself
+            and self.status in FINISHED
+            and self.finished_at is not None
+            and self.finished_at < before
+        )
 
 
 def by_age(using: str, horizon: datetime, after: int = 0) -> Iterator[tuple[list[Row], int]]:
@@ -59,7 +72,7 @@ def of_job(using: str, job_id: str, edge: int) -> Iterator[list[Row]]:
 
 def read_rows(runs: QuerySet[Run]) -> list[Row]:
     """Return the first batch of some runs."""
-    columns = runs.order_by("pk").values_list("pk", "job_id", "status", "enqueued_at", "finished_at")
+    columns = runs.order_by("pk").values_list(*Row._fields)
     return [Row(*row) for row in columns[:BATCH]]
 
 

@@ -1,4 +1,4 @@
-"""Counts of runs: written as runs end (`counting`), and read by pages and exporters (`reading`)."""
+"""Counts of runs: written as runs end (`counting`), and read by pages and exporters (`reading`); and how many wait (`depth`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django_jobs.storage.statistics.counting import (
     note_ended,
     seconds_until_due,
 )
+from django_jobs.storage.statistics.depth import deepest, deepest_by_queue
 from django_jobs.storage.statistics.reading import (
     NOTHING,
     Durations,
@@ -20,9 +21,10 @@ from django_jobs.storage.statistics.reading import (
     by_queue,
     merge,
     month_so_far,
-    series,
     totals,
 )
+from django_jobs.storage.statistics.series import series, series_by, step_times
+from django_jobs.storage.statistics.steps import floor
 
 __all__ = [
     "NOTHING",
@@ -33,6 +35,9 @@ __all__ = [
     "by_function",
     "by_function_and_queue",
     "by_queue",
+    "deepest",
+    "deepest_by_queue",
+    "floor",
     "flush",
     "flush_if_due",
     "merge",
@@ -41,5 +46,7 @@ __all__ = [
     "note_ended",
     "seconds_until_due",
     "series",
+    "series_by",
+    "step_times",
     "totals",
 ]

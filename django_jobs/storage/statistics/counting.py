@@ -19,12 +19,23 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from django_jobs.models import BIN_ENDS
-from django_jobs.printable import printable
 from django_jobs.storage import forks
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.backends.values import read_time
 from django_jobs.storage.connections import discard
-from django_jobs.storage.statistics.rows import KEPT, MINUTE, RAN, TIMED, WAITED, ZEROS, from_epoch, sum_up
+from django_jobs.storage.statistics.rows import (
+    HOUR,
+    KEPT,
+    MINUTE,
+    RAN,
+    STARTED,
+    TIMED,
+    WAITED,
+    ZEROS,
+    from_epoch,
+    sum_up,
+)
+from django_jobs.texts.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +54,8 @@ BATCH = 200
 MOST_SEPARATE = 1000
 # Counts in memory, which are more only when they cannot be written.
 MOST_COUNTS = 10_000
+# An attempt that took longer counts as begun when it ended.
+LONGEST = KEPT[HOUR]
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -83,8 +96,14 @@ class _Counter:
                 key = (minute, run.func, run.queue_name, status)
                 row = self._counts.get(key) or self._row(key)
                 row[0] += 1
+                began_at = outcome.started_at
+                if begins <= began_at < ends:
+                    # What was cancelled before it began has one time as both.
+                    if status in TIMED or began_at != ended_at:
+                        row[STARTED] += 1
+                else:
+                    self._note_begun(began_at, ended_at, key, row)
                 if status in TIMED:
-                    began_at = outcome.started_at
                     seconds = (ended_at - began_at).total_seconds()
                     if seconds > 0:
                         row[1] += seconds
@@ -95,6 +114,19 @@ class _Counter:
                         if seconds > 0:
                             row[2] += seconds
                         row[WAITED + bisect_left(BIN_ENDS, seconds)] += 1
+
+    def _note_begun(self, began_at: datetime, ended_at: datetime, key: _Key, ended: list[Any]) -> None:
+        """Count an attempt in the minute in which it began, which is not that of `ended`."""
+        _, func, queue_name, outcome = key
+        if (func, queue_name) not in self._separate:
+            func = queue_name = ""
+        began = (int(began_at.timestamp()) // MINUTE, func, queue_name, str(outcome))
+        row = self._counts.get(began)
+        if row is None:
+            # Where too much is in memory already, or a clock was wrong, it counts where it ended.
+            is_fine = len(self._counts) < MOST_COUNTS and timedelta(0) <= ended_at - began_at <= LONGEST
+            row = self._counts.setdefault(began, list(ZEROS)) if is_fine else ended
+        row[STARTED] += 1
 
     def _row(self, key: _Key) -> list[Any]:
         minute, func, queue_name, outcome = key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from django_jobs.storage.statistics.rows import (
     KEPT,
     MINUTE,
     RAN,
+    STARTED,
     TIMED,
     WAITED,
     ZEROS,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 # What counted in so long before a month is there with zeros when it begins: also what comes once a month.
 REMEMBERED = timedelta(days=62)
-MOST_POINTS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +78,13 @@ class Summary:
             others runs that ended.
         ran: From start to end of each attempt that succeeded or failed.
         waited: From when each of those was due to its start, as far as that is known.
+        started: Attempts that began then, of those that have ended since.
     """
 
     outcomes: dict[str, int]
     ran: Durations
     waited: Durations
+    started: int = 0
 
     @property
     def ended(self) -> int:
@@ -102,7 +103,10 @@ def merge(summaries: Iterable[Summary]) -> Summary:
         for outcome, count in one.outcomes.items():
             outcomes[outcome] += count
     return Summary(
-        dict(outcomes), _durations(one.ran for one in parts), _durations(one.waited for one in parts)
+        dict(outcomes),
+        _durations(one.ran for one in parts),
+        _durations(one.waited for one in parts),
+        sum(one.started for one in parts),
     )
 
 
@@ -175,58 +179,6 @@ def by_function_and_queue(
     return {(func, queue_name): summary for (func, queue_name), summary in found.items()}
 
 
-def series(
-    since: datetime,
-    until: datetime | None = None,
-    *,
-    step: timedelta,
-    func: str | None = None,
-    queue_name: str | None = None,
-    percentiles: bool = False,
-    using: str | None = None,
-) -> list[Point]:
-    """Return what runs came to step by step, with one query; also the steps in which nothing ended.
-
-    Args:
-        since: As for `totals`; rounded down to a step.
-        until: As for `totals`.
-        step: Whole minutes. Steps begin at multiples of it in UTC. One of less than an hour is an hour
-            where `since` is more than two days ago, and less than a day a day before 60 days ago.
-        func: As for `totals`.
-        queue_name: As for `totals`.
-        percentiles: Whether the summaries have bins, and times of waiting, which cost more to read.
-        using: As for `totals`.
-
-    Raises:
-        ValueError: `step` is not of whole minutes, or makes more than 2,000 points.
-    """
-    now = datetime.now(UTC)
-    seconds = int(step.total_seconds())
-    if seconds < MINUTE or step.total_seconds() % MINUTE:
-        raise ValueError(f"step must be whole minutes, not {step}")
-    begin, end = since.timestamp(), (until or now).timestamp()
-    # The first size that is kept of all the time, and what the step then is in that size.
-    finest = next(
-        (size for size, kept in KEPT.items() if begin - begin % size >= (now - kept).timestamp()), DAY
-    )
-    seconds = -(-seconds // finest) * finest
-    size = max(size for size in KEPT if seconds % size == 0)
-    begin -= begin % seconds
-    begins = range(int(begin), math.ceil(end), seconds)
-    if len(begins) > MOST_POINTS:
-        raise ValueError(f"{len(begins)} points are too many, at most {MOST_POINTS}: take a longer step")
-    rows = _selected([(size, begin, end)], func, queue_name, using)
-    sums: dict[tuple[Any, ...], dict[str, list[Any]]] = defaultdict(dict)
-    for begins_at, outcome, *row in _summed(rows, ("begins_at",), with_bins=percentiles):
-        at = int(begins_at.timestamp())
-        of_step = sums[at - at % seconds,]
-        if outcome in of_step:
-            sum_up(of_step[outcome], row)
-        else:
-            of_step[outcome] = row
-    return [Point(from_epoch(at), _summary(sums.get((at,), {}))) for at in begins]
-
-
 def _by(
     groups: tuple[str, ...],
     since: datetime,
@@ -236,11 +188,11 @@ def _by(
     using: str | None,
 ) -> dict[tuple[Any, ...], Summary]:
     now = datetime.now(UTC)
-    rows = _selected(list(_parts(since, until or now, now)), func, queue_name, using)
+    rows = selected(list(_parts(since, until or now, now)), func, queue_name, using)
     sums: dict[tuple[Any, ...], dict[str, list[Any]]] = defaultdict(dict)
-    for row in _summed(rows, groups):
+    for row in summed(rows, groups):
         sums[row[: len(groups)]][row[len(groups)]] = list(row[len(groups) + 1 :])
-    return {group: _summary(outcomes) for group, outcomes in sums.items()}
+    return {group: summary_of(outcomes) for group, outcomes in sums.items()}
 
 
 def _parts(since: datetime, until: datetime, now: datetime) -> Iterator[tuple[int, float, float]]:
@@ -263,9 +215,10 @@ def _parts(since: datetime, until: datetime, now: datetime) -> Iterator[tuple[in
             at = stop
 
 
-def _selected(
+def selected(
     parts: Sequence[tuple[int, float, float]], func: str | None, queue_name: str | None, using: str | None
 ) -> QuerySet[Rollup]:
+    """Return the counts of some sizes and times: of each a size, and from when to when in seconds since 1970."""
     times = Q(pk__in=[])
     for size, begin, end in parts:
         times |= Q(size_seconds=size, begins_at__gte=from_epoch(begin), begins_at__lt=from_epoch(end))
@@ -275,9 +228,10 @@ def _selected(
     return rows if queue_name is None else rows.filter(queue_name=queue_name)
 
 
-def _summed(
+def summed(
     rows: QuerySet[Rollup], groups: tuple[str, ...], *, with_bins: bool = True
 ) -> Iterable[tuple[Any, ...]]:
+    """Yield sums by group and outcome, as rows of `ROLLUP_SUMS`; without bins as far as `RAN`."""
     names = [name for name, _ in ROLLUP_SUMS][: None if with_bins else RAN]
     sums = {f"sum_{name}": Sum(name) for name in names}
     grouped = rows.values(*groups, "outcome").annotate(**sums).order_by()
@@ -285,19 +239,22 @@ def _summed(
     return summed
 
 
-def _summary(outcomes: dict[str, list[Any]]) -> Summary:
+def summary_of(outcomes: dict[str, list[Any]]) -> Summary:
+    """Return what the sums of each outcome come to."""
     total = list(ZEROS)
     for row in outcomes.values():
         sum_up(total, row)
     ran = sum(row[0] for outcome, row in outcomes.items() if outcome in TIMED)
-    counts = {outcome: row[0] for outcome, row in outcomes.items()}
+    # A row may only say that attempts began which ended later.
+    counts = {outcome: row[0] for outcome, row in outcomes.items() if row[0]}
     if not any(len(row) > RAN for row in outcomes.values()):
-        return Summary(counts, Durations(ran, total[1]), Durations())
+        return Summary(counts, Durations(ran, total[1]), Durations(), total[STARTED])
     waited = total[WAITED:]
     return Summary(
         counts,
         Durations(ran, total[1], tuple(total[RAN:WAITED])),
         Durations(sum(waited), total[2], tuple(waited)),
+        total[STARTED],
     )
 
 
@@ -345,7 +302,7 @@ def month_so_far(now: datetime, *, by_function: bool = False, using: str | None 
     for *names, first in earlier.values(*groups).annotate(first=Min("pk")).values_list(*groups, "first"):
         found.setdefault(tuple(names), (first, {}))
     counted = [
-        MonthTotals(key[0] if by_function else "", key[-1], first, _summary(outcomes))
+        MonthTotals(key[0] if by_function else "", key[-1], first, summary_of(outcomes))
         for key, (first, outcomes) in found.items()
     ]
     return sorted(counted, key=lambda one: (not one.summary.outcomes, one.first))

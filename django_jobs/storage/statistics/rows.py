@@ -18,8 +18,9 @@ KEPT = {MINUTE: timedelta(days=2), HOUR: timedelta(days=60), DAY: timedelta(days
 
 # What has times: others ended without having run, or were stopped in the middle.
 TIMED = frozenset({"SUCCESSFUL", "FAILED", "READY"})
-# Where the bins begin in a row of `ROLLUP_SUMS`.
-RAN = 3
+# Where in a row of `ROLLUP_SUMS` it says how many attempts began, and where the bins begin.
+STARTED = 3
+RAN = STARTED + 1
 WAITED = RAN + len(RAN_BINS)
 ZEROS = [0] * (WAITED + len(WAITED_BINS))
 

@@ -516,3 +516,32 @@ def test_editing_costs_a_few_queries(submit, root, page_url, make_job, django_as
         root.get(page_url(job, "schedule"))
     with django_assert_max_num_queries(15):
         submit(job, priority="3")
+
+
+def test_another_expression_goes_on_leaving_out_the_dates_that_the_code_does(make_job, submit):
+    trigger = triggers.leaving_out(triggers.crontab("0 6 * * *"), [date(2026, 12, 25)])
+    job = make_job(id="x", trigger=trigger)
+
+    submit(job, kind="cron", expression="30 7 * * *")
+
+    assert trigger_of(job) == "at 07:30 every day, but not on 2026-12-25"
+
+
+def test_a_preview_says_in_words_what_the_fields_come_to_also_where_another_is_wrong(
+    submit, make_job, page_url, root
+):
+    job = make_job(trigger=triggers.interval(1800))
+    assert '<p class="jobs-words">every 30 minutes</p>' in unescaped_text_of(
+        root.get(page_url(job, "schedule"))
+    )
+
+    text = unescaped_text_of(
+        submit(
+            job, "_preview", kind="cron", expression="30 3 * * mon-fri", zone="Europe/Berlin", priority="101"
+        )
+    )
+
+    assert '<p class="jobs-words">at 03:30 on weekdays (Europe/Berlin)</p>' in text
+    assert "jobs-words" not in unescaped_text_of(
+        submit(job, "_preview", kind="cron", expression="99 * * * *")
+    )

@@ -1,3 +1,4 @@
+import re
 from datetime import timedelta
 
 import pytest
@@ -43,8 +44,8 @@ def test_the_picture_of_durations_is_in_proportion_and_said_in_words(root, page_
 
     text = text_of(root.get(page_url(job)))
 
-    heights = [part.split('"')[0] for part in text.split(' height="')[2:5]]
-    assert heights == ["10", "40", "20"]
+    heights = re.findall(r'class="jobs-took-bar [^>]+ height="([\d.]+)"', text)
+    assert heights == ["50.00", "200.00", "100.00"]
     assert "median 2.0 s, longest 4.0 s, last 2.0 s" in text
 
 
@@ -66,7 +67,7 @@ def test_runs_that_took_no_time_are_drawn(root, page_url, make_job, ended):
     ended(0)
     ended(0)
 
-    assert text_of(root.get(page_url(job))).count('class="jobs-bar ') == 2
+    assert text_of(root.get(page_url(job))).count('class="jobs-took-bar ') == 2
 
 
 def test_numbers_of_the_picture_are_the_machines_in_any_language(page_url, make_job, ended, root):
@@ -76,7 +77,8 @@ def test_numbers_of_the_picture_are_the_machines_in_any_language(page_url, make_
 
     text = text_of(root.get(page_url(job), headers={"accept-language": "de"}))
 
-    assert 'viewBox="0 0 120 40"' in text
+    (part,) = re.findall(r'<figure class="jobs-trend">.*?</svg>', text, re.DOTALL)
+    assert not re.search(r' (x|y|width|height|y1|y2)="[^"]*,', part)
 
 
 def test_previous_and_next_run_are_said_relatively_with_the_exact_time(root, page_url, make_job, ended):
@@ -118,3 +120,23 @@ def test_every_status_has_a_cell(root, page_url, make_job, make_run, status):
     make_run(job_id="nightly", status=status)
 
     assert f"jobs-cell-{status.lower()}" in text_of(root.get(page_url(job)))
+
+
+def test_the_list_has_the_newest_ten_outcomes_of_each_job_and_the_share_that_succeeded(
+    root, list_url, page_url, make_job, make_run
+):
+    make_job(id="a"), make_job(id="b"), make_job(id="c")
+    old = make_run(job_id="a", status=Status.FAILED)
+    of_a = [
+        make_run(job_id="a", status=Status.FAILED if n % 5 == 0 else Status.SUCCESSFUL) for n in range(10)
+    ]
+    (of_b,) = (make_run(job_id="b", status=Status.CANCELLED),)
+
+    response = root.get(list_url("job"))
+
+    shown = {job.pk: [run.pk for run in job.recent_runs] for job in response.context["cl"].result_list}
+    assert shown == {"a": [run.pk for run in of_a], "b": [of_b.pk], "c": []}
+    text = text_of(response)
+    assert page_url(old) not in text
+    assert text.count("80% succeeded") == 1
+    assert text.count("succeeded</span>") == 1

@@ -39,6 +39,18 @@ def test_the_runs_that_match_are_exported_newest_first(root, make_run, kind):
     assert rows(root, kind, queue="nowhere") == []
 
 
+def test_what_a_run_is_about_and_its_tags_choose_and_are_exported(client_of, manager, probes, make_run):
+    make_run()
+    manager.using(about="shop.order:7", tags=["b", "a"]).add_immediate_job(probes.nothing)
+    client = client_of("view_run")
+
+    for query in ({"about": "shop.order:7"}, {"tag": "a"}, {"q": "tag:a about:shop.order:7"}):
+        (row,) = rows(client, "json", **query)
+        assert (row["about"], row["tags"]) == ("shop.order:7", ["a", "b"])
+        (row,) = rows(client, "csv", **query)
+        assert (row["about"], row["tags"]) == ("shop.order:7", '["a", "b"]')
+
+
 @pytest.mark.parametrize("kind", ["csv", "json"])
 def test_batches_are_put_together(root, client_of, make_run, monkeypatch, kind):
     monkeypatch.setattr(export, "SMALL_BATCH", 2)

@@ -25,7 +25,7 @@ def url(page_url):
 
 
 def test_a_run_is_tried_again_with_other_arguments_as_a_new_one(root, url, page_url, failed, said, logged):
-    page = root.get(url(failed))
+    page = root.get(url(failed), {"as": "json"})
     assert json.loads(page.context["form"].initial["args"]) == [1, "two"]
 
     response = root.post(url(failed), {"args": "[1, 2]", "kwargs": '{"c": 3}'})
@@ -144,3 +144,47 @@ def test_a_run_that_is_gone_has_no_form(root, url, failed):
 
     assert root.get(address).status_code == 404
     assert root.post(address).status_code == 404
+
+
+def test_each_argument_has_a_field_of_its_name(root, url, page_url, failed, logged):
+    form = root.get(url(failed)).context["form"]
+    assert {name: field.initial for name, field in form.fields.items()} == {"a": "1", "b": '"two"', "c": "3"}
+    assert form.fields["b"].help_text == "Default: 2."
+
+    response = root.post(url(failed), {"argument-a": "1", "argument-b": "", "argument-c": "30"})
+
+    new = Run.objects.latest("pk")
+    assert response.url == page_url(new)
+    assert codec.display_arguments(new.payload) == ([1], {"c": 30})
+    assert logged(new) == [f"Made from run {failed.pk}; changed arguments: 2, c"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "reason"),
+    [
+        ({"argument-a": "[1"}, "a", "this is not JSON"),
+        ({"argument-b": "1"}, "__all__", "cannot be called with these arguments"),
+    ],
+)
+def test_a_field_says_what_is_wrong_with_it(root, url, failed, fields, name, reason):
+    form = root.post(url(failed), fields).context["form"]
+
+    assert reason in str(form.errors[name])
+    assert Run.objects.count() == 1
+
+
+def test_a_secret_that_is_left_is_kept(root, url, make_run):
+    run = make_run(
+        func="tests.probes.jobs:log_in", payload=codec.dump_arguments(("me",), {"password": "hunter2"})
+    )
+    form = root.get(url(run)).context["form"]
+    values = {f"argument-{name}": field.initial for name, field in form.fields.items()}
+
+    root.post(url(run), values)
+
+    assert "hunter2" not in str(values)
+    assert Run.objects.latest("pk").payload == run.payload
+
+
+def test_a_run_that_went_well_is_run_again(root, page_url, make_run):
+    assert "Run again…" in root.get(page_url(make_run(status=Status.SUCCESSFUL))).content.decode()

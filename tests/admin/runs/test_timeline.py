@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from django_jobs.admin.runs import timeline
+from django_jobs.admin.runs import gantt, timeline
 from django_jobs.models import Run, Status
 from django_jobs.storage.records import INTERRUPTED
 
@@ -53,14 +53,6 @@ def test_a_run_that_was_tried_three_times():
         ("waited", "Waited", "40.0 s"),
         ("attempt", "Attempt 3", "10.0 s"),
         ("end", "Successful", "1 min 50 s"),
-    ]
-    assert [(part.state, part.x, part.width) for part in timeline.picture(run)] == [
-        ("waiting", 0, 91),
-        ("failed", 91, 91),
-        ("waiting", 182, 273),
-        ("failed", 455, 90),
-        ("waiting", 545, 364),
-        ("successful", 909, 91),
     ]
 
 
@@ -173,7 +165,49 @@ def test_times_that_make_no_sense_make_no_picture_that_overflows():
     )
 
     told(run)
-    for part in timeline.picture(run):
+    parts = [part for row in gantt.of_run(run).rows for part in row.segments]
+    assert len(parts) >= 3
+    for part in parts:
         assert part.x >= 0
         assert part.width > 0
-        assert part.x + part.width <= timeline.WIDTH
+        assert part.x + part.width <= gantt.WIDTH
+
+
+def drawn(run):
+    return [
+        (row.label, [(part.state, part.x, part.width) for part in row.segments])
+        for row in gantt.of_run(run).rows
+    ]
+
+
+def test_each_attempt_has_a_row_with_the_wait_before_it():
+    run = make(
+        status=Status.SUCCESSFUL,
+        attempt=3,
+        started_at=at(90),
+        finished_at=at(100),
+        errors=[entry(1, 10, 20), entry(2, 50, 60)],
+    )
+
+    assert drawn(run) == [
+        ("Attempt 1", [("waiting", 0, 100), ("failed", 100, 100)]),
+        ("Attempt 2", [("retry", 200, 300), ("failed", 500, 100)]),
+        ("Attempt 3", [("retry", 600, 300), ("successful", 900, 100)]),
+    ]
+    picture = gantt.of_run(run)
+    assert picture.length == "1 min 40 s"
+    assert [part["state"] for part in picture.legend] == ["waiting", "retry", "failed", "successful"]
+    assert picture.rows[1].segments[0].title == "Waiting for a retry: 30.0 s"
+
+
+def test_a_wait_that_goes_on_and_an_attempt_that_runs_reach_to_now():
+    with time_machine.travel(at(100), tick=False):
+        waits = make(status=Status.READY, attempt=1, run_after=at(200), errors=[entry(1, 10, 20)])
+        runs = make(status=Status.RUNNING, attempt=1, started_at=at(50))
+        new = make(status=Status.READY, run_after=NOON)
+
+        assert drawn(waits)[1] == ("Waiting for a retry", [("retry", 200, 800)])
+        assert drawn(runs) == [("Attempt 1", [("waiting", 0, 500), ("running", 500, 500)])]
+        assert drawn(new) == [("Waiting", [("waiting", 0, 1000)])]
+    with time_machine.travel(NOON, tick=False):
+        assert gantt.of_run(new) is None

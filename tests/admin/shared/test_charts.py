@@ -9,10 +9,10 @@ AT = datetime(2030, 1, 1, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     ("highest", "ticks"),
-    [(0, [1, 0]), (1, [1, 0]), (2, [2, 1, 0]), (3, [4, 2, 0]), (7, [10, 5, 0]), (10, [10, 5, 0]), (1234, [2000, 1000, 0])],
+    [(0, [1, 0]), (1, [1, 0]), (2, [2, 1, 0]), (3, [4, 2, 0]), (7, [8, 4, 0]), (9, [10, 5, 0]), (10, [10, 5, 0]), (14, [16, 8, 0]), (1234, [1600, 800, 0]), (0.3, [0.3, 0.15, 0]), (4.5, [5, 2.5, 0])],
 )  # fmt: skip
 def test_an_axis_has_round_numbers_and_room_for_the_highest(highest, ticks):
-    assert charts.scale(highest) == ticks
+    assert charts.scale(highest) == pytest.approx(ticks)
 
 
 def test_bars_stand_side_by_side_on_the_ground_and_boxes_on_each_other():

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.utils import timezone, translation
@@ -60,3 +61,24 @@ def test_both_ways_are_shown_together():
 
 def test_no_moment_is_a_dash():
     assert times.relative(None) == times.both(None) == "-"
+
+
+def test_times_of_a_log_are_those_of_the_page():
+    log = "2030-01-15T09:30:00.123+00:00 begun\nat 2030-01-15T09:30:00.123+00:00\n2030-07-15T22:30:00.000+00:00 done"
+
+    with timezone.override("Europe/Berlin"):
+        assert times.in_text(log).splitlines() == [
+            "2030-01-15 10:30:00.123 begun",
+            "at 2030-01-15T09:30:00.123+00:00",
+            "2030-07-16 00:30:00.000 done",
+        ]
+
+
+def test_a_moment_is_shown_by_the_clocks_of_the_job_as_well_where_they_differ():
+    at = datetime(2030, 1, 15, 14, 30, tzinfo=UTC)
+
+    with timezone.override("Europe/Berlin"):
+        assert "09:30:00 America/New_York" in times.in_zones(at, ZoneInfo("America/New_York"))
+        assert times.in_zones(at, ZoneInfo("Europe/Paris")) == times.both(at)
+        assert times.in_zones(at, None) == times.both(at)
+        assert times.plain(at) == "2030-01-15 15:30:00 CET"

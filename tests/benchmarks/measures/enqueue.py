@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.db import connection, transaction
+from django.db import transaction
 
-from django_jobs import get_job_manager
+from django_jobs import Unique, get_job_manager
 from django_jobs.models import Run
-from tests.benchmarks import rows, work
+from tests.benchmarks import floor, rows, work
 from tests.benchmarks.figures import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-COLUMNS = (
-    "job_id, name, func, payload, signature, queue_name, priority, kind, status, run_after, enqueued_at, "
-    "attempt, rescues, cancel_requested, worker_id, error, log"
-)
 
 
 def measure(*, quick: bool) -> list[Figure]:
@@ -29,13 +25,15 @@ def measure(*, quick: bool) -> list[Figure]:
         "driver": _driver_insert(),
         "create": lambda: Run.objects.create(**rows.bare_run()),
         "add_immediate_job": lambda: add(work.nothing),
+        **_unique_ways(),
     }
     taken: dict[str, list[float]] = {name: [] for name in [*ways, "in atomic", "create in atomic"]}
     for call in ways.values():
         _time(call, 100)
     for _ in range(rounds):
         for name, call in ways.items():
-            taken[name].append(_time(call, calls))
+            clock = time.process_time if name in _PROCESSOR else time.perf_counter
+            taken[name].append(_time(call, calls, clock))
         with transaction.atomic():
             taken["create in atomic"].append(_time(ways["create"], calls))
         with transaction.atomic():
@@ -58,6 +56,21 @@ def measure(*, quick: bool) -> list[Figure]:
             reference_values=taken["create in atomic"],
         ),
         Figure(
+            name="unique enqueue, processor time",
+            unit="us",
+            values=taken["unique"],
+            reference="the same call without a key",
+            reference_values=taken["plain"],
+            ratio_at_most=1.5,
+        ),
+        Figure(
+            name="unique enqueue whose key is taken, processor time",
+            unit="us",
+            values=taken["skipped"],
+            reference="the same call without a key",
+            reference_values=taken["plain"],
+        ),
+        Figure(
             name="floor: the driver's one-row INSERT and commit",
             unit="us",
             values=taken["driver"],
@@ -67,25 +80,28 @@ def measure(*, quick: bool) -> list[Figure]:
     ]
 
 
-def _time(call: Callable[[], object], count: int) -> float:
-    began = time.perf_counter()
+# The ways that are measured by the time that this process computes: what the rest does is the database's.
+_PROCESSOR = ("plain", "unique", "skipped")
+
+
+def _unique_ways() -> dict[str, Callable[[], object]]:
+    manager = get_job_manager()
+    unique = manager.using(unique=Unique("{value}", until="started"))
+    numbers = itertools.count()
+    return {
+        "plain": lambda: manager.add_immediate_job(work.give, next(numbers)),
+        "unique": lambda: unique.add_immediate_job(work.give, next(numbers)),
+        "skipped": lambda: unique.add_immediate_job(work.give, -1),
+    }
+
+
+def _time(call: Callable[[], object], count: int, clock: Callable[[], float] = time.perf_counter) -> float:
+    began = clock()
     for _ in range(count):
         call()
-    return (time.perf_counter() - began) / count * 1e6
+    return (clock() - began) / count * 1e6
 
 
 def _driver_insert() -> Callable[[], object]:
-    connection.ensure_connection()
-    # Without Django's cursors, also those that its SQLite connections make themselves.
-    raw: Any = connection.connection
-    mark = "?" if connection.vendor == "sqlite" else "%s"
-    statement = f"INSERT INTO {Run._meta.db_table} ({COLUMNS}) VALUES ({','.join([mark] * 17)})"
-    fields = rows.bare_run()
-    now = connection.ops.adapt_datetimefield_value(fields["run_after"])
-    values = [*list(fields.values())[:9], now, now, 0, 0, False, "", "", ""]
-
-    def insert() -> None:
-        cursor = raw.cursor()
-        cursor.execute(statement, values)
-
-    return insert
+    raw, statement, values = floor.raw_connection(), floor.insert_statement(), floor.inserted_row()
+    return lambda: raw.cursor().execute(statement, values)

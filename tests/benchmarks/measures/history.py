@@ -46,9 +46,16 @@ def measure(*, quick: bool) -> list[Figure]:
     return figures
 
 
-def grow(count: int, step: int = 250_000) -> None:
-    """Insert finished runs, as the worker would have left them."""
-    connection = connections["grown"]
+def grow(count: int, step: int = 250_000, *, alias: str = "grown", about: str = "") -> None:
+    """Insert finished runs, as the worker would have left them.
+
+    Args:
+        count: How many.
+        step: How many with one statement.
+        alias: Of the database.
+        about: What each is about, in SQL by `n`; empty for nothing.
+    """
+    connection = connections[alias]
     table = Run._meta.db_table
     false = "0" if connection.vendor == "sqlite" else "FALSE"
     now = {"sqlite": "datetime('now')", "postgresql": "now()", "mysql": "UTC_TIMESTAMP(6)"}[connection.vendor]
@@ -56,19 +63,22 @@ def grow(count: int, step: int = 250_000) -> None:
         f"'nothing', '{rows.FUNC}', '{rows.PAYLOAD}', '{rows.SIGNATURE}', 'default', 0, 'immediate', "
         f"'SUCCESSFUL', {now}, {now}, {now}, {now}, 1, 0, {false}, 'bench-earlier', '', ''"
     )
+    columns = COLUMNS
+    if about:
+        columns, values = f"{COLUMNS}, about", f"{values}, {about}"
     job = "'job-' || n" if connection.vendor != "mysql" else "CONCAT('job-', n)"
     for start in range(0, count, step):
         first, last = start + 1, min(count, start + step)
         match connection.vendor:
             case "postgresql":
                 numbers = f"generate_series({first}, {last}) AS n"
-                statement = f"INSERT INTO {table} ({COLUMNS}) SELECT {job}, {values} FROM {numbers}"
+                statement = f"INSERT INTO {table} ({columns}) SELECT {job}, {values} FROM {numbers}"
             case "mysql":
-                statement = f"INSERT INTO {table} ({COLUMNS}) SELECT {job}, {values} FROM (SELECT seq AS n FROM seq_{first}_to_{last}) s"
+                statement = f"INSERT INTO {table} ({columns}) SELECT {job}, {values} FROM (SELECT seq AS n FROM seq_{first}_to_{last}) s"
             case _:
                 numbers = (
                     f"WITH RECURSIVE c(n) AS (SELECT {first} UNION ALL SELECT n + 1 FROM c WHERE n < {last})"
                 )
-                statement = f"INSERT INTO {table} ({COLUMNS}) {numbers} SELECT {job}, {values} FROM c"
+                statement = f"INSERT INTO {table} ({columns}) {numbers} SELECT {job}, {values} FROM c"
         with connection.cursor() as cursor:
             cursor.execute(statement)

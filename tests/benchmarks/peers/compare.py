@@ -225,7 +225,7 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
 def _store(peer: Peer) -> Iterator[dict[str, str]]:
     """Make an empty store for the time being; yield the environment of the peer's processes."""
     if peer.store == "redis":
-        with _redis() as url:
+        with empty_redis() as url:
             env = databases.environment("sqlite", "")
             env.pop("DJANGO_SETTINGS_MODULE")
             yield {**env, "BENCH_REDIS": url}
@@ -243,7 +243,7 @@ def _store(peer: Peer) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _redis() -> Iterator[str]:
+def empty_redis() -> Iterator[str]:
     """Find a numbered database that nobody uses; it is emptied afterwards."""
     import redis
 

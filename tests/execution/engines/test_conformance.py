@@ -122,6 +122,24 @@ def test_attempts_go_on_as_the_retry_policy_says(engine):
 
 
 @on_each_engine
+def test_a_batch_grows_from_its_own_runs_and_what_waits_is_given_results_and_errors(engine, manager):
+    call = f"tests.probes.conformance:{engine.prefix}{{}}".format
+    of_engine = manager.using(queue_name=engine.queue_name)
+    with of_engine.batch("grown", on_end=(call("add"), [5])) as batch:
+        tried = batch.using(retry=Retry(max_attempts=2, delay=0)).add(call("fail_until"), 2)
+        grown = batch.add(call("grow"), engine.queue_name, after=tried)
+        described = batch.add(call("describe"), batch.add(call("fail")), tried, after_failure="run")
+
+    assert engine.wait(described) == ["JobFailed", 2]
+    assert engine.wait(grown) == "grown"
+    with pytest.raises(JobFailed, match="of its 6 runs 1 failed"):
+        engine.wait(batch.id)
+    assert engine.wait(manager.get_batch(batch.id)["jobs"]["end"]) == 7
+    assert Run.objects.get(status="FAILED").func == call("fail")
+    assert set(Run.objects.values_list("queue_name", flat=True)) == {engine.queue_name}
+
+
+@on_each_engine
 def test_a_function_whose_time_is_over_is_ended(engine):
     with pytest.raises(JobFailed, match=r"RunTimeout: longer than its limit of 0.5 s"):
         engine.wait(engine.add("work", timeout=0.5))
@@ -145,6 +163,36 @@ def test_a_function_knows_its_run_and_what_it_says_is_kept(engine):
     assert result == {"job_id": job_id, "run_id": run.pk, "attempt": 1, "queue": engine.queue_name}
     assert run.progress == {"done": 4, "total": 4, "message": "all"}
     assert run.log.endswith("began with this")
+
+
+@on_each_engine
+def test_a_run_goes_on_with_what_it_keeps_after_a_failure_a_sleep_and_a_wait(engine, manager, until):
+    Mark.objects.bulk_create([Mark(text="row") for _ in range(3)])
+    job_id = engine.add("go_on", retry=Retry(max_attempts=2, delay=0.01))
+    if engine.name == "inline":
+        drain_jobs(deferred=True)
+    until(lambda: Run.objects.get().state == "sleeping", timeout=60)
+
+    assert manager.send_event(f"sent:{Run.objects.get().pk}", "now") == 1
+
+    assert engine.wait(job_id) == ["step", "now", ["row"] * 3, 40]
+    run = Run.objects.get()
+    assert (run.attempt, run.rescues, len(run.errors)) == (2, 0, 1)
+    assert Mark.objects.filter(text="step").count() == 1
+    assert run.progress["done"] == 3
+
+
+@on_each_engine
+def test_an_atomic_function_is_one_commit_with_its_outcome_or_refused(engine):
+    if engine.name == "loop":
+        with pytest.raises(TypeError, match="sync_to_async"):
+            engine.add("mark_and_fail_until", 2, atomic=True)
+        return
+
+    job_id = engine.add("mark_and_fail_until", 2, atomic=True, retry=Retry(max_attempts=2, delay=0.01))
+
+    assert engine.wait(job_id) == 2
+    assert (Run.objects.get().attempt, Mark.objects.count()) == (2, 1)
 
 
 @on_each_in_the_background

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from django_jobs import Retry
 from django_jobs.exceptions import JobCancelled, JobFailed
@@ -86,7 +87,7 @@ def test_an_exception_that_cannot_be_described_ends_no_child_process(
 # Transactions that Django does not know of
 
 
-@pytest.mark.parametrize("function", ["begin_by_hand", "async_begin_by_hand"])
+@pytest.mark.parametrize("function", ["begin_by_hand", "async_begin_by_hand", "begin_by_driver"])
 def test_a_transaction_begun_by_hand_and_left_open_fails_its_run_and_harms_no_later_one(
     function, serve, manager, probes
 ):
@@ -99,12 +100,25 @@ def test_a_transaction_begun_by_hand_and_left_open_fails_its_run_and_harms_no_la
     assert [mark.text for mark in Mark.objects.all()] == ["kept"]
 
 
-def test_a_transaction_begun_and_committed_by_hand_is_kept(serve, manager):
+@pytest.mark.parametrize("function", [hostile.begin_and_commit_by_hand, hostile.begin_and_commit_by_driver])
+def test_a_transaction_begun_and_committed_by_hand_is_kept(function, serve, manager):
     serve(threads=1)
 
-    manager.wait(manager.add_immediate_job(hostile.begin_and_commit_by_hand), 20)
+    manager.wait(manager.add_immediate_job(function), 20)
 
     assert Mark.objects.get().text == "committed"
+
+
+def test_a_driver_that_was_told_not_to_commit_fails_its_run_and_harms_no_later_one(serve, manager, probes):
+    if connection.vendor != "mysql":
+        pytest.skip("other drivers say so when they have begun")
+    serve(threads=1)
+
+    with pytest.raises(JobFailed, match="left a transaction open on default"):
+        manager.wait(manager.add_immediate_job(hostile.stop_commits_of_the_driver), 20)
+    manager.wait(manager.add_immediate_job(probes.mark, "kept"), 20)
+
+    assert [mark.text for mark in Mark.objects.all()] == ["kept"]
 
 
 # State of one run and the next

@@ -302,3 +302,9 @@ def test_a_run_whose_process_cannot_be_started_goes_back_and_is_executed_later(
     assert refused
     run = Run.objects.get()
     assert (run.attempt, run.rescues) == (1, 0)
+
+
+def test_a_job_that_needs_the_main_thread_has_it_there(serve_apart, manager, apart, probes):
+    serve_apart()
+
+    assert manager.wait(apart.add_immediate_job(probes.hear_signals), 30) == "heard"

@@ -60,7 +60,7 @@ def test_an_idle_thread_is_used_again(engine):
     for _ in range(20):
         made.submit(int).result(5)
         # It has put its result before it rests: wait until it does.
-        while not made._idle:
+        while not made._resting:
             pass
 
     assert len(made._threads) == 1
@@ -70,12 +70,73 @@ def test_a_batch_begins_at_once_though_a_thread_rests(engine):
     for _ in range(20):
         made = engine(10)
         made.submit(int).result(5)
-        while not made._idle:
+        while not made._resting:
             pass
         everybody = threading.Barrier(4)
 
         for future in [made.submit(everybody.wait, 5) for _ in range(4)]:
             future.result(5)
+
+
+def test_short_calls_wake_few_threads(engine):
+    made = engine(10)
+    called = []
+    all_made = threading.Event()
+
+    def call(number):
+        called.append(number)
+        if number == 999:
+            all_made.set()
+
+    made.call_each(call, [(n,) for n in range(1000)], seconds=1e-6)
+
+    assert all_made.wait(10)
+    assert sorted(called) == list(range(1000))
+    # One that calls, and one that watches.
+    assert len(made._threads) == 2
+
+
+def test_a_long_call_does_not_delay_those_that_were_made_with_it(engine):
+    made = engine(3)
+    others_ended, ended = threading.Event(), threading.Semaphore(0)
+    was_in_time = []
+
+    def call(number):
+        if number == 0:
+            was_in_time.append(others_ended.wait(20))
+        ended.release()
+
+    # Each time from the start: with no thread yet, with threads that rest, and with a guard.
+    for _ in range(3):
+        others_ended.clear()
+        made.call_each(call, [(n,) for n in range(20)], seconds=1e-6)
+        for _ in range(19):
+            assert ended.acquire(timeout=20)
+        others_ended.set()
+        assert ended.acquire(timeout=20)
+
+    assert was_in_time == [True] * 3
+
+
+def test_all_threads_are_awake_for_calls_that_are_worth_them(engine):
+    made = engine(4)
+    everybody = threading.Barrier(5)
+
+    made.call_each(everybody.wait, [(20,)] * 8, seconds=0.1)
+
+    everybody.wait(20)
+    everybody.wait(20)
+
+
+def test_one_call_does_not_wait_behind_many_long_ones_while_a_thread_rests(engine):
+    made = engine(3)
+    gate, began = threading.Event(), threading.Event()
+    made.call_each(gate.wait, [(20,)] * 2, seconds=1e-6)
+
+    made.call(began.set)
+
+    assert began.wait(10)
+    gate.set()
 
 
 def test_waiting_work_can_be_cancelled(engine):

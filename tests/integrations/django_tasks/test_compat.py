@@ -1,7 +1,6 @@
 """Both editions of the framework in one project; before Django 6.0 there is only the backport."""
 
 import os
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -93,21 +92,18 @@ def test_signals_context_and_errors_are_of_the_edition_of_the_task(
     assert heard == []
 
 
-def test_a_project_that_uses_no_tasks_imports_neither_edition():
+def test_a_project_that_uses_no_tasks_imports_neither_edition(zygote):
     code = (
         "import django; django.setup(); import sys, django_jobs.api.manager, django_jobs.execution.attempt; "
         "print([name for name in ('django.tasks', 'django_tasks') if name in sys.modules])"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
-        env=environment("testproject.settings"),
-    )  # fmt: skip
+    done = zygote.run([sys.executable, "-c", code], environment("testproject.settings"))
 
     assert done.stdout.strip() == "[]"
 
 
-def test_a_process_that_enqueues_nothing_tells_of_finished_tasks_and_is_checked():
+def test_a_process_that_enqueues_nothing_tells_of_finished_tasks_and_is_checked(zygote):
     code = (
         "import django; from django_jobs.registry import discovery; "
         # The probes have a tasks.py of ours, which a project without tasks has not.
@@ -119,10 +115,7 @@ def test_a_process_that_enqueues_nothing_tells_of_finished_tasks_and_is_checked(
         "print(any(check.__name__ == 'check_tasks' for check in checks.registry.registry.get_checks()))"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
-        env=environment("tests.settings"),
-    )  # fmt: skip
+    done = zygote.run([sys.executable, "-c", code], environment("tests.settings"))
 
     assert done.stdout.splitlines() == ["True False", "True"]
 
@@ -131,7 +124,7 @@ def environment(settings):
     return {**os.environ, "DJANGO_SETTINGS_MODULE": settings, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def test_a_task_may_be_declared_before_apps_are_loaded(tmp_path):
+def test_a_task_may_be_declared_before_apps_are_loaded(tmp_path, zygote):
     (tmp_path / "early.py").write_text(
         "try:\n    from django.tasks import task\nexcept ImportError:\n    from django_tasks import task\n"
         "@task\ndef give(value): return value\n"
@@ -141,10 +134,10 @@ def test_a_task_may_be_declared_before_apps_are_loaded(tmp_path):
     )
     code = "import django; django.setup(); import early; print(early.give.get_backend().check(), early.give.name)"
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60,
-        env={**environment("early_settings"), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
-    )  # fmt: skip
+    done = zygote.run(
+        [sys.executable, "-c", code],
+        {**environment("early_settings"), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )
 
     assert done.stdout.strip() == "[] give"
 

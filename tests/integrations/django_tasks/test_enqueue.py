@@ -224,7 +224,9 @@ def test_a_task_is_validated_again_when_it_is_enqueued(tasks, db, settings, fram
 
 
 def test_a_task_that_no_worker_could_find_is_refused(tasks, db, framework):
-    with pytest.raises(framework.invalid_task, match="no Task but a function: decorate the function itself"):
+    with pytest.raises(
+        framework.invalid_task, match="not a Task but a function: decorate the function itself"
+    ):
         tasks.renamed.enqueue()
 
     with pytest.raises(framework.invalid_task, match="takes_context=True"):
@@ -319,3 +321,22 @@ def test_nothing_is_enqueued_with_wrong_options(tasks, db, settings):
     with pytest.raises(ImproperlyConfigured, match="did you mean timeout"):
         tasks.give.enqueue()
     assert not Run.objects.exists()
+
+
+def test_a_unique_task_is_enqueued_once_and_has_the_result_of_the_one_that_is_there(tasks, db, heard):
+    first, other = tasks.once.enqueue(1), tasks.once.enqueue(2)
+
+    second = tasks.once.enqueue(1)
+
+    assert (second.id, second.args, second.status) == (first.id, [1], "READY")
+    assert other.id != first.id
+    assert Run.objects.count() == len(heard) == 2
+
+
+def test_a_debounced_task_waits_and_takes_no_time_of_its_own(tasks, db, framework):
+    first, second = tasks.put_off.enqueue(1), tasks.put_off.enqueue(1)
+
+    assert first.id == second.id
+    assert Run.objects.get().run_after > timezone.now() + timedelta(seconds=3)
+    with pytest.raises(framework.invalid_task, match="debounced"):
+        tasks.put_off.using(run_after=timedelta(minutes=1)).enqueue(1)

@@ -95,6 +95,30 @@ def test_a_task_is_tried_again_as_job_says_and_every_error_is_kept(serve, tasks,
     assert result.started_at < result.last_attempted_at <= result.finished_at
 
 
+def test_a_task_goes_on_with_what_it_keeps_and_is_ready_while_it_waits(
+    serve, tasks, finish, until, heard, manager
+):
+    serve()
+    result = tasks.go_on_after_all.enqueue("signed")
+    until(lambda: Run.objects.get().state == "sleeping")
+    result.refresh()
+    assert (result.status, result.attempts) == ("READY", 1)
+
+    manager.send_event("signed", 17)
+
+    assert finish(result).return_value == [None, 17]
+    assert (result.status, result.attempts, len(result.errors)) == ("SUCCESSFUL", 2, 1)
+    assert Mark.objects.count() == 1
+    until(lambda: [name for name, *_ in heard].count("finished") == 1)
+
+
+def test_a_task_may_be_one_commit(serve, tasks, finish):
+    serve()
+
+    assert finish(tasks.mark_in_one_commit.enqueue()).return_value == "marked"
+    assert Mark.objects.get().text == "atomic"
+
+
 def test_a_task_sees_its_own_result_and_attempt(serve, tasks, finish):
     serve()
 
@@ -419,7 +443,7 @@ def test_a_task_that_is_gone_fails_and_is_logged(serve, tasks, until, heard, cap
 
     run.refresh_from_db()
     assert (run.status, run.attempt) == ("FAILED", 1)
-    assert run.error.startswith("FunctionNotFound: tests.probes.tasks:not_a_task is no Task")
+    assert run.error.startswith("FunctionNotFound: tests.probes.tasks:not_a_task is not a Task")
     assert names(heard) == ["enqueued"]
 
 

@@ -22,12 +22,12 @@ def test_criteria_come_back_from_json_as_it_was(db):
         Criteria.from_plain({"qeue": "mail"})
 
 
-def test_a_word_is_a_job_or_a_number_before_it_is_a_function(make_run):
+def test_a_lone_word_is_a_job_or_a_number_before_it_is_a_part_of_something(make_run):
     run = make_run(job_id="a", func="b.c:d")
 
     assert chosen(Criteria().searching("a", using="default")) == {run.pk}
     assert chosen(Criteria().searching(str(run.pk), using="default")) == {run.pk}
-    assert Criteria().searching(" b.c", using="default") == Criteria(func_start="b.c")
+    assert Criteria().searching(" b.c", using="default") == Criteria(text="b.c")
     assert Criteria().searching("  ", using="default") == Criteria()
 
 

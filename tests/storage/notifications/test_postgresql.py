@@ -2,13 +2,13 @@ import pytest
 from django.db import connection
 
 from django_jobs.storage.notifications.postgresql import PostgreSQLListener
-from django_jobs.storage.notifications.thread import ListenerThread
+from django_jobs.storage.notifications.thread import listener_class
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_the_listening_connection_notices_a_silent_cut_unless_settings_say_otherwise(monkeypatch):
-    if ListenerThread("default")._listener_class() is not PostgreSQLListener:
+    if listener_class("default") is not PostgreSQLListener:
         pytest.skip("only PostgreSQL's listener (with psycopg 3) has a connection to another process")
     options = {**connection.settings_dict["OPTIONS"], "keepalives_count": 7}
     monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)

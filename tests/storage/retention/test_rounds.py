@@ -9,6 +9,7 @@ from django.utils import timezone
 from django_jobs.models import MaintenanceTask, Run, Status, Worker
 from django_jobs.storage import transactions
 from django_jobs.storage.retention import rounds, walks
+from tests.many_rows import analyze, copy_row, numbered
 from tests.storage.retention.rows import be_due, ids, prune, prune_in_turn
 
 pytestmark = pytest.mark.django_db
@@ -214,40 +215,20 @@ def test_of_many_that_ask_at_once_one_has_the_turn(monkeypatch):
 
 
 @pytest.fixture
-def long_history(transactional_db, make_old):
+def long_history(transactional_db, make_old, make_worker):
     """Some thousands of old and young runs, of one busy job and of many others."""
-    template = make_old(100)
+    # The oldest of each have the lowest numbers.
+    for days, first, count in ((100, 0, 100), (1, 100, 11_900)):
+        is_busy, name = f"(n + {first}) % 10 = 0", numbered(f"once-{days}-")
+        job_id = f"CASE WHEN {is_busy} THEN 'busy' ELSE {name} END"
+        copy_row(make_old(days, job_id="busy", worker_id="w", attempt=1), count, job_id=job_id)
     now = timezone.now()
-    fields = {
-        "name": "n",
-        "func": template.func,
-        "payload": template.payload,
-        "signature": template.signature,
-    }
-    Run.objects.bulk_create(
-        [
-            Run(
-                job_id="busy" if number % 10 == 0 else f"once-{number}", kind="immediate", status=Status.SUCCESSFUL,
-                enqueued_at=then, run_after=then, finished_at=then, worker_id="w", attempt=1, **fields,
-            )
-            for number in range(12_000)
-            for then in [now - timedelta(days=100 if number < 100 else 1)]
-        ],
-        batch_size=1000,
-    )  # fmt: skip
-    Worker.objects.bulk_create(
-        Worker(
-            id=f"w{number}", host="h", process_key="", pid=1, version="0", threads=1, has_clock=False,
-            started_at=now, heartbeat_at=now, lease_expires_at=now,
-            stopped_at=now - timedelta(days=100 if number < 10 else 1),
+    for days, count in ((100, 9), (1, 2989)):
+        stopped = make_worker(
+            id=f"w{days}", started_at=now, lease_expires_at=now, stopped_at=now - timedelta(days=days)
         )
-        for number in range(3_000)
-    )  # fmt: skip
-    with connection.cursor() as cursor:
-        for table in ("django_jobs_run", "django_jobs_worker"):
-            cursor.execute(f"{'ANALYZE TABLE' if connection.vendor == 'mysql' else 'ANALYZE'} {table}")
-            if connection.vendor == "mysql":
-                cursor.fetchall()
+        copy_row(stopped, count, id=numbered(f"w{days}-"))
+    analyze("django_jobs_run", "django_jobs_worker")
 
 
 @pytest.fixture
@@ -276,7 +257,7 @@ def scans(sql, params):
             return [row[0] for row in rows if "Seq Scan on django_jobs_" in row[0]]
         case _:
             # type, and how many rows it expects to read.
-            return [row for row in rows if row[3] in {"ALL", "index"} and row[2] and (row[8] or 0) > 500]
+            return [row for row in rows if row[3] in {"ALL", "index"} and row[2] and int(row[8] or 0) > 500]
 
 
 def test_a_round_reads_no_table_as_a_whole(long_history, statements, settings, monkeypatch):
@@ -288,7 +269,10 @@ def test_a_round_reads_no_table_as_a_whole(long_history, statements, settings, m
     assert pruned.runs >= 101 + 100
     assert pruned.workers == 10
     sent = {
-        sql: params for sql, params in statements if "django_jobs_run" in sql or "django_jobs_worker" in sql
+        sql: params
+        for sql, params in statements
+        # Logs of runs that go on or were killed are few, and read as a whole for what belongs to no run.
+        if ("django_jobs_run" in sql or "django_jobs_worker" in sql) and "django_jobs_log" not in sql
     }
     assert len(sent) >= 8
     assert {sql: found for sql, params in sent.items() if (found := scans(sql, params))} == {}

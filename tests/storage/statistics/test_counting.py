@@ -4,12 +4,14 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from django.db import OperationalError, connection, connections, transaction
 from django.db.models import Q, Sum
 
 from django_jobs import Retry
+from django_jobs.execution import recording
 from django_jobs.models import BIN_ENDS, RAN_BINS, WAITED_BINS, MaintenanceTask, Rollup, Run
 from django_jobs.scheduler.occurrences import fire_due
 from django_jobs.storage import claims, leases, statistics, transitions
@@ -109,7 +111,11 @@ def test_a_result_that_was_refused_is_not_counted(make_run, make_worker):
     (run,) = claims.claim("w", limit=1, using="default")
     Run.objects.update(attempt=7)
 
-    Completer(using="default", on_written=lambda batch: None)._write([(run, attempt()[1])])
+    record = partial(recording.record, using="default")
+    completer = Completer(using="default", record=record, on_written=lambda batch: None)
+    completer.put(run, attempt()[1])
+    completer.stop()
+    completer.run()
 
     assert statistics.seconds_until_due() is None
 
@@ -168,6 +174,41 @@ def test_a_minute_an_hour_and_a_day_are_counted(db):
         # Up to 5 ms, up to 0.5 s, and longer than all; nothing, and up to 5 s.
         assert ran == {"ran_2": 1, "ran_8": 1, "ran_23": 1}
         assert waited == {"waited_0": 1, "waited_11": 1}
+
+
+def test_an_attempt_counts_as_started_in_the_minute_in_which_it_began(db):
+    ended = datetime(2024, 2, 29, 12, 0, 30, tzinfo=UTC)
+
+    count(attempt(ended=ended, ran=5), attempt("READY", ended=ended, ran=40, retry_in=3))
+    count(attempt("FAILED", ended=ended, ran=150), attempt("CANCELLED", ended=ended, ran=100))
+    # Cancelled before it began, and by a clock that was wrong.
+    count(
+        attempt("CANCELLED", ended=ended, ran=0),
+        attempt(ended=ended, ran=-7200),
+        attempt(ended=ended, ran=1e9),
+    )
+
+    hour = timedelta(hours=1)
+    points = statistics.series(ended - timedelta(minutes=3, seconds=30), ended, step=timedelta(minutes=1))
+    long_ago = statistics.totals(ended - 2 * hour, ended + 2 * hour)
+    rows = Rollup.objects.filter(size_seconds=60, started__gt=0).order_by("begins_at", "outcome")
+    assert [(row.begins_at.minute, row.outcome, row.runs, row.started) for row in rows] == [
+        (58, "CANCELLED", 0, 1), (58, "FAILED", 0, 1), (59, "READY", 0, 1), (0, "SUCCESSFUL", 3, 3),
+    ]  # fmt: skip
+    # In the hour of the end, what ended there; what began before is in the hour before.
+    assert long_ago.started == 6
+    assert long_ago.outcomes == {"SUCCESSFUL": 3, "READY": 1, "FAILED": 1, "CANCELLED": 2}
+    assert sum(point.summary.started for point in points) == 6
+
+
+def test_what_began_in_another_minute_is_told_apart_no_further_than_the_rest(db, monkeypatch):
+    monkeypatch.setattr(counting, "MOST_SEPARATE", 3)
+    ended = datetime(2024, 2, 29, 12, 0, 30, tzinfo=UTC)
+
+    count(*(attempt(func=f"m:f{number}", ended=ended, ran=60) for number in range(10)))
+
+    began = Rollup.objects.filter(size_seconds=60, started__gt=0)
+    assert sorted(began.values_list("func", "started")) == [("", 7), ("m:f0", 1), ("m:f1", 1), ("m:f2", 1)]
 
 
 def test_there_is_a_bin_for_every_duration():

@@ -1,8 +1,10 @@
 import itertools
 import random
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 from django.db import connection
 
 from django_jobs.models import BIN_ENDS, Rollup
@@ -206,7 +208,7 @@ def test_readings_walk_the_index_of_times(transactional_db):
         cursor.execute("ANALYZE TABLE django_jobs_tally" if is_mysql else "ANALYZE")
         if is_mysql:
             cursor.fetchall()
-    selected = reading._selected(
+    selected = reading.selected(
         list(reading._parts(now - timedelta(hours=1), now, now)), None, None, "default"
     ).values_list("runs", flat=True)
     statement, params = selected.query.sql_with_params()
@@ -238,3 +240,57 @@ def test_summaries_merge_to_what_one_of_all_would_be():
     assert whole.ran == statistics.Durations(4, 2.0, (1, 3, *rest))
     assert whole.waited == statistics.Durations()
     assert statistics.merge([]) == statistics.NOTHING
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Berlin", "2030-06-10", 24),
+        ("Europe/Berlin", "2030-03-31", 23),
+        ("Europe/Berlin", "2030-10-27", 25),
+        ("Asia/Tokyo", "2030-06-10", 24),
+    ],
+)  # fmt: skip
+def test_days_are_cut_at_midnight_of_the_zone(db, zone, day, hours):
+    begins_at = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(zone))
+    first, next_day = (moment.astimezone(UTC) for moment in (begins_at, begins_at + timedelta(days=1)))
+    for moment, runs in (
+        (first - timedelta(hours=1), 1),
+        (first, 10),
+        (next_day - timedelta(hours=1), 100),
+        (next_day, 1000),
+    ):
+        Rollup.objects.create(
+            size_seconds=3600, begins_at=moment, func="f", queue_name="q", outcome="SUCCESSFUL", runs=runs
+        )
+
+    with time_machine.travel(next_day + timedelta(hours=5), tick=False):
+        points = statistics.series(first, step=timedelta(days=1), zone=ZoneInfo(zone))
+
+    assert [point.begins_at for point in points] == [first, next_day]
+    assert next_day - first == timedelta(hours=hours)
+    assert [point.summary.outcomes["SUCCESSFUL"] for point in points] == [110, 1000]
+
+
+def test_series_are_told_apart_by_queue_with_one_query(db, django_assert_num_queries):
+    now = NOW()
+    minute = now.replace(second=0, microsecond=0) - timedelta(minutes=5)
+    for name, runs in (("mail", 2), ("slow", 3)):
+        Rollup.objects.create(
+            size_seconds=60,
+            begins_at=minute,
+            func="f",
+            queue_name=name,
+            outcome="FAILED",
+            runs=runs,
+            ran_3=runs,
+        )
+
+    with django_assert_num_queries(1):
+        found = statistics.series_by("queue_name", now - timedelta(minutes=10), step=timedelta(minutes=1))
+
+    assert {name: sum(one.summary.ended for one in points) for name, points in found.items()} == {
+        "mail": 2,
+        "slow": 3,
+    }
+    assert len({len(points) for points in found.values()}) == 1

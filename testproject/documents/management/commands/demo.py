@@ -19,11 +19,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from django_jobs import get_job_manager
-from documents.jobs import ingest_folder
+from documents.jobs import add_ingestion, list_files
 from documents.views import SAMPLES_DIR
 from mailings.demo import load_demo_recipients
 from mailings.jobs import send_newsletter
-from reports.jobs import ask_other_library, print_report
+from reports.jobs import ask_other_library, print_report, scan_book
 
 ADMIN = "admin"
 PASSWORD_VARIABLE = "TESTPROJECT_ADMIN_PASSWORD"  # noqa: S105 - a name
@@ -73,15 +73,21 @@ class Command(BaseCommand):
             entry = f"user {ADMIN}, password {password}"
         self.stdout.write(
             f"\n"
+            f"  An example web site: a library that reads documents in, writes to its readers, and reports.\n"
+            f"  All of that is work for jobs. They run in this process; watch them in the admin.\n"
+            f"\n"
             f"  Admin      {url}admin/   ({entry})\n"
             f"  Documents  {url}documents/\n"
             f"  Jobs       {url}jobs/\n"
             f"  Try        curl -X POST {url}ingest/\n"
             f"\n"
-            f"  Running    ingest of {SAMPLES_DIR}\n"
-            f"  In 10 s    a newsletter, to files in {settings.VAR_DIR / 'mail'}\n"
-            f"  Each 30 s  an HTML report, and each minute a CSV one, in {settings.VAR_DIR / 'reports'}\n"
-            f"  On purpose one job that fails, and one that is tried three times\n"
+            f"  Batch      the documents of {SAMPLES_DIR}\n"
+            f"             are read side by side, then indexed, then mailed about: {url}admin/django_jobs/batch/\n"
+            f"  Limit      three books for one scanner: one is scanned, two wait for it; the run's page\n"
+            f"             shows its log as it comes\n"
+            f"  Schedules  an HTML report each 30 s, and a CSV one each minute, in {settings.VAR_DIR / 'reports'};\n"
+            f"             in 10 s a newsletter, to files in {settings.VAR_DIR / 'mail'}\n"
+            f"  Failures   on purpose: one job that fails, and one that succeeds at its third attempt\n"
         )
 
 
@@ -138,12 +144,14 @@ def prepare_admin() -> str | None:
 
 
 def add_demo_jobs() -> None:
-    """Add immediate jobs, one that is retried and one that fails among them, and a scheduled one.
+    """Add a batch, jobs that share a limit, one that is retried, one that fails, and a scheduled one.
 
     The recurring ones are declared in `reports.jobs`.
     """
     manager = get_job_manager()
-    manager.add_immediate_job(ingest_folder, str(SAMPLES_DIR))
+    add_ingestion(SAMPLES_DIR, (str(file.relative_to(SAMPLES_DIR)) for file in list_files(SAMPLES_DIR)))
+    for title in ("The Name of the Rose", "Emma", "Moby-Dick"):
+        manager.add_immediate_job(scan_book, title)
     manager.add_immediate_job(ask_other_library, "The Name of the Rose")
     manager.add_immediate_job(print_report, 2)
     manager.add_scheduled_job(

@@ -1,0 +1,1 @@
+"""Batches as projects use them: made, added to, waited for, cancelled and retried."""

@@ -1,0 +1,156 @@
+"""Count the runs of keys with a limit, and let those in that wait for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django_jobs.storage.backends.words import Statement, Words
+from django_jobs.storage.tables import RUN_TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Self
+
+# In the words of the index's condition, or SQLite does not use it.
+OPEN = "status IN ('READY', 'RUNNING')"
+# The line of a key: what waits for its limit, and for nothing else.
+LINE = f"{OPEN} AND status = 'READY' AND run_after IS NULL AND waits_for = 'limit' AND held_run_after IS NULL"
+# The order of a line; and where its runs have fair keys, of which few wait here.
+BY_PRIORITY = "priority DESC, id"
+BY_TURN = "priority DESC, COALESCE(turn_at, enqueued_at), id"
+# The same, and those that wait for their turn.
+_ANY_LINE = LINE.replace("= 'limit'", "IN ('limit', 'order')")
+
+
+class Limiting(Words):
+    """The operations on keys with a limit. A key is `Run.limit_key`."""
+
+    __slots__ = ()
+
+    # Has the planner take the index of keys, whatever it thinks of it.
+    by_limit_key: ClassVar[str] = ""
+
+    def lock_keys(self, keys: Sequence[str]) -> None:
+        """Have whoever else locks one of these keys wait until the transaction under way ends."""
+        raise NotImplementedError
+
+    def count_running(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return how many runs of each key are RUNNING; keys without are left out."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT limit_key, COUNT(*) FROM {RUN_TABLE} WHERE {OPEN} AND status = 'RUNNING' "  # noqa: S608
+                f"AND limit_key IN ({','.join(['%s'] * len(keys))}) GROUP BY limit_key",
+                list(keys),
+            )
+            return dict(cursor.fetchall())
+
+    def count_begun(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return how many runs of each key are RUNNING or due; keys without are left out."""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT limit_key, COUNT(*) FROM {RUN_TABLE} WHERE {OPEN} "  # noqa: S608
+                f"AND limit_key IN ({','.join(['%s'] * len(keys))}) "
+                f"AND (status = 'RUNNING' OR run_after <= {self.now}) GROUP BY limit_key",
+                list(keys),
+            )
+            return dict(cursor.fetchall())
+
+    def lines(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return of those keys that have a line how many of their runs are RUNNING or due."""
+        of_key = f"FROM {RUN_TABLE} r {self.by_limit_key} WHERE r.limit_key = v.k AND"
+        counted = f"SELECT COUNT(*) {of_key} r.{OPEN} AND"
+
+        def ask(words: Self) -> Statement:
+            source, params = words.source((("k", "text"),), [(key,) for key in keys])
+            return (
+                f"SELECT v.k, ({counted} r.status = 'RUNNING') + "  # noqa: S608
+                f"({counted} r.status = 'READY' AND r.run_after <= {words.now}) FROM ({source}) v "
+                # Not EXISTS: MariaDB would read all runs to answer it for all keys.
+                f"WHERE (SELECT 1 {of_key} {LINE} LIMIT 1) IS NOT NULL",
+                params,
+            )
+
+        with self.connection.cursor() as cursor:
+            cursor.execute(*self.clocked(ask))
+            return dict(cursor.fetchall())
+
+    def first_lines(self, after: str, limit: int) -> list[str]:
+        """Return keys that have a line, in their order, however long the lines are.
+
+        Args:
+            after: The last key that is left out; empty for none.
+            limit: How many at most.
+        """
+        return self.keys_after("limit_key", _ANY_LINE, after, limit)
+
+    def first_in_lines(self, keys: Sequence[str]) -> list[int]:
+        """Return the run that is first in the line of each key."""
+        source, params = self.source((("k", "text"),), [(key,) for key in keys])
+        statement = self._first_in_line("", 1)[0].replace(LINE, _ANY_LINE)
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"SELECT ({statement % ('v.k', '1')}) FROM ({source}) v", params)  # noqa: S608
+            return [row[0] for row in cursor.fetchall() if row[0] is not None]
+
+    def open_keys(self, keys: Sequence[str]) -> set[str]:
+        """Return those of some keys that have an unfinished run."""
+        source, params = self.source((("k", "text"),), [(key,) for key in keys])
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT v.k FROM ({source}) v WHERE (SELECT 1 FROM {RUN_TABLE} r {self.by_limit_key} "  # noqa: S608
+                f"WHERE r.limit_key = v.k AND r.{OPEN} LIMIT 1) IS NOT NULL",
+                params,
+            )
+            return {row[0] for row in cursor.fetchall()}
+
+    def oldest(self, keys: Sequence[str], *, among: str = "") -> dict[str, int]:
+        """Return the unfinished run of each key that was added first.
+
+        Args:
+            keys: The keys; those without an unfinished run are left out.
+            among: More of a condition.
+        """
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT limit_key, MIN(id) FROM {RUN_TABLE} WHERE {OPEN} "  # noqa: S608
+                f"AND limit_key IN ({','.join(['%s'] * len(keys))}) {among} GROUP BY limit_key",
+                list(keys),
+            )
+            return dict(cursor.fetchall())
+
+    def let_in(self, most: Mapping[str, int], *, order: str = BY_PRIORITY) -> dict[str, int]:
+        """Make runs due that are first in the lines of some keys; those that others lock are passed over.
+
+        Args:
+            most: Keys, and how many runs of each may be RUNNING or due.
+            order: Of the lines, `BY_PRIORITY` or `BY_TURN`.
+
+        Returns:
+            How many there were of each key; keys without are left out.
+        """
+        rooms = [
+            (key, room) for key, held in self.lines(list(most)).items() if (room := most[key] - held) > 0
+        ]
+        # Once: SQLite's driver keeps a statement for the next key while it is the same text.
+        made_due = self._made_due
+        return {key: count for key, room in rooms if (count := self._let_in(key, room, made_due, order))}
+
+    def _let_in(self, key: str, room: int, made_due: str, order: str) -> int:
+        statement, params = self._first_in_line(key, room, order)
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"{made_due} WHERE id IN ({statement})", params)
+            return int(cursor.rowcount)
+
+    @property
+    def _made_due(self) -> str:
+        return (
+            f"UPDATE {RUN_TABLE} SET run_after = {self.now}, waits_for = NULL, dispatched_at = NULL, "  # noqa: S608
+            "redispatch_at = NULL"
+        )
+
+    @staticmethod
+    def _first_in_line(key: str, room: int, order: str = BY_PRIORITY) -> Statement:
+        params: list[Any] = [key, room]
+        return (
+            f"SELECT id FROM {RUN_TABLE} WHERE {LINE} AND limit_key = %s ORDER BY {order} LIMIT %s",  # noqa: S608
+            params,
+        )

@@ -1,0 +1,108 @@
+"""One run's parts, one after the other on one thread, by the processor's time; beside bare statements in turns."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from django.db import connection
+
+from django_jobs import codec, get_job_manager
+from django_jobs.execution import recording
+from django_jobs.execution.attempt import Attempt
+from django_jobs.storage import claims, statistics
+from django_jobs.storage import connections as own_connections
+from tests.benchmarks import floor, rows, work
+from tests.benchmarks.figures import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Seconds = defaultdict[str, float]
+
+PARTS = ("claim", "objects", "begin", "execute", "write", "report")
+
+
+def measure(*, quick: bool) -> list[Figure]:
+    """Measure each part of empty runs; the smallest values say most where a machine is shared."""
+    count, rounds = (2_000, 4) if quick else (5_000, 10)
+    # As on a thread that executes runs, and has used its connection.
+    own_connections.watch_sessions()
+    own_connections.claim_context()
+    worker_id = rows.live_worker("default")
+    ours: defaultdict[str, list[float]] = defaultdict(list)
+    bare: defaultdict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        for part, seconds in _round(count, lambda spent: _ours(spent, worker_id)).items():
+            ours[part].append(seconds / count * 1e6)
+        for part, seconds in _round(count, _bare).items():
+            bare[part].append(seconds / count * 1e6)
+    return [
+        Figure(
+            name=f"{part}, smallest {min(ours[part]):.1f}",
+            unit="us",
+            values=ours[part],
+            reference=f"the driver's statements, smallest {min(bare[part]):.1f}" if part in bare else "",
+            reference_values=bare.get(part, []),
+        )
+        for part in (*PARTS, "all")
+    ]
+
+
+def _round(count: int, work_off: Callable[[Seconds], None]) -> Seconds:
+    rows.forget_runs()
+    get_job_manager().add_many((work.nothing, ()) for _ in range(count))
+    spent: Seconds = defaultdict(float)
+    work_off(spent)
+    spent["all"] = sum(spent.values())
+    return spent
+
+
+class _Watch:
+    """Adds the processor's time since it was last asked to a part."""
+
+    def __init__(self, spent: Seconds) -> None:
+        self._spent = spent
+        self._at = time.process_time()
+
+    def note(self, part: str) -> None:
+        now = time.process_time()
+        self._spent[part] += now - self._at
+        self._at = now
+
+
+def _ours(spent: Seconds, worker_id: str) -> None:
+    watch = _Watch(spent)
+    while runs := claims.claim(worker_id, limit=floor.BATCH, using="default"):
+        watch.note("claim")
+        attempts = [Attempt(run) for run in runs]
+        watch.note("objects")
+        for attempt in attempts:
+            attempt.begin()
+        watch.note("begin")
+        outcomes = [(attempt.run, attempt.execute_to_end()) for attempt in attempts]
+        watch.note("execute")
+        written = recording.record(outcomes, using="default")
+        watch.note("write")
+        recording.report(outcomes, written)
+        statistics.flush_if_due("default")
+        watch.note("report")
+
+
+def _bare(spent: Seconds) -> None:
+    claim, finish = floor.STATEMENTS[connection.vendor]
+    raw = floor.raw_connection()
+    watch = _Watch(spent)
+    while runs := claim(raw):
+        watch.note("claim")
+        ended = []
+        for run_id, func, payload in runs:
+            began_at = datetime.now(UTC)
+            args, kwargs = codec.load_arguments(payload)
+            floor.FUNCTIONS[func](*args, **kwargs)
+            ended.append((run_id, began_at, datetime.now(UTC)))
+        watch.note("execute")
+        finish(raw, ended)
+        watch.note("write")
