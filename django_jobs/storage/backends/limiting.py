@@ -85,11 +85,7 @@ class Limiting(Words):
 
     def first_in_lines(self, keys: Sequence[str]) -> list[int]:
         """Return the run that is first in the line of each key."""
-        source, params = self.source((("k", "text"),), [(key,) for key in keys])
-        statement = self._first_in_line("", 1)[0].replace(LINE, _ANY_LINE)
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT ({statement % ('v.k', '1')}) FROM ({source}) v", params)  # noqa: S608
-            return [row[0] for row in cursor.fetchall() if row[0] is not None]
+        return self._first_ids(keys, _ANY_LINE)
 
     def open_keys(self, keys: Sequence[str]) -> set[str]:
         """Return those of some keys that have an unfinished run."""
@@ -139,6 +135,19 @@ class Limiting(Words):
         with self.connection.cursor() as cursor:
             cursor.execute(f"{made_due} WHERE id IN ({statement})", params)
             return int(cursor.rowcount)
+
+    def _firsts(self, keys: Sequence[str]) -> Statement:
+        """Select the run that is first in the line of each of some keys, or NULL."""
+        source, params = self.source((("k", "text"),), [(key,) for key in keys])
+        first, _ = self._first_in_line("", 1)
+        return f"SELECT ({first % ('v.k', '1')}) FROM ({source}) v", params  # noqa: S608
+
+    def _first_ids(self, keys: Sequence[str], line: str = LINE) -> list[int]:
+        """Return those; not locked, so who takes them asks again whether they are in a line."""
+        statement, params = self._firsts(keys)
+        with self.connection.cursor() as cursor:
+            cursor.execute(statement.replace(LINE, line), params)
+            return [row[0] for row in cursor.fetchall() if row[0] is not None]
 
     @property
     def _made_due(self) -> str:

@@ -128,15 +128,19 @@ class SQLite(Backend):
     def _follow(
         self, worker_id: str, fence: int, scope: Scope, rooms: Sequence[tuple[str, int]]
     ) -> list[ClaimedRun]:
-        def take(words: Self, key: str, room: int) -> Statement:
-            first, params = words._first_in_line(key, room)
+        def take(words: Self, firsts: Statement) -> Statement:
             where, names = words._of_worker(worker_id, scope)
             taken = words._take_from_line(RUN_TABLE)
-            return f"{taken} WHERE id IN ({first}) AND {where}", [worker_id, fence, *params, *names]
+            return f"{taken} WHERE id IN ({firsts[0]}) AND {where}", [worker_id, fence, *firsts[1], *names]
 
+        # The first of each of many keys is one statement, and some of one key another: LIMIT takes no column.
+        single = [key for key, room in rooms if room == 1]
+        firsts = [self._first_in_line(key, room) for key, room in rooms if room > 1]
+        if single:
+            firsts.append(self._firsts(single))
         with self.connection.cursor() as cursor:
-            for key, room in rooms:
-                cursor.execute(*self.clocked(partial(take, key=key, room=room)))
+            for statement in firsts:
+                cursor.execute(*self.clocked(partial(take, firsts=statement)))
             cursor.execute(_READ_CLAIMED, [worker_id, fence])
             (rows,) = cursor.fetchone()
         return self._as_claimed(json.loads(rows))

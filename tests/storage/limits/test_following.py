@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs.models import Run, Worker
@@ -146,3 +147,24 @@ def test_the_next_of_a_long_line_is_found_without_reading_it_whatever_statistics
         before = reads(cursor)
         finish(runs)
         assert reads(cursor) - before < 500
+
+
+def test_the_first_of_many_keys_follow_in_as_many_statements_as_of_one(limited, states):
+    def counted(keys):
+        enqueue.insert([limited(key) for key in keys for _ in range(2)], using="default")
+        runs = claim()
+        with CaptureQueriesContext(connection) as queries:
+            assert len(finish(runs).runs) == len(keys)
+        return len(queries)
+
+    assert counted(["k"]) == counted([f"key {number}" for number in range(5)])
+    assert sorted(states()) == [*["running"] * 6, *["successful"] * 6]
+
+
+def test_some_of_one_key_follow_beside_the_first_of_others(limited, states):
+    enqueue.insert([limited("a", concurrency=2) for _ in range(4)], using="default")
+    enqueue.insert([limited("b") for _ in range(3)], using="default")
+    enqueue.insert([limited("c")], using="default")
+
+    assert len(finish(claim()).runs) == 3
+    assert [state[0] for state in states()] == ["s", "s", "r", "r", "s", "r", "l", "s"]
