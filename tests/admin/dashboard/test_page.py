@@ -4,6 +4,7 @@ from html import unescape
 from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from django.contrib.admin import AdminSite, site
 from django.contrib.admin.models import LogEntry
@@ -29,6 +30,13 @@ URL = "/admin/django_jobs/dashboard/"
 def text_of(html):
     text = re.sub(r"<title>.*?</title>|<[^>]*>", " ", html, flags=re.DOTALL)
     return re.sub(r"\s+", " ", text)
+
+
+@pytest.fixture
+def still():
+    """Let no minute pass during a test."""
+    with time_machine.travel(datetime.now(UTC), tick=False):
+        yield
 
 
 def html_of(client, name, **query):
@@ -138,6 +146,7 @@ def test_failed_and_ended_lead_to_those_of_the_range(root, make_run, tally):
 
 
 @pytest.mark.parametrize("chosen", RANGES)
+@pytest.mark.usefixtures("still")
 def test_the_chart_counts_all_that_ended_within_the_range_and_nothing_before(root, tally, chosen):
     overview = Overview(RANGES[chosen])
     tally(runs=3)

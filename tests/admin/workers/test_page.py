@@ -57,7 +57,7 @@ def test_hosts_have_their_processes_and_these_what_they_run(root, list_url, make
     assert [(host["name"], len(host["processes"])) for host in part["hosts"]] == [("web-1", 2), ("web-2", 1)]
     one = part["hosts"][0]["processes"][0]
     assert (one["running"], one["threads"], one["memory"].replace("\xa0", " ")) == ("1", "4", "200.0 MB")
-    assert f'/run/{run.pk}/change/">bill</a> <span class="jobs-quiet">1 min 1 s' in text
+    assert re.search(rf'/run/{run.pk}/change/">bill</a> <span class="jobs-quiet">1 min \d+ s', text)
     assert "3 alive, 1 of" in text
     assert "Versions differ: 0.9, 1.0" in re.sub("<[^>]+>", "", text)
 
@@ -76,9 +76,9 @@ def test_a_worker_that_begins_nothing_says_why(root, list_url, make_worker, make
 
     nothing = {one.pk: [] for one in (quiet, full, free, fewer, other, gone)}
     ends = ["Takes no more runs, and ends once these have."]
-    make_run(queue_name="mail", run_after=ago(50))
+    make_run(queue_name="mail", run_after=ago(20))
     assert notes() == {**nothing, quiet.pk: ends}
-    make_run(queue_name="mail", run_after=ago(70))
+    make_run(queue_name="mail", run_after=ago(90))
     assert notes() == {
         **nothing,
         quiet.pk: ends,
