@@ -20,6 +20,8 @@ from django_jobs.storage.transactions import database_now
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from django_jobs.storage.backends.claiming import Start
+    from django_jobs.storage.claim_start import ClaimStart
     from django_jobs.storage.records import ClaimedRun, Key
 
 
@@ -31,6 +33,7 @@ def claim(
     others: Sequence[str] = (),
     unknown: Sequence[str] = (),
     fence: int | None = None,
+    start: ClaimStart | None = None,
     using: str,
 ) -> list[ClaimedRun]:
     """Claim up to `limit` ready runs for one worker.
@@ -42,6 +45,7 @@ def claim(
         others: Names not to claim from.
         unknown: Functions whose runs are left to other processes.
         fence: A number of this claim, of `fences.new_fence`; None for one that the caller need not know.
+        start: Of a caller that claims again and again in this scope.
         using: Alias of the database.
 
     Returns:
@@ -55,16 +59,22 @@ def claim(
     if limit < 1:
         raise ValueError(f"limit must be at least 1, not {limit}")
     scope = Scope(queues, others, unknown)
-    runs = _claim(worker_id, fence or fences.new_fence(), scope, limit, using)
+    runs = _claim(worker_id, fence or fences.new_fence(), scope, limit, start, using)
     # RETURNING keeps no order. Due times are not compared: ids grow with them but for retries.
     runs.sort(key=lambda run: (-run.priority, run.id))
     return runs
 
 
-def _claim(worker_id: str, fence: int, scope: Scope, limit: int, using: str) -> list[ClaimedRun]:
+def _claim(
+    worker_id: str, fence: int, scope: Scope, limit: int, start: ClaimStart | None, using: str
+) -> list[ClaimedRun]:
     backend = backend_of(connections[using])
+
+    def take(most: int, begin: Start | None) -> list[ClaimedRun]:
+        return backend.claim(worker_id, fence, scope, most, begin)
+
     while True:
-        claimed = backend.claim(worker_id, fence, scope, limit)
+        claimed = start.claim(take, limit) if start and backend.can_start else take(limit, None)
         if not any("limit" in run.options or "fair_key" in run.options for run in claimed):
             return claimed
         admitted = gate.admitted(claimed, using=using)

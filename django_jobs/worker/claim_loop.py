@@ -122,6 +122,7 @@ class ClaimLoop(Component):
                     others=consumer.others,
                     unknown=self._worker.skew.excluded(),
                     fence=fence,
+                    start=consumer.claim_start,
                     using=self.using,
                 )
             except BaseException:

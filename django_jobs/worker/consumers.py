@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django_jobs.execution.engines.executors import ExecutorPool
 from django_jobs.execution.engines.processes import ProcessPool
 from django_jobs.execution.engines.threads import ThreadEngine
+from django_jobs.storage.claim_start import ClaimStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,6 +58,7 @@ class Consumer:
         self.taken = 0
         # The last claim found fewer than it asked for: a notice comes when there are more.
         self.is_drained = False
+        self.claim_start = ClaimStart()
         # A moving average.
         self.seconds_per_run = 1.0
 

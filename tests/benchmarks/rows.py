@@ -18,6 +18,8 @@ from django_jobs.storage.records import ClaimedRun, NewRun, Outcome
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
+    from django_jobs.storage.claim_start import ClaimStart
+
 FUNC = "tests.benchmarks.work:nothing"
 PAYLOAD = codec.dump_arguments((), {})
 FAR = timedelta(days=3650)
@@ -151,12 +153,14 @@ def finish(run: ClaimedRun, alias: str = "default") -> None:
     assert outcomes.finish([(run, Outcome("SUCCESSFUL", now, now))], using=alias)
 
 
-def claim_and_finish(worker_id: str, count: int, alias: str) -> tuple[float, float]:
+def claim_and_finish(
+    worker_id: str, count: int, alias: str, start: ClaimStart | None = None
+) -> tuple[float, float]:
     """Enqueue runs, claim them and finish them; return the seconds of the last two."""
     new = [NewRun("nothing", FUNC, PAYLOAD, SIGNATURE, "default", 0, None, job_id="j") for _ in range(count)]
     enqueue.insert(new, using=alias)
     began = time.perf_counter()
-    runs = claims.claim(worker_id, limit=count, using=alias)
+    runs = claims.claim(worker_id, limit=count, start=start, using=alias)
     claimed = time.perf_counter()
     now = datetime.now(UTC)
     ended_runs = [(run, Outcome("SUCCESSFUL", now, now)) for run in runs]

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django_jobs import signals
 from django_jobs.models import Run, Status
 from django_jobs.storage import enqueue, leases, outcomes, transactions, transitions
+from django_jobs.storage.backends import postgresql
 from tests.storage.attempts import claim, end_lease, new_run, outcome
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("workers")]
@@ -27,6 +28,41 @@ def test_claim_and_finish_take_a_fixed_number_of_statements(make_run, django_ass
         written = outcomes.finish([(run, outcome()) for run in claimed], using="default")
 
     assert written == {run.key for run in claimed}
+
+
+def test_pages_read_by_outcomes_do_not_grow_with_what_ended_beside_a_held_snapshot_once_they_were_slow(
+    pages, end_runs, make_run, monkeypatch
+):
+    monkeypatch.setattr(postgresql, "by_id_until", {})
+
+    def read():
+        for _ in range(5):
+            make_run()
+        ended = [(run, outcome()) for run in claim(limit=5)]
+        return pages(lambda: outcomes.finish(ended, using="default"))
+
+    before = read()
+    end_runs(5000)
+    assert read() > before + 100
+
+    monkeypatch.setattr(postgresql, "SLOW_SECONDS", -1)
+    make_run()
+    (run,) = claim(limit=1)
+    assert outcomes.finish([(run, outcome())], using="default") == {run.key}
+    assert read() < before + 20
+
+
+def test_outcomes_are_written_by_ids_as_ever(make_run, monkeypatch):
+    monkeypatch.setattr(postgresql, "by_id_until", {"default": float("inf")})
+    first, second, other = make_run(), make_run(), make_run()
+    claimed = claim(limit=3)
+    Run.objects.filter(pk=other.pk).update(attempt=2)
+
+    written = outcomes.finish([(run, outcome(result=f"{run.id}")) for run in claimed], using="default")
+
+    assert {key[0] for key in written} == {first.pk, second.pk}
+    rows = Run.objects.order_by("pk").values_list("status", "result")
+    assert list(rows) == [("SUCCESSFUL", f"{first.pk}"), ("SUCCESSFUL", f"{second.pk}"), ("RUNNING", None)]
 
 
 def test_finish_writes_what_came_of_a_run(make_run):

@@ -6,7 +6,8 @@ from django.utils import timezone
 
 from django_jobs.exceptions import JobCancelled
 from django_jobs.models import Job, Run
-from django_jobs.storage import claims, notifications
+from django_jobs.storage import claim_start, claims, notifications
+from django_jobs.storage.backends.postgresql import PostgreSQL
 from tests.probes.models import Mark
 
 
@@ -112,6 +113,30 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_claimed_again(serve, m
     assert manager.wait(job_id, 15) == 42
     assert calls
     assert Run.objects.get().attempt == 1
+
+
+def test_a_worker_that_finds_claims_slow_begins_where_its_last_one_was_and_leaves_nothing(
+    serve, manager, probes, monkeypatch, until
+):
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL's claims begin elsewhere")
+    monkeypatch.setattr(claim_start, "SLOW_SECONDS", -1)
+    monkeypatch.setattr(claim_start, "SLOW_SECONDS_PER_RUN", 0)
+    monkeypatch.setattr(claim_start, "FULL_EVERY_SECONDS", 3600)
+    real, begun = PostgreSQL._pick_from, []
+
+    def pick_from(backend, start, *args):
+        begun.append(start.priority)
+        return real(backend, start, *args)
+
+    monkeypatch.setattr(PostgreSQL, "_pick_from", pick_from)
+    for priority in (5, 0):
+        manager.using(priority=priority).add_many([(probes.nothing, [])] * 60)
+
+    serve(threads=2)
+
+    until(lambda: Run.objects.filter(status="SUCCESSFUL").count() == 120)
+    assert {5, 0} >= set(begun) > set()
 
 
 def test_a_hand_back_that_fails_while_unknown_runs_are_looked_for_is_looked_for_again(

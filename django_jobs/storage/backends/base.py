@@ -100,7 +100,7 @@ class Backend(Inserting, Following, Turns):
             cursor.execute(*self._finish(rows, has_keys=has_keys))
             return set(cursor.fetchall())
 
-    def _finish(self, rows: Sequence[Row], *, has_keys: bool) -> Statement:
+    def _finish(self, rows: Sequence[Row], *, has_keys: bool, unindexed: str | None = None) -> Statement:
         run = RUN_TABLE
         changes = [(name, f"v.{name}") for name in PLAIN_COLUMNS]
         has_retries = any(row[_STATUS] == "READY" for row in rows)
@@ -125,7 +125,7 @@ class Backend(Inserting, Following, Turns):
             )
             changes.append(("unique_key", key))
         fence = (
-            f"{run}.id = v.id AND {self.unindexed}{run}.status = 'RUNNING' AND {run}.worker_id = v.worker_id "
+            f"{run}.id = v.id AND {unindexed or self.unindexed}{run}.status = 'RUNNING' AND {run}.worker_id = v.worker_id "
             f"AND {run}.attempt = v.attempt AND COALESCE({run}.fence, 0) = v.fence"
         )
         if has_retries:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_jobs.storage import host_clock
 from django_jobs.storage.backends.values import read_json, read_time
@@ -15,6 +15,7 @@ from django_jobs.storage.unique_keys import BEGAN, WAITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
     from typing import Self
 
 
@@ -43,6 +44,19 @@ class Scope:
     unknown: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a claim may leave out, because another has just looked there.
+
+    Attributes:
+        priority: Lower priorities.
+        since: And of this one, what was due before that time. Higher priorities are taken as ever.
+    """
+
+    priority: int
+    since: datetime
+
+
 class Claiming(Words):
     """The operations of workers that look for work.
 
@@ -51,7 +65,12 @@ class Claiming(Words):
 
     __slots__ = ()
 
-    def claim(self, worker_id: str, fence: int, scope: Scope, limit: int) -> list[ClaimedRun]:
+    # Whether `claim` knows what to do with a `start`.
+    can_start: ClassVar[bool] = False
+
+    def claim(
+        self, worker_id: str, fence: int, scope: Scope, limit: int, start: Start | None = None
+    ) -> list[ClaimedRun]:
         """Take up to `limit` ready runs under a fence; return them in any order."""
         raise NotImplementedError
 

@@ -24,7 +24,7 @@ from django_jobs.storage.unique_keys import Holder, begun
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django_jobs.storage.backends.claiming import Scope
+    from django_jobs.storage.backends.claiming import Scope, Start
     from django_jobs.storage.backends.words import Statement
     from django_jobs.storage.records import ClaimedRun, Key, NewRun
 
@@ -211,7 +211,9 @@ class MariaDB(Backend):
             [*params, limit],
         )
 
-    def claim(self, worker_id: str, fence: int, scope: Scope, limit: int) -> list[ClaimedRun]:
+    def claim(
+        self, worker_id: str, fence: int, scope: Scope, limit: int, start: Start | None = None
+    ) -> list[ClaimedRun]:
         """See `Claiming`; selects and locks, and then takes."""
         pick, params = self._pick(worker_id, scope, limit, ", ".join(CLAIMED_COLUMNS))
         with transaction.atomic(using=self.connection.alias):

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from django_jobs.storage.backends.base import Backend
@@ -19,12 +20,18 @@ from django_jobs.storage.tables import RUN_TABLE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from django_jobs.storage.backends.claiming import Scope
+    from django_jobs.storage.backends.base import Row
+    from django_jobs.storage.backends.claiming import Scope, Start
     from django_jobs.storage.backends.words import Statement
-    from django_jobs.storage.records import ClaimedRun
+    from django_jobs.storage.records import ClaimedRun, Key
 
 # What a plan does that does not read a line in the order of its index.
 _UNSORTED = ("sort", "incremental_sort", "bitmapscan")
+# What outcomes never take, and each of them more, unless they pass the index entries of some ten thousands of runs
+# that this worker ended before; and how long they are written by their ids alone then.
+SLOW_SECONDS, SLOW_SECONDS_PER_RUN, BY_ID_SECONDS = 0.01, 0.0001, 60.0
+# By alias of the database, until when.
+by_id_until: dict[str, float] = {}
 _CLAIMED = ", ".join(f"{RUN_TABLE}.{column}" for column in CLAIMED_COLUMNS)
 
 
@@ -36,6 +43,7 @@ class PostgreSQL(Backend):
     json = "%s::jsonb"
     array = "JSON_AGG({})"
     pair = "JSON_BUILD_ARRAY({})"
+    can_start = True
 
     @property
     def now(self) -> str:
@@ -114,6 +122,28 @@ class PostgreSQL(Backend):
                 cursor.nextset()
             return [claimed_run(row) for row in cursor.fetchall()]
 
+    def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[Key]:
+        """See `Backend`.
+
+        The planner takes the few runs that a worker has for the shortest way, and does not know of the entries
+        that PostgreSQL keeps while a transaction is open that could see them.
+        """
+        began, alias = monotonic(), self.connection.alias
+        if began < by_id_until.get(alias, 0.0) and self.is_hinted:
+            return self._finish_by_id(rows, has_keys=has_keys)
+        written = super().finish(rows, has_keys=has_keys)
+        if monotonic() - began > SLOW_SECONDS + SLOW_SECONDS_PER_RUN * len(rows):
+            by_id_until[alias] = began + BY_ID_SECONDS
+        return written
+
+    def _finish_by_id(self, rows: Sequence[Row], *, has_keys: bool) -> set[Key]:
+        # No partial index has this condition.
+        statement, params = self._finish(rows, has_keys=has_keys, unindexed="'' || ")
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"{_planning('off', 'seqscan')}{statement}; {_planning('on', 'seqscan')}", params)
+            cursor.nextset()
+            return set(cursor.fetchall())
+
     @property
     def _room(self) -> str:
         """How many more of a key `v` may be RUNNING or due."""
@@ -151,17 +181,23 @@ class PostgreSQL(Backend):
             )
             return {job_id: (count, waiting) for job_id, count, waiting in cursor.fetchall()}
 
-    def claim(self, worker_id: str, fence: int, scope: Scope, limit: int) -> list[ClaimedRun]:
+    def claim(
+        self, worker_id: str, fence: int, scope: Scope, limit: int, start: Start | None = None
+    ) -> list[ClaimedRun]:
         """See `Claiming`."""
-        pick, params = self._pick(worker_id, scope, limit)
+        if start is None:
+            pick, params = self._pick(worker_id, scope, limit)
+            # Materialized: a plan that runs the locked select once per row would take more than the limit.
+            pick = f"picked AS MATERIALIZED ({pick} FOR UPDATE SKIP LOCKED)"
+        else:
+            pick, params = self._pick_from(start, worker_id, scope, limit)
         is_hinted = self.is_hinted
         # To statistics older than a backlog READY rows are few, and sorting all of them looks cheap:
         # each claim would read the whole queue.
         hints = _planning("off", "sort", "bitmapscan") if is_hinted else ""
         with self.connection.cursor() as cursor:
             cursor.execute(
-                # Materialized: a plan that runs the locked select once per row would take more than the limit.
-                f"{hints}WITH picked AS MATERIALIZED ({pick} FOR UPDATE SKIP LOCKED) {self._take()} "
+                f"{hints}WITH {pick} {self._take()} "
                 f"FROM picked WHERE {RUN_TABLE}.id = picked.id RETURNING {_CLAIMED}",
                 [*params, worker_id, fence],
             )
@@ -171,14 +207,31 @@ class PostgreSQL(Backend):
                     continue
             return [claimed_run(row) for row in cursor.fetchall()]
 
+    def _pick_from(self, start: Start, worker_id: str, scope: Scope, limit: int) -> Statement:
+        """Select what a claim takes whose walk of one priority begins at a time; higher ones are walked whole."""
+        where, params = self._ready(worker_id, scope)
+        select = f"SELECT id FROM {RUN_TABLE} WHERE {where} AND"  # noqa: S608
+        most = "(SELECT most FROM due)"
+        return (
+            f"due AS MATERIALIZED (SELECT {self._due(f'{self.now} AND d.run_after >= %s')} AS most), "  # noqa: S608
+            f"higher AS MATERIALIZED ({select} priority > %s ORDER BY priority DESC, run_after, id LIMIT {most} "
+            f"FOR UPDATE SKIP LOCKED), same AS MATERIALIZED ({select} priority = %s AND run_after >= %s "
+            f"ORDER BY run_after, id LIMIT {most} - (SELECT COUNT(*) FROM higher) FOR UPDATE SKIP LOCKED), "
+            "picked AS MATERIALIZED (SELECT id FROM higher UNION ALL SELECT id FROM same)",
+            [start.since, limit, *params, start.priority, *params, start.priority, start.since],
+        )
+
     def _most(self, scope: Scope, limit: int) -> Statement:
         # Read once, before any row: a claim walks the READY rows by their priorities, and would go on through
         # all that are deferred behind those that are due.
+        return self._due(self.now), [limit]
+
+    @staticmethod
+    def _due(until: str) -> str:
         # In the order of their times, which only the index of those has.
         return (
             f"(SELECT COUNT(*) FROM (SELECT 1 FROM {RUN_TABLE} d WHERE d.status = 'READY' "  # noqa: S608
-            f"AND d.run_after <= {self.now} ORDER BY d.run_after LIMIT %s) AS due)",
-            [limit],
+            f"AND d.run_after <= {until} ORDER BY d.run_after LIMIT %s) AS due)"
         )
 
     def _held_of(self, key: str) -> str:

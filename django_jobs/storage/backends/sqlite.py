@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
-    from django_jobs.storage.backends.claiming import Scope
+    from django_jobs.storage.backends.claiming import Scope, Start
     from django_jobs.storage.backends.words import Statement
     from django_jobs.storage.records import ClaimedRun, Key
 
@@ -106,7 +106,9 @@ class SQLite(Backend):
         """See `Limiting`; there is but one lock."""
         self.begin_write()
 
-    def claim(self, worker_id: str, fence: int, scope: Scope, limit: int) -> list[ClaimedRun]:
+    def claim(
+        self, worker_id: str, fence: int, scope: Scope, limit: int, start: Start | None = None
+    ) -> list[ClaimedRun]:
         """See `Claiming`; takes, and then reads what it has taken as one JSON value.
 
         With RETURNING the driver lets go of the interpreter's lock for each row, and waits for it: 6 us more of
