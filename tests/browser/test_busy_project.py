@@ -1,7 +1,11 @@
 """A project on a bad day: what an operator needs is within the window, in each language and at each width."""
 
-import pytest
+from datetime import timedelta
 
+import pytest
+from django.utils import timezone, translation
+
+from django_jobs.admin.shared.display import STATES
 from django_jobs.models import Run
 from tests.browser import busy
 from tests.browser.accessibility import assert_accessible
@@ -40,6 +44,17 @@ WIDE = """() => Array.from(document.querySelectorAll("#content .jobs-wide, #cont
     .map((box) => `${box.getAttribute("aria-label")}: ${box.scrollWidth} in ${box.clientWidth}`)"""
 
 
+# Headings, states and short notes that do not show all of their text, or break a word over lines.
+BROKEN = """() => Array.from(document.querySelectorAll(".jobs-list thead th, .jobs-list .jobs-label, .jobs-number > .jobs-more"))
+    .filter((node) => node.checkVisibility() && !node.querySelector("input"))
+    .filter((node) => {
+        const box = node.getBoundingClientRect();
+        const around = (node.closest("td, th") || node).getBoundingClientRect();
+        return node.scrollWidth > node.clientWidth + 1 && node.clientWidth || box.right > around.right + 1
+            || box.left < around.left - 1 || node.matches(".jobs-more") && box.height > 24;
+    }).map((node) => node.textContent.trim())"""
+
+
 @pytest.fixture
 def project(transactional_db):
     busy.fill(runs=400)
@@ -54,6 +69,8 @@ def in_view(page, selector):
     )
 
 
+# States of runs that wait, for which a list has a wider column.
+WAITING = {"queue_paused", "func_unknown", "retrying", "blocked", "limited", "ordered", "dependent"}
 LOOKS = [
     {"width": 1440},
     {"width": 1440, "locale": "de", "dark": True},
@@ -100,6 +117,32 @@ def test_nothing_is_outside_the_window_and_no_table_wider_than_its_box(open_page
     assert found == {path: [f"{look['width']} wide"] for path in PAGES}
 
 
+@pytest.mark.parametrize("locale", ["en-US", "de", "es", "fr", "zh-CN"])
+def test_no_heading_state_or_note_of_a_list_is_cut(open_page, project, locale):
+    page = open_page(width=1440, locale=locale)
+    with translation.override(locale):
+        longest = max((str(word) for name, word in STATES.items() if name in WAITING), key=len)
+
+    for path in ("run/", "run/?status=FAILED", "run/errors/", "queue/"):
+        page.goto(f"/admin/django_jobs/{path}")
+        assert page.evaluate(BROKEN) == [], path
+    page.goto("/admin/django_jobs/run/")
+    page.locator(".jobs-list .jobs-label").first.evaluate(
+        "(node, word) => { node.textContent = word; node.classList.add('jobs-dependent'); }", longest
+    )
+    assert page.evaluate(BROKEN) == []
+
+
+def test_the_zone_and_the_state_of_live_updates_stay_on_one_line(open_page, project):
+    page = open_page(width=1440, locale="de")
+
+    page.goto("/admin/django_jobs/queue/thumbnails/change/")
+
+    zone = page.locator(".jobs-zone").bounding_box()
+    toggle = page.locator(".django-jobs-live-toggle").bounding_box()
+    assert abs(zone["y"] + zone["height"] / 2 - toggle["y"] - toggle["height"] / 2) < 3
+
+
 def test_twenty_failures_are_in_the_first_screen_each_on_one_line(open_page, project):
     page = open_page(width=1440, height=900)
 
@@ -133,6 +176,23 @@ def test_on_a_phone_a_job_shows_when_it_fires_next_below_the_filters(open_page, 
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 390
     assert page.locator("#changelist-filter").bounding_box()["y"] < row.bounding_box()["y"]
+
+
+def test_on_a_phone_the_jobs_of_an_hour_have_the_whole_width(open_page, project):
+    page = open_page(width=390, height=844)
+    tomorrow = timezone.localdate() + timedelta(days=1)
+
+    page.goto(f"/admin/django_jobs/job/calendar/?day={tomorrow}&from=2&until=4")
+
+    assert page.locator(".jobs-hours .jobs-columns li").first.bounding_box()["width"] > 300
+
+
+def test_on_a_phone_no_table_of_workers_or_of_the_runs_of_a_job_is_cut(open_page, project):
+    page = open_page(width=390, height=844)
+
+    for path in ("dashboard/", "worker/", "job/tenant-03-poll/change/"):
+        page.goto(f"/admin/django_jobs/{path}")
+        assert page.evaluate(WIDE) == [], path
 
 
 def test_on_a_phone_a_failed_run_shows_its_function_and_error(open_page, project):

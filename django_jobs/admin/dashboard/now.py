@@ -158,9 +158,8 @@ def _running(page: Page, run: Run) -> dict[str, Any]:
 
 
 def _brief(run: Run) -> str:
-    """Show how long a run has taken; of many minutes without seconds, which only take room."""
-    seconds = (timezone.now() - run.started_at).total_seconds() if run.started_at else 0
-    return _("%d min") % (seconds // 60) if 600 <= seconds < 3600 else display.run_duration(run)
+    """Show how long a run has taken."""
+    return display.brief((timezone.now() - run.started_at).total_seconds()) if run.started_at else times.EMPTY
 
 
 def queues(page: Page) -> dict[str, Any]:

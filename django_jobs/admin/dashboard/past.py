@@ -43,7 +43,7 @@ def _percentiles(name: str, label: str, found: Durations) -> dict[str, Any]:
         "name": name,
         "label": label,
         "mean": display.duration(found.mean),
-        "values": [display.duration(found.percentile(percent)) for percent in PERCENTILES],
+        "values": [(percent, display.duration(found.percentile(percent))) for percent in PERCENTILES],
         "columns": [
             {"box": column, "boxes": boxes, "title": _("up to %(time)s: %(count)s") % {"time": end, "count": number(count)}}
             for column, boxes, end, count in zip(

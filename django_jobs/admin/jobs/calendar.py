@@ -134,15 +134,25 @@ class CalendarMixin(ModelAdmin):
         request.current_app = self.admin_site.name
         viewer = Viewer(request, self.admin_site)
         now = timezone.now()
-        chosen = _chosen_day(request.GET.get("day", ""))
-        begins_at = timezone.make_aware(datetime.combine(chosen, time()))
-        ends_at = timezone.make_aware(datetime.combine(chosen + timedelta(days=1), time()))
         first, end = _hour(request.GET.get("from", ""), 0), _hour(request.GET.get("until", ""), 24)
         if first >= end:
             first, end = 0, 24
+        chosen = _chosen_day(request.GET.get("day", ""), end)
+        begins_at = timezone.make_aware(datetime.combine(chosen, time()))
+        ends_at = timezone.make_aware(datetime.combine(chosen + timedelta(days=1), time()))
         day = of_day(max(begins_at, now), ends_at)
         counts = {hour: sum(len(line.times) for line in lines) for hour, lines in day.hours.items()}
         most = max(counts.values(), default=0)
+        hours = [
+            {
+                "label": f"{hour:02}:00",
+                "count": number(counts.get(hour, 0)),
+                "share": charts.share(counts.get(hour, 0), most),
+                "lines": [self._line(viewer, line) for line in day.hours.get(hour, ())],
+            }
+            for hour in range(first, end)
+            if begins_at + timedelta(hours=hour + 1) > now
+        ]
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -157,16 +167,8 @@ class CalendarMixin(ModelAdmin):
             "before": _url(chosen - timedelta(days=1), first, end) if chosen > timezone.localdate() else "",
             "after": _url(chosen + timedelta(days=1), first, end),
             "runs_url": viewer.list_url(Run, ended_from=begins_at.isoformat()) if begins_at < now else "",
-            "hours": [
-                {
-                    "label": f"{hour:02}:00",
-                    "count": number(counts.get(hour, 0)),
-                    "share": charts.share(counts.get(hour, 0), most),
-                    "lines": [self._line(viewer, line) for line in day.hours.get(hour, ())],
-                }
-                for hour in range(first, end)
-                if begins_at + timedelta(hours=hour + 1) > now
-            ],
+            "hours": hours,
+            "is_empty": not any(hour["lines"] for hour in hours),
             "frequent": [
                 (viewer.link(Job, job.pk, display.cut(job.pk, 60)), schedule)
                 for job, schedule in day.frequent
@@ -185,9 +187,14 @@ class CalendarMixin(ModelAdmin):
         }
 
 
-def _chosen_day(text: str) -> date:
-    """Return the day of an address; today where it has none, or one that is past or far away."""
+def _chosen_day(text: str, end: int) -> date:
+    """Return the day of an address, unless it is past or far away.
+
+    Without one it is today, or tomorrow where the hour at which the chosen ones end is over.
+    """
     today = timezone.localdate()
+    if not text and end <= timezone.localtime().hour:
+        return today + timedelta(days=1)
     try:
         found = parse_date(text)
     except ValueError:

@@ -37,6 +37,10 @@ def signature_problem(job: Job) -> str:
     return ""
 
 
+# Marked, since in a card of a phone it would stand there without its heading.
+NOTHING = format_html('<span class="jobs-nothing">{}</span>', times.EMPTY)
+
+
 class JobFieldsMixin(ModelAdmin):
     """What the list and the page show of a job."""
 
@@ -50,15 +54,10 @@ class JobFieldsMixin(ModelAdmin):
     @admin.display(description=_("status"))
     def state(self, job: Job) -> str:
         """Show whether it fires, why not, and what differs from its declaration."""
-        label = display.label(job.status)
-        names = _named(name for name in job.overridden if name != "paused")
         said = [display.cut(job.broken_reason, 120)] if job.broken_reason else []
         if job.status == "paused" and job.paused_by:
             said.append(gettext("by %s") % job.paused_by)
-        if names:
-            said.append(gettext("overridden: %s") % names)
-        lines = format_html_join("", '<span class="jobs-more">{}</span>', ((one,) for one in said))
-        return format_html("{}{}", label, lines)
+        return _state(job, said)
 
     def problem(self, job: Job) -> str:
         """Say why it does not fire, and what to do; or why its runs will not begin."""
@@ -99,7 +98,8 @@ class JobFieldsMixin(ModelAdmin):
         words = ngettext("%d run under way", "%d runs under way", running) % running
         return display.rendered(
             "job/status.html",
-            state=self.state(job),
+            # Why it is broken, and who paused it, has its own place beside this.
+            state=_state(job, []),
             running=words if running else "",
             paused=times.both(job.paused_at) if job.paused_at else "",
             paused_by=job.paused_by,
@@ -135,7 +135,7 @@ class JobFieldsMixin(ModelAdmin):
     def last_outcome(self, job: Job) -> str:
         """Show how the newest run went, when, and how long it took."""
         if not job.last_run:
-            return times.EMPTY
+            return NOTHING
         took = gettext("took %s") % display.run_duration(job.last_run) if job.last_run.started_at else ""
         return format_html('{}<span class="jobs-more">{}</span>', _outcome(job.last_run), took)
 
@@ -143,9 +143,7 @@ class JobFieldsMixin(ModelAdmin):
     def recent(self, job: Any) -> str:
         """Show the outcomes of its newest runs."""
         return (
-            history.strip(self.admin_site, job.recent_runs, with_share=True)
-            if job.recent_runs
-            else times.EMPTY
+            history.strip(self.admin_site, job.recent_runs, with_share=True) if job.recent_runs else NOTHING
         )
 
     @admin.display(description=_("arguments"))
@@ -195,6 +193,14 @@ def _outcome(run: Run) -> str:
 
 def _named(names: Iterable[str]) -> str:
     return ", ".join(str(change_words.NAMES[name]) for name in names)
+
+
+def _state(job: Job, said: list[str]) -> str:
+    """Show whether a job fires, with what is said of it, and what differs from its declaration."""
+    names = _named(name for name in job.overridden if name != "paused")
+    said = [*said, gettext("overridden: %s") % names] if names else said
+    lines = format_html_join("", '<span class="jobs-more">{}</span>', ((one,) for one in said))
+    return format_html("{}{}", display.label(job.status), lines)
 
 
 def _declared_value(job: Job, name: str) -> str:

@@ -69,6 +69,7 @@ class JobAdmin(
         css = {"all": ["django_jobs/admin.css", "django_jobs/dashboard.css", "django_jobs/jobs.css"]}
 
     change_form_template = "admin/django_jobs/job/change_form.html"
+    delete_confirmation_template = "admin/django_jobs/job/delete_confirmation.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         """Leave out what no page of a job shows of its last run."""

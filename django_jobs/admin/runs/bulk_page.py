@@ -37,7 +37,7 @@ COUNTED = 1000
 
 WORDS: dict[str, tuple[_StrOrPromise, _StrOrPromise]] = {
     "hurry": (_("Run now"), _("Let those begin now that wait for their time or for a retry.")),
-    "retry": (_("Retry"), _("Make those READY that ended without success, or that are held.")),
+    "retry": (_("Retry"), _("Make runs ready again that ended without success or are held.")),
     "cancel": (_("Cancel"), _("Cancel those that wait, and ask those that run to stop.")),
     "delete": (_("Delete"), _("Delete those that have finished, with their logs. This cannot be undone.")),
 }

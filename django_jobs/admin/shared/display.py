@@ -83,9 +83,14 @@ def between(start: datetime | None, end: datetime | None) -> str:
     return duration((end - start).total_seconds()) if start and end else EMPTY
 
 
+def brief(seconds: float) -> str:
+    """Show a duration; of many minutes without seconds, which only take room."""
+    return _("%d min") % (seconds // 60) if 600 <= seconds < 3600 else duration(seconds)
+
+
 def left(seconds: float) -> str:
     """Say how long something will still take."""
-    return _("about %s left") % duration(seconds)
+    return _("about %s left") % brief(seconds)
 
 
 def label(state: str) -> SafeString:

@@ -1,5 +1,5 @@
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import pytest
 import time_machine
@@ -63,6 +63,27 @@ def test_of_today_it_shows_what_is_still_to_come(root, at, list_url):
     assert "What ran on this day" in text_of(response)
 
 
+def test_hours_that_are_over_are_those_of_tomorrow_unless_today_was_asked_for(root, at):
+    at("backup", "15 2 * * *")
+    night = {"from": "2", "until": "4"}
+
+    assert hours(root, **night) == {"02:00": [("backup", ["02:15"])]}
+    assert root.get(URL, night).context["day"] == date(2026, 12, 2)
+    today = root.get(URL, {"day": "2026-12-01", **night})
+    assert today.context["day"] == date(2026, 12, 1)
+    assert "These hours of today are over." in text_of(today)
+    assert '<a href="?day=2026-12-02&amp;from=2&amp;until=4">The same hours' in text_of(today)
+
+
+def test_it_says_when_nothing_fires_in_the_chosen_hours(root, at):
+    at("backup", "15 2 * * *")
+
+    page = text_of(root.get(URL, {"day": "2026-12-02", "from": "5", "until": "6"}))
+
+    assert "Nothing fires in these hours." in page
+    assert "05:00" not in page
+
+
 def test_a_next_run_that_a_person_chose_counts(root, at, make_job):
     trigger = triggers.crontab("0 6 * * *", "UTC")
     make_job(id="moved", trigger=trigger, next_run_time=datetime(2026, 12, 2, 8, 15, tzinfo=UTC))
@@ -76,7 +97,7 @@ def test_what_fires_all_the_time_is_named_once_and_many_times_of_an_hour_are_cut
 
     page = root.get(URL, {"day": "2026-12-02"})
 
-    assert "Every few minutes" in text_of(page)
+    assert "1 job fires every 5 minutes or more often, and is not listed below" in text_of(page)
     (hour,) = [hour for hour in page.context["hours"] if hour["lines"]]
     assert (hour["count"], hour["lines"][0]["more"]) == ("10", 4)
 

@@ -98,6 +98,20 @@ def test_the_list_is_filtered_and_ordered_by_the_last_outcome(root, list_url, ma
     assert [pk for pk in listed(o="4") if pk != "new"] == ["bad", "good"]
 
 
+def test_the_page_says_once_why_a_job_is_broken_and_once_who_paused_it(root, page_url, make_job):
+    broken = make_job(id="a", broken_reason="shop.old:sync is not importable", next_run_time=None)
+    paused = make_job(id="b", next_run_time=None, paused_at=timezone.now(), paused_by="anna")
+
+    assert text_of(root.get(page_url(broken))).count("shop.old:sync is not importable") == 1
+    assert text_of(root.get(page_url(paused))).count("by anna") == 1
+
+
+def test_before_a_job_is_deleted_it_says_what_becomes_of_its_runs(root, page_url, make_job):
+    page = text_of(root.get(page_url(make_job(), "delete")))
+
+    assert "waiting runs are cancelled. A run under way finishes, and the history stays." in page
+
+
 def test_the_list_says_why_a_job_is_broken_and_who_paused_it(root, list_url, make_job):
     make_job(broken_reason="shop.old:sync is not importable", next_run_time=None)
     make_job(next_run_time=None, paused_at=timezone.now(), paused_by="anna")

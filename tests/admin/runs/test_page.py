@@ -797,9 +797,9 @@ def test_deleting_is_offered_where_it_can_be_done(root, page_url, make_run, make
 
 def test_an_empty_list_says_whether_there_is_no_run_or_none_that_matches(root, list_url, make_run):
     assert "There is no run yet." in root.get(list_url("run")).content.decode()
-    assert "No run here matches." in root.get(list_url("run", status="FAILED")).content.decode()
+    assert "No matching runs." in root.get(list_url("run", status="FAILED")).content.decode()
     run = make_run()
-    assert "No run here matches." in root.get(list_url("run", before=run.pk)).content.decode()
+    assert "No matching runs." in root.get(list_url("run", before=run.pk)).content.decode()
 
 
 def test_a_finished_run_is_deleted_on_its_own_page(root, page_url, make_run, logged):

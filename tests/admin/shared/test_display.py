@@ -22,6 +22,13 @@ def test_durations_are_shown_as_precisely_as_they_deserve(seconds, words):
     assert display.duration(seconds) == words
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(59, "59.0 s"), (599, "9 min 59 s"), (1213, "20 min"), (3600, "1 h 0 min")]
+)
+def test_what_is_left_is_an_estimate_without_seconds_beside_many_minutes(seconds, words):
+    assert display.left(seconds) == f"about {words} left"
+
+
 def test_long_values_are_cut_with_a_mark():
     assert display.pretty("x" * 100_000).endswith("…")
     assert len(display.pretty("x" * 100_000)) == display.MAX_CHARACTERS + 1

@@ -41,7 +41,7 @@ def test_workers_that_ended_come_last_and_can_be_filtered(root, list_url, make_w
     page = text_of(root.get(list_url("worker")))
     ended = root.get(list_url("worker", state="ended")).context["cl"].result_list
 
-    assert 0 < page.index("a-host") < page.index("Ended last") < page.index("gone-host")
+    assert 0 < page.index("a-host") < page.index("Recently ended") < page.index("gone-host")
     assert [worker.pk for worker in ended] == ["ended"]
 
 
