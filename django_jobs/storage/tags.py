@@ -102,6 +102,25 @@ def runs_of(
         left, size = left - wanted, READ
 
 
+def among(ids: Sequence[int], *, using: str) -> Q:
+    """Return what holds for the runs of some ids, which may be thousands."""
+    if connections[using].vendor != "postgresql":
+        return Q(pk__in=ids)
+    return Q(_Among(F("pk"), Value(ids), output_field=BooleanField()))
+
+
+class _Among(Func):
+    """Whether a run is one of those ids, as one value.
+
+    The driver cuts the statement at each value of a list, and PostgreSQL's planner weighs each: that takes longer
+    than to read the runs.
+    """
+
+    template = "%(expressions)s::bigint[])))"
+    arg_joiner = " = ANY(ARRAY(SELECT UNNEST("
+    conditional = True
+
+
 def nth(
     tag: str, count: int, *, below: int | None = None, above: int | None = None, using: str
 ) -> int | None:

@@ -161,6 +161,36 @@ def raising(error):
     return stub
 
 
+def test_postgresql_is_asked_for_many_runs_of_a_tag_with_one_value(manager, probes, make_run):
+    if connection.vendor != "postgresql":
+        pytest.skip("the others read a list of ids as fast")
+    manager.using(tags=["import"]).add_immediate_job(probes.nothing)
+    tagged = Run.objects.get()
+    copy_row(tagged, 300)
+    ids = Run.objects.exclude(pk=tagged.pk).values_list("pk", flat=True)
+    RunTag.objects.bulk_create(RunTag(run_id=pk, tag=digest("import")) for pk in ids)
+    rare = list(ids[:3])
+    Run.objects.filter(pk__in=rare).update(func="rare:rare")
+    values = []
+
+    def note(execute, sql, params, many, context):
+        values.append(len(params or ()))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        found = pages.page(
+            Criteria(tag="import", func="rare:rare"),
+            Run.objects.all(),
+            size=9,
+            before=None,
+            after=None,
+            using="default",
+        )
+
+    assert len(found.runs) == 3
+    assert max(values) < 20
+
+
 def test_runs_of_a_tag_are_paged_through_its_index(manager, probes, monkeypatch):
     monkeypatch.setattr(pages, "LOOKED_AT_OF_STATUS", 4)
     monkeypatch.setattr(pages, "NEAR_TAGS", 2)

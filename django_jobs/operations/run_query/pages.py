@@ -122,7 +122,7 @@ def _first(runs: RunQuerySet, bounds: Bounds, order: str, size: int, *, tag: str
         tag, low=bounds.low, high=bounds.high, newest_first=order == "-pk",
         first=max(size, NEAR_TAGS), most=LOOKED_AT_OF_STATUS, using=using,
     ):  # fmt: skip
-        some += runs.filter(pk__in=ids).order_by(order)[: size - len(some)]
+        some += runs.filter(tags.among(ids, using=using)).order_by(order)[: size - len(some)]
         if len(some) == size:
             break
     return some
