@@ -187,10 +187,11 @@ def test_on_a_phone_the_jobs_of_an_hour_have_the_whole_width(open_page, project)
     assert page.locator(".jobs-hours .jobs-columns li").first.bounding_box()["width"] > 300
 
 
-def test_on_a_phone_no_table_of_workers_or_of_the_runs_of_a_job_is_cut(open_page, project):
-    page = open_page(width=390, height=844)
+@pytest.mark.parametrize("locale", ["en-US", "de", "es", "fr", "zh-CN"])
+def test_on_a_phone_no_table_is_wider_than_its_box(open_page, project, locale):
+    page = open_page(width=390, height=844, locale=locale)
 
-    for path in ("dashboard/", "worker/", "job/tenant-03-poll/change/"):
+    for path in ("dashboard/", "worker/", "queue/", "job/tenant-03-poll/change/"):
         page.goto(f"/admin/django_jobs/{path}")
         assert page.evaluate(WIDE) == [], path
 
