@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime, timedelta
@@ -129,8 +130,12 @@ def new_part(
 
 
 def new_id() -> str:
-    """Return a random id: as many bits as a UUID has, in a seventh of its time."""
-    return os.urandom(16).hex()
+    """Return an id: the millisecond, and 80 random bits behind it, as a UUID of version 7 has them.
+
+    So ids of one time are neighbours in the indexes of jobs' ids. With random ones each run of a claim of 20,000
+    waiting runs is on another page, which SQLite writes again: a quarter of the processor's time of a run.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def inheriting(options: JobOptions) -> JobOptions:

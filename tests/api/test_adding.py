@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from apscheduler.triggers.calendarinterval import CalendarIntervalTrigger
 from apscheduler.triggers.combining import AndTrigger, OrTrigger
 from apscheduler.triggers.cron import CronTrigger
@@ -33,6 +34,24 @@ pytestmark = pytest.mark.django_db
 def test_an_immediate_job_is_one_statement(manager, probes, django_assert_num_queries):
     with django_assert_num_queries(1):
         manager.add_immediate_job(probes.add, 1, b=2)
+
+
+def test_ids_that_nobody_chose_follow_each_other_in_an_index():
+    moment = datetime(2026, 11, 25, 10, tzinfo=UTC)
+    times = [moment + timedelta(milliseconds=number) for number in range(20)]
+
+    ids = []
+    for time in times:
+        with time_machine.travel(time, tick=False):
+            ids.append(enqueue.new_id())
+
+    assert ids == sorted(ids)
+    assert {len(job_id) for job_id in ids} == {32}
+
+
+def test_ids_of_one_instant_differ():
+    with time_machine.travel(datetime(2026, 11, 25, 10, tzinfo=UTC), tick=False):
+        assert len({enqueue.new_id() for _ in range(100)}) == 100
 
 
 def test_what_is_added_is_what_was_asked_for(manager, probes):

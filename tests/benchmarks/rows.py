@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from django_jobs import codec, triggers
+from django_jobs.api.enqueue import new_id
 from django_jobs.models import Job, Run, RunTag
 from django_jobs.models import Worker as WorkerRow
 from django_jobs.storage import claims, enqueue, outcomes
@@ -29,7 +30,7 @@ def bare_run() -> dict[str, Any]:
     """Return the fields of a run as `add_immediate_job` fills them."""
     now = datetime.now(UTC)
     return {
-        "job_id": uuid.uuid4().hex,
+        "job_id": new_id(),
         "name": "nothing",
         "func": FUNC,
         "payload": PAYLOAD,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -103,7 +102,7 @@ def _new_run(
     policy = api_enqueue.inheriting(chosen.over(decorators.options_of(task.func).over(defaults)))
     run = NewRun.of_call(
         path, task.func, args, kwargs, policy, bound=len(before),
-        job_id=uuid.uuid4().hex, run_after=task.run_after or "now",
+        job_id=api_enqueue.new_id(), run_after=task.run_after or "now",
     )  # fmt: skip
     if policy.uniqueness is not None:
         try:
