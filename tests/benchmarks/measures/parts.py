@@ -28,8 +28,8 @@ PARTS = ("claim", "objects", "begin", "execute", "write", "report")
 def measure(*, quick: bool) -> list[Figure]:
     """Measure each part of empty runs; the smallest values say most where a machine is shared."""
     count, rounds = (2_000, 4) if quick else (5_000, 10)
-    # As on a thread that executes runs, and has used its connection.
-    own_connections.watch_sessions()
+    # As on a thread that executes runs, and has used its connection. Its session is not watched: a claim, which is
+    # another thread's work, sets how PostgreSQL plans, and each batch would connect again for that.
     own_connections.claim_context()
     worker_id = rows.live_worker("default")
     ours: defaultdict[str, list[float]] = defaultdict(list)
