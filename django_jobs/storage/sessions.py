@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CHANGES = re.compile(
     r"\s*(?:SET\s+(?!LOCAL\b|CONSTRAINTS\b|TRANSACTION\b)|RESET\s|USE\s|LISTEN\s|LOCK\s+TABLES?\s|ATTACH\s"
     r"|CREATE\s+(?:LOCAL\s+)?TEMP|PRAGMA\s+\w+\s*=)"
-    r"|.*\b(?:set_config|pg_(?:try_)?advisory_lock(?:_shared)?|get_lock)\s*\(",
+    r"|.*\b(?:set_config\s*\((?![^()]*,\s*true\s*\))|(?:pg_(?:try_)?advisory_lock(?:_shared)?|get_lock)\s*\()",
     re.IGNORECASE | re.DOTALL,
 )
 # Of a statement, where its kind is seen; comments before it are rare.

@@ -18,7 +18,7 @@ from django_jobs.scheduler.schedule_sync import ScheduleSync
 from tests.probes import jobs as probes
 
 pytestmark = pytest.mark.django_db
-NEW_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
+NEW_YEAR = datetime(datetime.now(UTC).year + 1, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -698,8 +698,8 @@ def test_limits_of_a_declaration_are_its_jobs_and_a_restart_changes_nothing(vers
     code.start()
 
     assert list(Job.objects.order_by("pk").values()) == before
-    assert trigger_of("calendar") == "every month on day 1 at 06:00, from 2027-01-01"
-    assert Job.objects.get(pk="calendar").next_run_time == datetime(2027, 1, 1, 6, tzinfo=UTC)
+    assert trigger_of("calendar") == f"every month on day 1 at 06:00, from {NEW_YEAR:%Y-%m-%d}"
+    assert Job.objects.get(pk="calendar").next_run_time == NEW_YEAR.replace(hour=6)
     assert Job.objects.get(pk="interval").next_run_time.hour in {3, 9, 15, 21}
 
 
