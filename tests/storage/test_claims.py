@@ -268,15 +268,6 @@ def test_sqlite_claims_from_a_long_queue_without_looking_at_each_run(make_run, s
     assert steps(lambda: claim(limit=3)) < 3
 
 
-@pytest.fixture
-def new_files():
-    """Give the table of runs new files for a test: the old ones have entries of all that other tests rolled back."""
-    if connection.vendor != "postgresql":
-        pytest.skip("a plan of PostgreSQL's")
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE django_jobs_run CASCADE")
-
-
 def test_postgresql_finds_a_queue_and_what_is_due_without_reading_all_that_waits(
     new_files, make_run, make_worker
 ):

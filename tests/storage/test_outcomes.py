@@ -49,7 +49,8 @@ def test_pages_read_by_outcomes_do_not_grow_with_what_ended_beside_a_held_snapsh
     make_run()
     (run,) = claim(limit=1)
     assert outcomes.finish([(run, outcome())], using="default") == {run.key}
-    assert read() < before + 20
+    # Indexes have a level more than of five runs.
+    assert read() < before + 60
 
 
 def test_outcomes_are_written_by_ids_as_ever(make_run, monkeypatch):
