@@ -313,7 +313,8 @@ def test_a_forked_child_leaves_its_parents_counts_to_the_parent(db):
 def test_what_many_threads_count_adds_up():
     count_of_threads, rounds, functions = 4, 15, 3
     barrier = threading.Barrier(count_of_threads)
-    ended = NOW() - timedelta(minutes=1)
+    # Begun in the minute in which it ended.
+    ended = NOW().replace(second=30) - timedelta(minutes=1)
 
     def work(seed):
         order = random.Random(seed)
