@@ -50,8 +50,9 @@ def report(
     """
     using = jobs_database()
     now = transactions.database_now(using)
-    running = busy(using)
-    workers, details = _workers(now, running, lost_within, using)
+    by_queue = busy(using)
+    running = {worker_id: sum(counts.values()) for worker_id, counts in by_queue.items()}
+    workers, details = _workers(now, by_queue, lost_within, using)
     queues, unreadable = waiting(now, [worker["queues"] for worker in _taking(workers)], using)
     active, paused, broken = Q(broken_reason="", next_run_time__isnull=False), Q(broken_reason="", next_run_time=None), ~Q(broken_reason="")  # fmt: skip
     jobs: dict[str, Any] = Job.objects.using(using).aggregate(
@@ -99,14 +100,17 @@ def _has_times(worker: Worker) -> bool:
     return None not in {worker.lease_expires_at, worker.heartbeat_at}
 
 
-def busy(using: str) -> dict[str, int]:
-    """Count the runs that each worker holds."""
-    rows = Run.objects.using(using).running().order_by()
-    return dict(rows.values_list("worker_id").annotate(count=Count("pk")))
+def busy(using: str) -> dict[str, dict[str, int]]:
+    """Count the runs that each worker holds, by queue."""
+    rows = Run.objects.using(using).running().order_by().values_list("worker_id", "queue_name")
+    found: dict[str, dict[str, int]] = {}
+    for worker_id, queue_name, count in rows.annotate(count=Count("pk")):
+        found.setdefault(worker_id, {})[queue_name] = count
+    return found
 
 
 def _workers(
-    now: datetime, running: dict[str, int], lost_within: timedelta | None, using: str
+    now: datetime, running: dict[str, dict[str, int]], lost_within: timedelta | None, using: str
 ) -> tuple[list[WorkerReport], list[Details]]:
     """Return the workers, and what those that live say of their processes."""
     is_named = Q(stopped_at__isnull=True)
@@ -131,7 +135,8 @@ def _workers(
                 is_quiet=row.is_quiet,
                 has_clock=row.has_clock,
                 unknown=sorted(row.unknown or ()),
-                running=running.get(row.id, 0),
+                running=sum(running.get(row.id, {}).values()),
+                running_by_queue=running.get(row.id, {}),
                 heartbeat_at=row.heartbeat_at.isoformat() if _has_times(row) else "",
                 problems=details.problems,
                 clock_ahead_seconds=details.clock_ahead,

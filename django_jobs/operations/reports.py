@@ -30,6 +30,7 @@ class WorkerReport(TypedDict):
     has_clock: bool
     unknown: list[str]  # functions and the like that runs needed and its process does not know
     running: int  # runs that it holds
+    running_by_queue: dict[str, int]  # the same of each queue; without those of which it holds none
     heartbeat_at: str  # ISO 8601 in UTC
     problems: list[str]  # what is wrong in its process, as it says itself
     clock_ahead_seconds: float  # of its host before the database's; 0 while it is nearly right

@@ -152,21 +152,20 @@ def limits_by_key(page: Page, queue: Figures) -> dict[str, Any]:
 
 def serving(page: Page, queue: Figures) -> list[dict[str, Any]]:
     """Return the workers that serve it, and how many of its runs each has."""
-    runs = Run.objects.using(jobs_database()).running().filter(queue_name=queue.name)
-    counts = Counter(runs.values_list("worker_id", flat=True))
-    return [_worker(page, one, counts, queue.name) for one in queue.workers]
+    return [_worker(page, one, queue.name) for one in queue.workers]
 
 
-def _worker(page: Page, one: WorkerReport, counts: Counter[str], queue_name: str) -> dict[str, Any]:
+def _worker(page: Page, one: WorkerReport, queue_name: str) -> dict[str, Any]:
+    busy = number(one["running_by_queue"].get(queue_name, 0))
     return {
         **one,
         "link": page.viewer.link(Worker, one["id"], f"{one['host']}:{one['pid']}"),
         "state": display.label(one["state"]),
         "share": charts.share(one["running"], one["threads"]),
-        "of_queue": number(counts[one["id"]])
+        "of_queue": busy
         if queue_name not in one["queue_threads"]
         else _("%(busy)s of %(threads)s")
-        % {"busy": number(counts[one["id"]]), "threads": number(one["queue_threads"][queue_name])},
+        % {"busy": busy, "threads": number(one["queue_threads"][queue_name])},
         "count": len(one["queues"]),
     }
 

@@ -56,7 +56,7 @@ class WorkerList(ChangeList):
         super().get_results(request)
         busy = health.busy(jobs_database())
         for worker in self.result_list:
-            worker.running = busy.get(worker.pk, 0)
+            worker.running = sum(busy.get(worker.pk, {}).values())
 
 
 class WorkerAdmin(ActionsAdmin):
