@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import fcntl
+import gc
 import math
 import os
 import signal
@@ -19,6 +20,14 @@ from django.utils import timezone
 # Some machines forbid Python to keep what it compiled: each of some hundred processes would do it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Before Python 3.12 the garbage collector may run within `ContextVar.set`, of which asgiref calls some thirty for each
+# call that goes to a thread; a finalizer that sets a variable of the same context crashes the interpreter then
+# (python/cpython#148891). There it runs after tests: each time for what is young, and at times for all.
+if sys.version_info < (3, 12):
+    gc.disable()
+ALL_EVERY = 100
+_tests_since = 0
 
 ROOT = Path(__file__).parent.parent
 DATABASES = ("sqlite", "postgresql", "mariadb")
@@ -73,6 +82,15 @@ def longest(item):
     """Return how long a test may take, in seconds."""
     marker = item.get_closest_marker("timeout")
     return (marker.args[0] or sys.maxsize) if marker else 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Collect garbage where it is not collected by itself."""
+    global _tests_since
+    if not gc.isenabled():
+        _tests_since = (_tests_since + 1) % ALL_EVERY
+        gc.collect(1 if _tests_since else 2)
 
 
 def pytest_cmdline_main(config):
