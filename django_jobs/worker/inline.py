@@ -358,7 +358,7 @@ def _separate_transactions() -> Iterator[None]:
 def _call(callback: Callable[[], object], *, is_robust: bool) -> None:
     try:
         callback()
-    except Exception as error:
+    except Exception as error:  # a robust callback may raise anything, and the others are called all the same
         if not is_robust:
             raise
         describe.log_error(logger, error, "a robust callback on commit failed")

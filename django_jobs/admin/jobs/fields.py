@@ -196,7 +196,7 @@ def _named(names: Iterable[str]) -> str:
 
 
 def _state(job: Job, said: list[str]) -> str:
-    """Show whether a job fires, with what is said of it, and what differs from its declaration."""
+    """Show whether a job fires, some words about that, and what differs from its declaration."""
     names = _named(name for name in job.overridden if name != "paused")
     said = [*said, gettext("overridden: %s") % names] if names else said
     lines = format_html_join("", '<span class="jobs-more">{}</span>', ((one,) for one in said))
