@@ -17,6 +17,7 @@ from django_jobs.storage.backends.base import Backend, Row
 from django_jobs.storage.backends.columns import ROLLUP_KEY, ROLLUP_SUMS
 from django_jobs.storage.backends.levels import priorities
 from django_jobs.storage.backends.limiting import LINE
+from django_jobs.storage.backends.words import Words
 from django_jobs.storage.records import CLAIMED_COLUMNS
 from django_jobs.storage.tables import ROLLUP_TABLE, RUN_TABLE, TASK_TABLE
 from django_jobs.storage.unique_keys import Holder, begun
@@ -35,20 +36,16 @@ _LOCKS = 1000
 _DUPLICATE = 1062
 
 
-class MariaDB(Backend):
-    """See `Backend`."""
+class _Dialect(Words):
+    """See `Words`."""
 
     __slots__ = ()
 
     array = "JSON_ARRAYAGG({})"
-    no_table = "FROM DUAL"
     concat = "CONCAT({}, {}, {})"
-    shared_lock = "LOCK IN SHARE MODE"
-    passing_locked = "FOR UPDATE SKIP LOCKED"
     # A plan that walks the table instead waits for every row that others hold, and two such
     # statements for each other.
     _by_key: ClassVar[str] = "FORCE INDEX (PRIMARY)"
-    by_limit_key = "FORCE INDEX (django_jobs_run_limit)"
 
     @property
     def now(self) -> str:
@@ -96,6 +93,17 @@ class MariaDB(Backend):
             f"SET {assignments}",
             params,
         )
+
+
+class MariaDB(_Dialect, Backend):
+    """See `Backend`."""
+
+    __slots__ = ()
+
+    no_table = "FROM DUAL"
+    shared_lock = "LOCK IN SHARE MODE"
+    passing_locked = "FOR UPDATE SKIP LOCKED"
+    by_limit_key = "FORCE INDEX (django_jobs_run_limit)"
 
     def lock_runs(self, ids: Sequence[int]) -> None:
         """Lock runs by their keys, in the order of these."""
