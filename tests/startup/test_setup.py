@@ -34,7 +34,7 @@ SMALL = {
     "django_jobs.admin.panel",
     "django_jobs.admin.panel.mixin",
     "django_jobs.admin.shared",
-    "django_jobs.admin.shared.model_admin",
+    "django_jobs.admin.shared.stock",
     "apscheduler.triggers.calendarinterval",
     "django_jobs.storage.forks",
     "django_jobs.worker.autostart",

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.views.decorators.http import require_POST, require_safe
@@ -53,10 +51,9 @@ class DashboardAdmin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Serve the page, and the switch of its queues; there are no forms."""
-        wrap = self.admin_site.admin_view
         return [
-            path("", wrap(require_safe(self.changelist_view)), name="django_jobs_dashboard_changelist"),
-            path("queue/", wrap(require_POST(self.queue_view)), name="django_jobs_dashboard_queue"),
+            self.page_at("", require_safe(self.changelist_view), "dashboard_changelist"),
+            self.page_at("queue/", require_POST(self.queue_view), "dashboard_queue"),
         ]
 
     def changelist_view(
@@ -65,23 +62,16 @@ class DashboardAdmin(ModelAdmin):
         """Render the page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        request.current_app = self.admin_site.name  # as stock admin does
         viewer = Viewer(request, self.admin_site)
         page = Page(Overview(ranges.chosen(request.GET, timezone.now())), viewer)
         context = {
-            **self.admin_site.each_context(request),
             "title": gettext("Dashboard"),
-            "opts": self.opts,
             "is_list": True,
-            "media": self.media,
-            # Its own links lead to the app's other pages, and it needs the room.
-            "is_nav_sidebar_enabled": False,
-            "nav": viewer.nav(),
             "page": page,
             "parts": {name: about(page) for name, about in PARTS.items()},
             **(extra_context or {}),
         }
-        return TemplateResponse(request, "admin/django_jobs/dashboard/index.html", context)
+        return self.wide_page(request, "dashboard/index.html", **context)
 
     def queue_view(self, request: HttpRequest) -> HttpResponse:
         """Pause a queue or resume it, and go back to the page."""
@@ -103,6 +93,6 @@ class DashboardAdmin(ModelAdmin):
             if pages is not None and (row := Queue.objects.using(jobs_database()).filter(pk=name).first()):
                 pages.log_change(request, row, log)
             self.message_user(request, done % name, messages.SUCCESS)
-        url = reverse(f"{self.admin_site.name}:django_jobs_dashboard_changelist")
         chosen = request.POST.get("range", "")
-        return HttpResponseRedirect(f"{url}?range={chosen}" if chosen in ranges.RANGES else url)
+        query = {"range": chosen} if chosen in ranges.RANGES else {}
+        return HttpResponseRedirect(self.address("dashboard_changelist", **query))

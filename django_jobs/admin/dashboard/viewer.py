@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib.admin.exceptions import NotRegistered
-from django.contrib.admin.utils import quote
-from django.urls import NoReverseMatch, reverse
 
 from django_jobs.admin.dashboard.ranges import CUSTOM, RANGES, as_input
-from django_jobs.admin.shared import display, nav
+from django_jobs.admin.shared import addresses, display
 from django_jobs.models import Queue, Run
 from django_jobs.operations import run_actions
 
@@ -75,24 +73,15 @@ class Viewer:
             return ""
         return pages.action_url(pk, name)  # type: ignore[attr-defined, no-any-return] # likewise
 
-    def nav(self) -> list[dict[str, Any]]:
-        """Return links to the app's pages."""
-        return nav.links(self._site, self._request)
-
     def bulk_url(self, **filters: str) -> str:
         """Return the page that acts on all runs that match; empty where the person may not."""
         if not run_actions.is_allowed(self._request.user, "cancel") or not self.may_view(Run):
             return ""
-        return reverse(f"{self._site.name}:django_jobs_run_bulk", query=filters)
+        return addresses.of_page(self._site, "run_bulk", **filters)
 
     def errors_url(self, **query: str) -> str:
         """Return the address of the page of errors; empty where the person may not see it."""
-        if not self.may_view(Run):
-            return ""
-        try:
-            return reverse(f"{self._site.name}:django_jobs_run_errors", query=query)
-        except NoReverseMatch:
-            return ""
+        return addresses.of_page(self._site, "run_errors", **query) if self.may_view(Run) else ""
 
     def link(self, model: type[Model], pk: int | str, text: object) -> str:
         """Link to a row's page, where the person may see it."""
@@ -100,20 +89,11 @@ class Viewer:
 
     def page_url(self, model: type[Model], pk: str) -> str:
         """Return the address of a row's page; empty where the person may not see it."""
-        if not self.may_view(model):
-            return ""
-        return reverse(f"{self._site.name}:django_jobs_{model._meta.model_name}_change", args=[quote(pk)])
+        return addresses.of_row(self._site, model, pk) if self.may_view(model) else ""
 
     def list_url(self, model: type[Model], **filters: str) -> str:
         """Return the address of a model's list; empty where the person may not see it."""
-        if not self.may_view(model):
-            return ""
-        try:
-            return reverse(
-                f"{self._site.name}:django_jobs_{model._meta.model_name}_changelist", query=filters
-            )
-        except NoReverseMatch:
-            return ""
+        return addresses.of_list(self._site, model, **filters) if self.may_view(model) else ""
 
 
 class Page:

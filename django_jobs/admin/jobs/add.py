@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.utils import quote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 from django.utils.translation import gettext_lazy as _
@@ -96,7 +93,7 @@ class AddMixin(EditMixin):
         if reason := why_not(func):
             text = gettext("%(function)s cannot be called from a form. %(reason)s")
             self.message_user(request, text % {"function": path, "reason": reason}, messages.ERROR)
-            return HttpResponseRedirect(reverse(f"{self.admin_site.name}:django_jobs_job_add"))
+            return HttpResponseRedirect(self.address("job_add"))
         return self._fill_in(request, path, func)
 
     def _choose(self, request: HttpRequest) -> HttpResponse:
@@ -107,15 +104,13 @@ class AddMixin(EditMixin):
             if func is not None and wanted.lower() in path.lower():
                 module, _colon, name = path.partition(":")
                 found.append({"path": path, "module": module, "name": name, "about": _about(func)})
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": gettext("Add job: choose a function"),
-            "modules": [(name, list(of_it)) for name, of_it in groupby(found, lambda row: row["module"])],
-            "wanted": wanted,
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/django_jobs/job/choose.html", context)
+        return self.page(
+            request,
+            "job/choose.html",
+            title=gettext("Add job: choose a function"),
+            modules=[(name, list(of_it)) for name, of_it in groupby(found, lambda row: row["module"])],
+            wanted=wanted,
+        )
 
     def _fill_in(self, request: HttpRequest, path: str, func: Callable[..., Any]) -> HttpResponse:
         data = request.POST if request.method == "POST" else None
@@ -166,12 +161,10 @@ class AddMixin(EditMixin):
         job = Job.objects.using(jobs_database()).filter(pk=job_id).first()
         if job is None:
             # It was for a moment that has come, and ran.
-            return HttpResponseRedirect(reverse(f"{self.admin_site.name}:django_jobs_job_changelist"))
+            return HttpResponseRedirect(self.address("job_changelist"))
         self.log_addition(request, job, gettext("Added for %s") % change_words.listed(job))
         self.message_user(request, gettext("The job was added."), messages.SUCCESS)
-        return HttpResponseRedirect(
-            reverse(f"{self.admin_site.name}:django_jobs_job_change", args=[quote(job_id)])
-        )
+        return HttpResponseRedirect(self.address("job_change", job_id))
 
 
 def _function(path: str) -> Callable[..., Any] | None:

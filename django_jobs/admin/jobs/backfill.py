@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import AdminForm
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from django_jobs.admin.shared.model_admin import ModelAdmin
@@ -41,11 +39,7 @@ class BackfillMixin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the address of the form."""
-        page = path(
-            "<path:object_id>/backfill/",
-            self.admin_site.admin_view(self.backfill_view),
-            name="django_jobs_job_backfill",
-        )
+        page = self.page_at("<path:object_id>/backfill/", self.backfill_view, "job_backfill")
         return [page, *super().get_urls()]
 
     def may_backfill(self, request: HttpRequest, job: Job) -> bool:
@@ -56,7 +50,7 @@ class BackfillMixin(ModelAdmin):
         """Show the form; by POST show how many runs it would add, or add them."""
         job = self.get_object(request, unquote(object_id))
         if job is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return] # not in the stubs
+            return self.say_gone(request, object_id)
         if not self.may_backfill(request, job):
             raise PermissionDenied
         form = BackfillForm(request.POST if request.method == "POST" else None)
@@ -74,8 +68,8 @@ class BackfillMixin(ModelAdmin):
         batch = Batch.objects.using(jobs_database()).filter(key=found.batch_id).first()
         is_shown = site.is_registered(Batch) and site.get_model_admin(Batch).has_view_permission(request)
         if batch is not None and is_shown:
-            return reverse(f"{site.name}:django_jobs_batch_change", args=[batch.pk])
-        return reverse(f"{site.name}:django_jobs_job_change", args=[quote(job.pk)])
+            return self.address("batch_change", batch.pk)
+        return self.address("job_change", job.pk)
 
     def _fill(self, form: BackfillForm, job: Job, *, dry_run: bool) -> Backfill | None:
         """Add the runs, or count them; None, and the form says it, where that cannot be."""
@@ -92,20 +86,16 @@ class BackfillMixin(ModelAdmin):
         self, request: HttpRequest, job: Job, form: BackfillForm, found: Backfill | None
     ) -> HttpResponse:
         fieldsets: list[Any] = [(None, {"fields": list(form.fields)})]
-        return TemplateResponse(
+        return self.page(
             request,
-            "admin/django_jobs/job/backfill.html",
-            {
-                **self.admin_site.each_context(request),
-                "opts": self.opts,
-                "title": gettext("Backfill"),
-                "original": job,
-                "adminforms": [AdminForm(form, fieldsets, {})],  # type: ignore[arg-type] # any form will do
-                "form_errors": list(form.errors),
-                "media": form.media + self.media,
-                "found": "" if found is None else _would_add(found),
-                "has_view_permission": self.has_view_permission(request),
-            },
+            "job/backfill.html",
+            title=gettext("Backfill"),
+            original=job,
+            adminforms=[AdminForm(form, fieldsets, {})],  # type: ignore[arg-type] # any form will do
+            form_errors=list(form.errors),
+            media=form.media + self.media,
+            found="" if found is None else _would_add(found),
+            has_view_permission=self.has_view_permission(request),
         )
 
 

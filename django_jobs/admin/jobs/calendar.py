@@ -7,8 +7,6 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
-from django.template.response import TemplateResponse
-from django.urls import path
 from django.utils import formats, timezone
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext
@@ -122,16 +120,12 @@ class CalendarMixin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add its address."""
-        page = path(
-            "calendar/", self.admin_site.admin_view(self.calendar_view), name="django_jobs_job_calendar"
-        )
-        return [page, *super().get_urls()]
+        return [self.page_at("calendar/", self.calendar_view, "job_calendar"), *super().get_urls()]
 
     def calendar_view(self, request: HttpRequest) -> HttpResponse:
         """Show what fires in the hours of a day: `?day=2026-12-01&from=2&until=4`, by default all of today."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        request.current_app = self.admin_site.name
         viewer = Viewer(request, self.admin_site)
         now = timezone.now()
         first, end = _hour(request.GET.get("from", ""), 0), _hour(request.GET.get("until", ""), 24)
@@ -154,12 +148,7 @@ class CalendarMixin(ModelAdmin):
             if begins_at + timedelta(hours=hour + 1) > now
         ]
         context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
             "title": gettext("Calendar"),
-            "is_nav_sidebar_enabled": False,
-            "nav": viewer.nav(),
             "day": chosen,
             "first": first,
             "end": end,
@@ -175,7 +164,7 @@ class CalendarMixin(ModelAdmin):
             ],
             "is_cut": day.is_cut,
         }
-        return TemplateResponse(request, "admin/django_jobs/job/calendar.html", context)
+        return self.wide_page(request, "job/calendar.html", **context)
 
     def _line(self, viewer: Viewer, line: Line) -> dict[str, Any]:
         return {

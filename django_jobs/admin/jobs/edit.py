@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.admin.helpers import AdminForm
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -46,11 +44,7 @@ class EditMixin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the address of the form."""
-        page = path(
-            "<path:object_id>/schedule/",
-            self.admin_site.admin_view(self.schedule_view),
-            name="django_jobs_job_schedule",
-        )
+        page = self.page_at("<path:object_id>/schedule/", self.schedule_view, "job_schedule")
         return [page, *super().get_urls()]
 
     def schedule_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -59,7 +53,7 @@ class EditMixin(ModelAdmin):
             raise PermissionDenied
         job = self.get_object(request, unquote(object_id))
         if job is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return] # not in the stubs
+            return self.say_gone(request, object_id)
         current = _current(job)
         form = _form(job, current, request.POST if request.method == "POST" else None)
         if request.method != "POST":
@@ -68,8 +62,7 @@ class EditMixin(ModelAdmin):
             return self.form_page(request, [(form, _rows(form))], firings, words, original=job)
         is_fine = form.is_valid()
         if is_fine and "_save" in request.POST and self._save(request, job, form):
-            url = reverse(f"{self.admin_site.name}:django_jobs_job_change", args=[quote(job.pk)])
-            return HttpResponseRedirect(url)
+            return HttpResponseRedirect(self.address("job_change", job.pk))
         firings = form.firings(timezone.now(), job.next_run_time) if form.is_valid() else []
         return self.form_page(request, [(form, _rows(form))], firings, form.words(), original=job)
 
@@ -107,23 +100,17 @@ class EditMixin(ModelAdmin):
         **context: Any,
     ) -> HttpResponse:
         """Show forms with their fieldsets as one, and when the job would fire, in words and times."""
-        original = context.get("original")
-        title = gettext("Edit schedule") if original else gettext("Add job")
-        return TemplateResponse(
+        return self.page(
             request,
-            "admin/django_jobs/job/form.html",
-            {
-                **self.admin_site.each_context(request),
-                "opts": self.opts,
-                "title": title,
-                "adminforms": [AdminForm(form, fieldsets, {}) for form, fieldsets in parts],  # type: ignore[arg-type] # any form will do
-                "form_errors": [name for form, _rows in parts for name in form.errors],
-                "media": sum((form.media for form, _rows in parts), self.media),
-                "words": words,
-                "firings": [times.both(moment) for moment in firings],
-                "has_view_permission": self.has_view_permission(request),
-                **context,
-            },
+            "job/form.html",
+            title=gettext("Edit schedule") if "original" in context else gettext("Add job"),
+            adminforms=[AdminForm(form, fieldsets, {}) for form, fieldsets in parts],  # type: ignore[arg-type] # any form will do
+            form_errors=[name for form, _rows in parts for name in form.errors],
+            media=sum((form.media for form, _rows in parts), self.media),
+            words=words,
+            firings=[times.both(moment) for moment in firings],
+            has_view_permission=self.has_view_permission(request),
+            **context,
         )
 
 

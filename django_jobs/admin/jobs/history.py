@@ -5,12 +5,10 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin.utils import quote
 from django.db.models import OuterRef, Subquery
-from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 
-from django_jobs.admin.shared import charts, display, times
+from django_jobs.admin.shared import addresses, charts, display, times
 from django_jobs.models import Job, Run, Status, jobs_database
 from django_jobs.operations.run_query import LARGE_COLUMNS
 
@@ -97,18 +95,11 @@ def _cell(site: AdminSite, run: Run) -> dict[str, Any]:
     if _seconds(run) is not None:
         words.insert(1, display.run_duration(run))
     return {
-        "url": _url(site, run),
+        "url": addresses.of_row(site, Run, run.pk),
         "state": state.lower(),
         "sign": _SIGNS.get(state, "·"),
         "title": ", ".join(words),
     }
-
-
-def _url(site: AdminSite, run: Run) -> str:
-    try:
-        return reverse(f"{site.name}:django_jobs_run_change", args=[quote(run.pk)])
-    except NoReverseMatch:
-        return ""
 
 
 def _seconds(run: Run) -> float | None:
@@ -136,7 +127,7 @@ def _trend(site: AdminSite, runs: Sequence[Run]) -> dict[str, Any] | None:
             {
                 "box": box,
                 "column": column,
-                "url": _url(site, run),
+                "url": addresses.of_row(site, Run, run.pk),
                 "title": f"{display.duration(seconds)}, {times.words(run.finished_at)}",  # type: ignore[arg-type] # it has ended
             }
             for run, seconds, (box,), column in zip(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import F
-from django.urls import reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -83,12 +81,7 @@ class JobAdmin(
         more = {
             "is_nav_sidebar_enabled": False,
             "nav": nav.links(self.admin_site, request),
-            "more_tools": [
-                {
-                    "url": reverse(f"{self.admin_site.name}:django_jobs_job_calendar"),
-                    "label": gettext("Calendar"),
-                }
-            ],
+            "more_tools": [{"url": self.address("job_calendar"), "label": gettext("Calendar")}],
         }
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
@@ -130,9 +123,8 @@ class JobAdmin(
                 ("schedule", gettext("Edit schedule"), self.has_manage_permission(request)),
                 ("backfill", gettext("Backfill"), self.may_backfill(request, obj)),
             )
-            site = self.admin_site.name
             context["more_tools"] = [
-                {"url": reverse(f"{site}:django_jobs_job_{name}", args=[quote(obj.pk)]), "label": label}
+                {"url": self.address(f"job_{name}", obj.pk), "label": label}
                 for name, label, may in links
                 if may
             ]

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.contrib import messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils.translation import gettext
 
-from django_jobs.admin.shared import argument_forms, display, permissions
+from django_jobs.admin.shared import argument_forms, permissions
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.models import Run, jobs_database
 from django_jobs.operations import run_with_arguments
@@ -30,11 +28,7 @@ class RunWithMixin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add its address."""
-        page = path(
-            "<path:object_id>/run-with/",
-            self.admin_site.admin_view(self.run_with_view),
-            name="django_jobs_job_run_with",
-        )
+        page = self.page_at("<path:object_id>/run-with/", self.run_with_view, "job_run_with")
         return [page, *super().get_urls()]
 
     def may_run_with(self, request: HttpRequest) -> bool:
@@ -47,29 +41,20 @@ class RunWithMixin(ModelAdmin):
             raise PermissionDenied
         job: Job | None = self.get_object(request, unquote(object_id))
         if job is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return] # not in the stubs
+            return self.say_gone(request, object_id)
         form, problem = argument_forms.of(request, run_with_arguments.as_run(job))
         if request.method == "POST" and form.is_valid():
             return self._add_run(request, job, form)
-        site = self.admin_site
-        request.current_app = site.name
-        context = {
-            **site.each_context(request),
-            "title": gettext("Run now with other arguments"),
-            "subtitle": display.cut(str(job), 100),
-            "opts": self.opts,
-            "original": job,
-            "form": form,
-            "problem": problem,
-            "is_named": isinstance(form, argument_forms.NamedArgumentsForm),
-            "media": self.media,
-            "page_url": reverse(f"{site.name}:django_jobs_job_change", args=[quote(job.pk)]),
-        }
-        return TemplateResponse(request, "admin/django_jobs/job/run_with.html", context)
+        return self.page(
+            request,
+            "job/run_with.html",
+            title=gettext("Run now with other arguments"),
+            page_url=self.address("job_change", job.pk),
+            **argument_forms.shown(job, form, problem),
+        )
 
     def _add_run(self, request: HttpRequest, job: Job, form: argument_forms.AnyForm) -> HttpResponse:
         names = ", ".join(form.names) or gettext("none")
-        site = self.admin_site.name
         with transaction.atomic(using=jobs_database()):
             pk = run_with_arguments.enqueue(job, form.payload)
             # Names only: who may see the log may lack the permission to see arguments.
@@ -78,5 +63,5 @@ class RunWithMixin(ModelAdmin):
             request, gettext("The job runs now with these arguments; it stays as it is."), messages.SUCCESS
         )
         if pk is None or not Run.objects.using(jobs_database()).filter(pk=pk).exists():
-            return HttpResponseRedirect(reverse(f"{site}:django_jobs_job_change", args=[quote(job.pk)]))
-        return HttpResponseRedirect(reverse(f"{site}:django_jobs_run_change", args=[quote(pk)]))
+            return HttpResponseRedirect(self.address("job_change", job.pk))
+        return HttpResponseRedirect(self.address("run_change", pk))

@@ -8,12 +8,9 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_lazy
 
-from django_jobs.admin.shared import nav
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.models import LimitEdit, jobs_database
 from django_jobs.operations import limits
@@ -85,7 +82,7 @@ class LimitAdmin(ModelAdmin):
             "rows": limits.patterns(using=jobs_database()),
             **(extra_context or {}),
         }
-        return self._shown(request, "list", context)
+        return self.wide_page(request, "limit/list.html", **context)
 
     def change_view(
         self,
@@ -99,7 +96,7 @@ class LimitAdmin(ModelAdmin):
             raise PermissionDenied
         one = next((one for one in limits.patterns(using=jobs_database()) if one.key == object_id), None)
         if one is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return] # not in the stubs
+            return self.say_gone(request, object_id)
         may_change = self.has_change_permission(request)
         form = LimitForm(initial=_initial(one))
         if request.method == "POST":
@@ -117,7 +114,7 @@ class LimitAdmin(ModelAdmin):
             "form": form if may_change else None,
             **(extra_context or {}),
         }
-        return self._shown(request, "page", context)
+        return self.wide_page(request, "limit/page.html", **context)
 
     def _saved(self, request: HttpRequest, one: LimitPattern, said: dict[str, Any]) -> HttpResponse:
         by, using = request.user.get_username(), jobs_database()
@@ -134,19 +131,7 @@ class LimitAdmin(ModelAdmin):
             }
         self.log_change(request, row, text)
         self.message_user(request, text, messages.SUCCESS)
-        page = reverse(f"{self.admin_site.name}:django_jobs_limitedit_change", args=[one.key])
-        return HttpResponseRedirect(page)
-
-    def _shown(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-        request.current_app = self.admin_site.name  # as stock admin does
-        shared = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "is_nav_sidebar_enabled": False,
-            "nav": nav.links(self.admin_site, request),
-        }
-        return TemplateResponse(request, f"admin/django_jobs/limit/{template}.html", {**shared, **context})
+        return HttpResponseRedirect(self.address("limitedit_change", one.key))
 
 
 def _initial(one: LimitPattern) -> dict[str, Any]:

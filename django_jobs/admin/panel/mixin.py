@@ -12,7 +12,7 @@ from django.forms import Media
 from django.urls import path
 from django.utils.translation import gettext_lazy
 
-from django_jobs.admin.shared.model_admin import StockModelAdmin
+from django_jobs.admin.shared.stock import StockModelAdmin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

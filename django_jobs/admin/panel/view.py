@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from django_jobs.admin.panel import rows
 from django_jobs.admin.panel.mixin import may_view
-from django_jobs.admin.shared import display, permissions
+from django_jobs.admin.shared import addresses, display, permissions
 from django_jobs.api.manager import get_job_manager
 from django_jobs.exceptions import JobLookupError
 from django_jobs.live.states import ABOUT
@@ -52,8 +52,7 @@ def respond(page: JobsPanel, request: HttpRequest, object_id: str) -> HttpRespon
     if "live" in request.POST:
         return HttpResponse(render(page, request, obj, said=said))
     page.message_user(request, said, messages.SUCCESS if is_good else messages.WARNING)
-    name = f"{page.admin_site.name}:{page.opts.app_label}_{page.opts.model_name}_change"
-    return HttpResponseRedirect(reverse(name, args=[quote(obj.pk)]))
+    return HttpResponseRedirect(addresses.of_row(page.admin_site, page.model, obj.pk))
 
 
 def render(page: JobsPanel, request: HttpRequest, obj: Model, *, said: str = "") -> str:

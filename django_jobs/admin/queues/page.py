@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext_lazy
@@ -69,13 +68,14 @@ class QueueAdmin(ActionsAdmin):
         context = {
             "title": capfirst(self.opts.verbose_name_plural),
             "is_list": True,
+            "page": page,
             "rows": detail.lines(page),
             "may_pause": self.may_press(request, "pause"),
             "may_add": self.has_add_permission(request),
             "back": FROM_LIST,
             **(extra_context or {}),
         }
-        return self._shown(request, page, "list", context)
+        return self.wide_page(request, "queue/list.html", **context)
 
     def change_view(
         self,
@@ -90,7 +90,7 @@ class QueueAdmin(ActionsAdmin):
             # There is nothing to save.
             raise PermissionDenied
         if not 0 < len(name) <= MAX_NAME:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined, no-any-return] # not in the stubs
+            return self.say_gone(request, object_id)
         page = self._page(request, name)
         if page.viewer.choice("by", ("", "func")):
             # What the chart shows; the rest of the page adds it up.
@@ -100,6 +100,7 @@ class QueueAdmin(ActionsAdmin):
         context = {
             "title": gettext("Queue %s") % name,
             "here": name,
+            "page": page,
             "name": name,
             "state": display.label(queue.state),
             "pause": detail.pause(queue),
@@ -117,27 +118,13 @@ class QueueAdmin(ActionsAdmin):
             "may_delete": row is not None and self.has_delete_permission(request),
             **(extra_context or {}),
         }
-        return self._shown(request, page, "page", context)
+        return self.wide_page(request, "queue/page.html", **context)
 
     def _page(self, request: HttpRequest, name: str | None = None) -> Page:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        request.current_app = self.admin_site.name  # as stock admin does
         overview = Overview(ranges.chosen(request.GET, timezone.now()), queue_name=name)
         return Page(overview, Viewer(request, self.admin_site))
-
-    def _shown(
-        self, request: HttpRequest, page: Page, template: str, context: dict[str, Any]
-    ) -> HttpResponse:
-        shared = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "is_nav_sidebar_enabled": False,
-            "nav": page.viewer.nav(),
-            "page": page,
-        }
-        return TemplateResponse(request, f"admin/django_jobs/queue/{template}.html", {**shared, **context})
 
     # Actions
 

@@ -6,12 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
-from django.contrib.admin.utils import quote
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -87,8 +84,7 @@ class BulkMixin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add its address."""
-        view = self.admin_site.admin_view(self.bulk_view)
-        return [path("matching/", view, name="django_jobs_run_bulk"), *super().get_urls()]
+        return [self.page_at("matching/", self.bulk_view, "run_bulk"), *super().get_urls()]
 
     def bulk_view(self, request: HttpRequest) -> HttpResponse:
         """Ask what to do to all runs that match the filters of the address; add the job when confirmed."""
@@ -97,16 +93,13 @@ class BulkMixin(ModelAdmin):
             raise PermissionDenied
         if request.method == "POST":
             return self._start_bulk(request, allowed)
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": gettext("All runs that match"),
-            "opts": self.opts,
-            "media": self.media,
-            "list_url": reverse(f"{self.admin_site.name}:django_jobs_run_changelist") + _query(request),
+        return self.page(
+            request,
+            "run/bulk.html",
+            title=gettext("All runs that match"),
+            list_url=self.address("run_changelist") + _query(request),
             **_question(request, allowed),
-        }
-        return TemplateResponse(request, "admin/django_jobs/run/bulk.html", context)
+        )
 
     def _start_bulk(self, request: HttpRequest, allowed: list[str]) -> HttpResponse:
         action = request.POST.get("bulk_action", "")
@@ -139,8 +132,7 @@ class BulkMixin(ModelAdmin):
         self.message_user(request, text, messages.SUCCESS)
         if not has_worker:
             self.message_user(request, UNSERVED, messages.WARNING)
-        url = reverse(f"{self.admin_site.name}:django_jobs_run_change", args=[quote(run.pk)])
-        return HttpResponseRedirect(url)
+        return HttpResponseRedirect(self.address("run_change", run.pk))
 
 
 def _question(request: HttpRequest, allowed: list[str]) -> dict[str, Any]:

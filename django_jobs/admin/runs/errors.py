@@ -6,15 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils import formats, timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from django_jobs.admin.runs.bulk_page import actions_for
-from django_jobs.admin.shared import charts, display, nav, times
+from django_jobs.admin.shared import charts, display, times
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.models import Status, jobs_database
 from django_jobs.operations import failures
@@ -47,28 +45,20 @@ class ErrorsMixin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add its address."""
-        view = self.admin_site.admin_view(require_safe(self.errors_view))
-        return [path("errors/", view, name="django_jobs_run_errors"), *super().get_urls()]
+        return [self.page_at("errors/", require_safe(self.errors_view), "run_errors"), *super().get_urls()]
 
     def errors_view(self, request: HttpRequest) -> HttpResponse:
         """Show what failed within a range, or since a time."""
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
-        request.current_app = self.admin_site.name
         now = timezone.now()
         chosen, since = _time(request, now)
         length = max(now - since, timedelta(minutes=1))
         steps = [since + length * index / STEPS for index in range(STEPS)]
         found = failures.since(since, most=MOST, steps=steps, using=jobs_database())
         failed = {"status": Status.FAILED.value, "ended_from": since.isoformat()}
-        site = self.admin_site.name
         context = {
-            **self.admin_site.each_context(request),
             "title": gettext("Errors"),
-            "opts": self.opts,
-            "media": self.media,
-            "is_nav_sidebar_enabled": False,
-            "nav": nav.links(self.admin_site, request),
             "ranges": [
                 {"name": name, "label": label, "is_chosen": name == chosen}
                 for name, (label, _) in RANGES.items()
@@ -77,24 +67,23 @@ class ErrorsMixin(ModelAdmin):
             "rows": [self._row(request, one, failed) for one in found.groups],
             "found": found,
             "newest": formats.number_format(failures.NEWEST, use_l10n=True, force_grouping=True),
-            "list_url": reverse(f"{site}:django_jobs_run_changelist", query=failed),
-            "export_url": reverse(f"{site}:django_jobs_run_export", args=["csv"], query=failed),
+            "list_url": self.address("run_changelist", **failed),
+            "export_url": self.address("run_export", "csv", **failed),
             "width": charts.WIDTH,
             "height": charts.HEIGHT,
         }
-        return TemplateResponse(request, "admin/django_jobs/run/errors.html", context)
+        return self.wide_page(request, "run/errors.html", **context)
 
     def _row(self, request: HttpRequest, one: Failure, failed: dict[str, str]) -> dict[str, Any]:
-        site = self.admin_site.name
         alike = {**failed, "failure": one.key}
-        retry_url = reverse(f"{site}:django_jobs_run_bulk", query={**alike, "do": "retry"})
+        retry_url = self.address("run_bulk", **alike, do="retry")
         return {
             "failure": one,
             "message": one.message.removeprefix(f"{one.exception}: ").partition("\n")[0],
-            "url": reverse(f"{site}:django_jobs_run_changelist", query=alike),
-            "all_url": reverse(f"{site}:django_jobs_run_changelist", query={"failure": one.key}),
+            "url": self.address("run_changelist", **alike),
+            "all_url": self.address("run_changelist", failure=one.key),
             "retry_url": retry_url if "retry" in actions_for(request) else "",
-            "run_url": reverse(f"{site}:django_jobs_run_change", args=[one.run_id]),
+            "run_url": self.address("run_change", one.run_id),
             "functions": [name for name, _count in one.functions.most_common(FUNCTIONS)],
             "more_functions": max(0, len(one.functions) - FUNCTIONS),
             "first": times.relative(one.first_at),

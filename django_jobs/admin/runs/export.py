@@ -10,7 +10,6 @@ from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, StreamingHttpResponse
-from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
@@ -50,8 +49,8 @@ class ExportMixin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add their addresses."""
-        view = self.admin_site.admin_view(require_GET(self.export_view))
-        return [path("export/<slug:kind>/", view, name="django_jobs_run_export"), *super().get_urls()]
+        view = require_GET(self.export_view)
+        return [self.page_at("export/<slug:kind>/", view, "run_export"), *super().get_urls()]
 
     def export_view(self, request: HttpRequest, kind: str) -> HttpResponse:
         """Send the runs that match the filters of the address as a file."""

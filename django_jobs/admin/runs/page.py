@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import quote
-from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -53,8 +51,7 @@ class RunAdmin(RunActionsMixin, BulkMixin, ErrorsMixin, ExportMixin, RetryWithCh
 
     def get_urls(self) -> list[URLPattern]:
         """Add what live pages ask, whatever they show."""
-        changes = self.admin_site.admin_view(live_views.changes)
-        return [path("changes/", changes, name="django_jobs_changes"), *super().get_urls()]
+        return [self.page_at("changes/", live_views.changes, "changes"), *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """List them as `RunList` does."""
@@ -74,15 +71,11 @@ class RunAdmin(RunActionsMixin, BulkMixin, ErrorsMixin, ExportMixin, RetryWithCh
         for name in POSITION:
             query.pop(name, None)
         asked = f"?{query.urlencode()}" if query else ""
-        site = self.admin_site.name
         more = {
             "export_urls": [
-                (kind.upper(), reverse(f"{site}:django_jobs_run_export", args=[kind]) + asked)
-                for kind in ("csv", "json")
+                (kind.upper(), self.address("run_export", kind) + asked) for kind in ("csv", "json")
             ],
-            "bulk_url": reverse(f"{site}:django_jobs_run_bulk") + asked
-            if bulk_page.actions_for(request)
-            else "",
+            "bulk_url": self.address("run_bulk") + asked if bulk_page.actions_for(request) else "",
             "may_see_payload": may_view_payload(request),
             "is_nav_sidebar_enabled": False,
             "nav": nav.links(self.admin_site, request),
@@ -115,9 +108,7 @@ class RunAdmin(RunActionsMixin, BulkMixin, ErrorsMixin, ExportMixin, RetryWithCh
                 log_search=request.GET.get("log_search", "")[:MAX_SEARCH],
             )
             if self.may_change_arguments(request):
-                url = reverse(
-                    f"{self.admin_site.name}:django_jobs_run_retry_with_changes", args=[quote(run.pk)]
-                )
+                url = self.address("run_retry_with_changes", run.pk)
                 is_over_well = run.status in {Status.SUCCESSFUL, Status.RUNNING}
                 label = gettext("Run again…") if is_over_well else gettext("Retry with changes")
                 context["more_tools"] = [{"url": self.with_filters(request, url), "label": label}]

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.contrib import messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils.translation import gettext
 
-from django_jobs.admin.shared import argument_forms, display, permissions
+from django_jobs.admin.shared import argument_forms, permissions
 from django_jobs.admin.shared.model_admin import ModelAdmin
 from django_jobs.models import Run, jobs_database
 from django_jobs.operations import retry_with_changes
@@ -28,12 +26,8 @@ class RetryWithChangesMixin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add its address."""
-        page = path(
-            "<path:object_id>/retry-with-changes/",
-            self.admin_site.admin_view(self.retry_with_changes_view),
-            name="django_jobs_run_retry_with_changes",
-        )
-        return [page, *super().get_urls()]
+        view, name = self.retry_with_changes_view, "run_retry_with_changes"
+        return [self.page_at("<path:object_id>/retry-with-changes/", view, name), *super().get_urls()]
 
     def may_change_arguments(self, request: HttpRequest) -> bool:
         """Allow it to those who may retry, and see what they change."""
@@ -49,21 +43,13 @@ class RetryWithChangesMixin(ModelAdmin):
         form, problem = argument_forms.of(request, run)
         if request.method == "POST" and form.is_valid():
             return self._add_changed(request, run, form)
-        site = self.admin_site
-        context = {
-            **site.each_context(request),
-            "title": gettext("Retry with changes"),
-            "subtitle": display.cut(str(run), 100),
-            "opts": self.opts,
-            "original": run,
-            "form": form,
-            "problem": problem,
-            "is_named": isinstance(form, argument_forms.NamedArgumentsForm),
-            "media": self.media,
-            "page_url": reverse(f"{site.name}:django_jobs_run_change", args=[quote(run.pk)]),
-        }
-        request.current_app = site.name
-        return TemplateResponse(request, "admin/django_jobs/run/retry_with_changes.html", context)
+        return self.page(
+            request,
+            "run/retry_with_changes.html",
+            title=gettext("Retry with changes"),
+            page_url=self.address("run_change", run.pk),
+            **argument_forms.shown(run, form, problem),
+        )
 
     def _add_changed(self, request: HttpRequest, run: Run, form: argument_forms.AnyForm) -> HttpResponse:
         names = ", ".join(form.names) or gettext("none")
@@ -77,5 +63,4 @@ class RetryWithChangesMixin(ModelAdmin):
             self.log_change(request, new, origin % {"old": run.pk, "names": names})
         text = gettext("Run %d was added with the changed arguments. The old run is as it was.")
         self.message_user(request, text % pk, messages.SUCCESS)
-        url = reverse(f"{self.admin_site.name}:django_jobs_run_change", args=[quote(pk)])
-        return HttpResponseRedirect(url)
+        return HttpResponseRedirect(self.address("run_change", pk))

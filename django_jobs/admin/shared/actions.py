@@ -9,10 +9,9 @@ from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected as delete_after_confirmation
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
-from django.urls import path, reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
@@ -122,17 +121,9 @@ class ActionsAdmin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """Add the address that buttons post to."""
-        act_on = path(
-            "<path:object_id>/act/<slug:name>/",
-            self.admin_site.admin_view(require_POST(self.action_view)),
-            name=f"{self.opts.app_label}_{self.opts.model_name}_act",
-        )
+        view = require_POST(self.action_view)
+        act_on = self.page_at("<path:object_id>/act/<slug:name>/", view, f"{self.opts.model_name}_act")
         return [act_on, *super().get_urls()]
-
-    def _address(self, page: str, *args: str) -> str:
-        return reverse(
-            f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args
-        )
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -182,7 +173,7 @@ class ActionsAdmin(ModelAdmin):
 
     def action_url(self, pk: Any, name: str) -> str:
         """Return what a button of a row posts to."""
-        return self._address("act", quote(pk), name)
+        return self.address(f"{self.opts.model_name}_act", pk, name)
 
     def with_filters(self, request: HttpRequest, url: str) -> str:
         """Return an address whose page leads back to the list as it is filtered now."""
@@ -203,13 +194,14 @@ class ActionsAdmin(ModelAdmin):
         if obj is not None:
             getattr(self, name)(request, self.get_queryset(request).filter(pk=obj.pk))
         if FROM_DASHBOARD in request.POST:
-            return HttpResponseRedirect(reverse(f"{self.admin_site.name}:django_jobs_dashboard_changelist"))
+            return HttpResponseRedirect(self.address("dashboard_changelist"))
         if FROM_LIST in request.POST:
-            return HttpResponseRedirect(self._address("changelist"))
+            return HttpResponseRedirect(self.address(f"{self.opts.model_name}_changelist"))
         return self._back_to(request, object_id)
 
     def _back_to(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return HttpResponseRedirect(self.with_filters(request, self._address("change", object_id)))
+        url = self.address(f"{self.opts.model_name}_change", unquote(object_id))
+        return HttpResponseRedirect(self.with_filters(request, url))
 
     def act_on_each(
         self,

@@ -10,6 +10,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from django_jobs.admin.shared import display
 from django_jobs.exceptions import BadPayload
 from django_jobs.operations import named_arguments, retry_with_changes
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
-    from django_jobs.models import Run
+    from django_jobs.models import Job, Run
     from django_jobs.operations.named_arguments import Argument
 
 PREFIX = "argument"
@@ -130,6 +131,17 @@ def of(request: HttpRequest, run: Run) -> tuple[AnyForm, str]:
         if arguments:
             return NamedArgumentsForm(run, arguments, posted), ""
     return (ArgumentsForm(run, posted), "") if posted is not None else _first_form(run)
+
+
+def shown(original: Job | Run, form: AnyForm, problem: str) -> dict[str, Any]:
+    """Return what the templates of both pages with such a form show."""
+    return {
+        "subtitle": display.cut(str(original), 100),
+        "original": original,
+        "form": form,
+        "problem": problem,
+        "is_named": isinstance(form, NamedArgumentsForm),
+    }
 
 
 def _first_form(run: Run) -> tuple[ArgumentsForm, str]:

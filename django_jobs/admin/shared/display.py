@@ -6,15 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.contrib.admin.utils import quote
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
-from django_jobs.admin.shared import times
+from django_jobs.admin.shared import addresses, times
 from django_jobs.admin.shared.times import EMPTY
 from django_jobs.models import Job, Run, Status
 
@@ -160,22 +158,16 @@ def about(site: AdminSite, reference: str) -> str:
 
 def link(site: AdminSite, model: type[Model], pk: int | str, text: object) -> str:
     """Link to a row's page; only its text where the project has no such page."""
-    try:
-        url = reverse(
-            f"{site.name}:{model._meta.app_label}_{model._meta.model_name}_change", args=[quote(pk)]
-        )
-    except NoReverseMatch:
-        return str(text)
-    return format_html('<a href="{}">{}</a>', url, text)
+    return _linked(addresses.of_row(site, model, pk), text)
 
 
 def list_link(site: AdminSite, text: object, **filters: str) -> str:
     """Link to the list of runs that pass some filters."""
-    try:
-        url = reverse(f"{site.name}:django_jobs_run_changelist", query=filters)
-    except NoReverseMatch:
-        return str(text)
-    return format_html('<a href="{}">{}</a>', url, text)
+    return _linked(addresses.of_list(site, Run, **filters), text)
+
+
+def _linked(url: str, text: object) -> str:
+    return format_html('<a href="{}">{}</a>', url, text) if url else str(text)
 
 
 def run_rows(site: AdminSite, runs: Sequence[Run]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.exceptions import NotRegistered
-from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
+from django_jobs.admin.shared import addresses
 from django_jobs.models import Batch, Dashboard, Job, LimitEdit, Queue, Run, Worker
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ def links(site: AdminSite, request: HttpRequest) -> list[dict[str, Any]]:
         except NotRegistered:
             continue
         if pages.has_view_permission(request):
-            url = reverse(f"{site.name}:django_jobs_{model._meta.model_name}_changelist")
+            url = addresses.of_list(site, model)
             label = capfirst(str(model._meta.verbose_name_plural).strip())
             found.append({"label": label, "url": url, "is_here": request.path == url})
             if model is Run and hasattr(pages, "errors_view"):
-                url = reverse(f"{site.name}:django_jobs_run_errors")
+                url = addresses.of_page(site, "run_errors")
                 found.append({"label": _("Errors"), "url": url, "is_here": request.path == url})
     return found

@@ -9,7 +9,6 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import CharField, F, Value
-from django.template.response import TemplateResponse
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -74,17 +73,8 @@ class WorkerAdmin(ActionsAdmin):
         "heartbeat", "lease", "stopped", "runs",
     ]  # fmt: skip
     readonly_fields = [
-        "state",
-        "process",
-        "memory",
-        "served",
-        "busy",
-        "started",
-        "heartbeat",
-        "lease",
-        "stopped",
-        "runs",
-    ]
+        "state", "process", "memory", "served", "busy", "started", "heartbeat", "lease", "stopped", "runs",
+    ]  # fmt: skip
 
     class Media:
         css = {"all": ["django_jobs/dashboard.css", "django_jobs/queues.css"]}
@@ -97,20 +87,13 @@ class WorkerAdmin(ActionsAdmin):
             return super().changelist_view(request, extra_context)
         if not self.has_view_permission(request):
             raise PermissionDenied
-        request.current_app = self.admin_site.name  # as stock admin does
-        viewer = Viewer(request, self.admin_site)
         context = {
-            **self.admin_site.each_context(request),
             "title": capfirst(self.opts.verbose_name_plural),
-            "opts": self.opts,
             "is_list": True,
-            "media": self.media,
-            "is_nav_sidebar_enabled": False,
-            "nav": viewer.nav(),
-            "part": cluster.cluster(viewer),
+            "part": cluster.cluster(Viewer(request, self.admin_site)),
             **(extra_context or {}),
         }
-        return TemplateResponse(request, "admin/django_jobs/worker/cluster.html", context)
+        return self.wide_page(request, "worker/cluster.html", **context)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Refuse: a worker without its row would lose its runs to others."""
