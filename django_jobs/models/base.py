@@ -9,7 +9,7 @@ from django.db.models.lookups import Lookup
 from django.utils.translation import gettext_lazy as _
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     _Lookup = Lookup[bool]
 else:
@@ -146,30 +146,36 @@ class Call(models.Model):
         abstract = True
 
     @property
+    def said(self) -> dict[str, Any]:
+        """Its options; none where somebody wrote something else into the row."""
+        return self.options if isinstance(self.options, dict) else {}
+
+    @property
     def unique(self) -> str:
         """The key that it is the only run of, or one run after many calls; empty for others."""
-        options = self.options if isinstance(self.options, dict) else {}
-        mark = options.get("unique") or options.get("debounce") or {}
+        mark = self.said.get("unique") or self.said.get("debounce") or {}
         return str(mark.get("key", ""))
 
     @property
     def tags(self) -> list[str]:
         """Words that it is known by."""
-        options = self.options if isinstance(self.options, dict) else {}
-        return list(options.get("tags") or ())
+        return list(self.said.get("tags") or ())
+
+    @property
+    def sensitive(self) -> Collection[str | int]:
+        """Names and positions of arguments that must not be shown."""
+        return self.said.get("sensitive") or ()
 
     @property
     def fair_name(self) -> str | None:
         """The key whose turns it takes, as made of its arguments; None without one."""
-        options = self.options if isinstance(self.options, dict) else {}
-        key = options.get("fair_key")
+        key = self.said.get("fair_key")
         return key if isinstance(key, str) else None
 
     @property
     def limit_name(self) -> str | None:
         """The key of its limit, as made of its arguments; None without a limit."""
-        options = self.options if isinstance(self.options, dict) else {}
-        limit = options.get("limit")
+        limit = self.said.get("limit")
         return limit.get("key") if isinstance(limit, dict) else None
 
 

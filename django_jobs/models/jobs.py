@@ -104,7 +104,7 @@ class Job(Call, DjangoJob):  # type: ignore[misc] # django-apscheduler ships no 
 
     def save(self, **options: Any) -> None:
         """Write the row, with what its options say that it is about."""
-        self.about = self.options.get("about") if isinstance(self.options, dict) else None
+        self.about = self.said.get("about")
         super().save(**options)
 
     @property

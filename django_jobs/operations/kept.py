@@ -40,8 +40,7 @@ class StepInfo(TypedDict):
 
 def of_run(run: Run) -> list[StepInfo]:
     """Return what a run keeps, in its order, with one query; the newest `MOST_SHOWN`."""
-    options = run.options if isinstance(run.options, dict) else {}
-    hidden = {name for name in options.get("sensitive", ()) if isinstance(name, str)}
+    hidden = {name for name in run.sensitive if isinstance(name, str)}
     rows = steps.of_run(run.pk, most=MOST_SHOWN, using=jobs_database())
     return [_info(row, hidden) for row in rows]
 

@@ -45,8 +45,7 @@ class Argument:
 
 def bound_before(call: Job | Run) -> int:
     """Return how many arguments are put before the stored ones: a Task may take its context."""
-    options = call.options if isinstance(call.options, dict) else {}
-    is_adapted = adapters.is_adapted(options)
+    is_adapted = adapters.is_adapted(call.said)
     return int(bool(is_adapted and getattr(functions.find(call.func), "takes_context", False)))
 
 
@@ -92,8 +91,7 @@ def shown(call: Job | Run) -> list[tuple[str, Any]]:
     Raises:
         BadPayload: They cannot be read.
     """
-    options = call.options if isinstance(call.options, dict) else {}
-    args, kwargs = codec.display_arguments(call.payload, sensitive=options.get("sensitive") or ())
+    args, kwargs = codec.display_arguments(call.payload, sensitive=call.sensitive)
     parameters = parameters_of(call) if args else None
     fitting = by_name(parameters, args, kwargs) if parameters is not None else None
     if fitting is None:

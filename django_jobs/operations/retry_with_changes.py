@@ -45,7 +45,7 @@ def editable(run: Run) -> tuple[str, str]:
     """
     codec.verify(run.func, run.payload, run.signature)
     args, kwargs = _stored(run.payload)
-    hidden = _sensitive(run)
+    hidden = run.sensitive
     shown = [HIDDEN if i in hidden else _without_secrets(raw, hidden) for i, raw in enumerate(args)]
     return _text(shown), _text(_without_secrets(kwargs, hidden))
 
@@ -69,7 +69,7 @@ def changed(run: Run, args_text: str, kwargs_text: str) -> tuple[str, list[str]]
     except BadPayload:
         # Damaged: all of it is written again.
         old_args, old_kwargs = [], {}
-    hidden = _sensitive(run)
+    hidden = run.sensitive
     known = old_args if len(args) == len(old_args) else [None] * len(args)
     args = [
         _with_secret(
@@ -227,11 +227,6 @@ def _refuse(word: str) -> Any:
 
 def _text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _sensitive(run: Run) -> Collection[str | int]:
-    options = run.options if isinstance(run.options, dict) else {}
-    return options.get("sensitive") or ()
 
 
 def _is_secret(name: Any, hidden: Collection[str | int]) -> bool:

@@ -60,13 +60,9 @@ class Box:
     @property
     def words(self) -> str:
         """Its states in words."""
-        shown = {
-            state: str(display.STATES.get(state, display.STATES.get(state.upper(), state)))
-            for state in self.counts
-        }
         if len(self.nodes) == 1:
-            return shown[self.state]
-        return ", ".join(f"{count} {shown[state]}" for state, count in self.counts.items())
+            return display.word(self.state)
+        return ", ".join(f"{count} {display.word(state)}" for state, count in self.counts.items())
 
     @property
     def title(self) -> str:

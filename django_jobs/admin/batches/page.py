@@ -35,10 +35,7 @@ class StateFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
         """Offer all states."""
-        return [
-            (name, display.STATES.get(name, display.STATES.get(name.upper(), name)))
-            for name in batches.STATES
-        ]
+        return [(name, display.word(name)) for name in batches.STATES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Batch]) -> QuerySet[Batch]:
         """Select by state."""
@@ -107,7 +104,7 @@ class BatchAdmin(ActionsAdmin):
         paths = batches.failed_paths(nodes) if batch.total > batch.successful else []
         site = self.admin_site
         return {
-            "state": _label(batch),
+            "state": display.label(batch.state),
             "counts": [
                 (
                     display.STATES[status],
@@ -142,7 +139,7 @@ class BatchAdmin(ActionsAdmin):
     @admin.display(description=_("state"))
     def state(self, batch: Batch) -> str:
         """Show where it stands."""
-        return _label(batch)
+        return display.label(batch.state)
 
     @admin.display(description=_("ended runs"))
     def progress(self, batch: Batch) -> str:
@@ -204,10 +201,6 @@ class BatchAdmin(ActionsAdmin):
     def retry(self, request: HttpRequest, batch: Batch) -> str:
         """Retry what failed of a batch; return why not, or an empty string."""
         return "" if get_job_manager().retry_batch(batch.key) else gettext("has no failed runs")
-
-
-def _label(batch: Batch) -> str:
-    return display.label(batch.state if batch.state in display.STATES else batch.state.upper())
 
 
 def _first(paths: Sequence[list[batches.Node]]) -> Iterable[list[batches.Node]]:

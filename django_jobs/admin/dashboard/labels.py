@@ -18,6 +18,16 @@ def number(count: int) -> str:
     return formats.number_format(count, use_l10n=True, force_grouping=True)
 
 
+def rate(per_minute: float) -> str:
+    """Show how many there are per minute."""
+    return formats.number_format(round(per_minute, 1), 1)
+
+
+def percent(part: float, whole: float) -> str:
+    """Show a part in percent of a whole, without the sign; 0 where there is none."""
+    return formats.number_format(round(100 * part / whole, 1) if whole else 0, 1)
+
+
 def axis(begins_at: datetime, ends_at: datetime, *, with_day: bool) -> list[str]:
     """Return the labels of an axis of time."""
     length = ends_at - begins_at

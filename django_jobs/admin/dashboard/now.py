@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from django_jobs.admin.dashboard.labels import axis, number
+from django_jobs.admin.dashboard.labels import axis, number, percent, rate
 from django_jobs.admin.shared import charts, display, times
 from django_jobs.admin.shared.actions import FROM_DASHBOARD
 from django_jobs.models import Job, Queue, Run, Status, Worker
@@ -41,9 +41,9 @@ def counts(page: Page) -> dict[str, Any]:
               " · ".join(_why_waiting(report["queues"])),
               spark=[point.summary.waited.seconds / seconds for point in points]),
         _tile("failed", _("Failed"), number(failed), link(Run, status=Status.FAILED, **ended),
-              _("%s%% of those that ran") % formats.number_format(round(100 * failed / tried, 1) if tried else 0, 1),
+              _("%s%% of those that ran") % percent(failed, tried),
               spark=[point.summary.outcomes.get(Status.FAILED, 0) for point in points], is_bad=bool(failed)),
-        _tile("rate", _("Ended per minute"), _rate(total.ended / overview.minutes), link(Run, **ended),
+        _tile("rate", _("Ended per minute"), rate(total.ended / overview.minutes), link(Run, **ended),
               spark=[point.summary.ended for point in points]),
         _tile("wait", _("95th percentile wait"), display.duration(total.waited.percentile(95)),
               page.viewer.url_with(chart="wait-95"),
@@ -99,10 +99,6 @@ def _why_waiting(queues: list[QueueReport]) -> list[str]:
         state = health.queue_state(one)
         counts["queue_paused" if state == "paused" else state] += one["due"]
     return [words[state] % number(count) for state, count in counts.items() if count]
-
-
-def _rate(per_minute: float) -> str:
-    return formats.number_format(round(per_minute, 1), 1)
 
 
 def _tile(
@@ -183,7 +179,7 @@ def queues(page: Page) -> dict[str, Any]:
                 "due": number(due),
                 "later": number(one["later"] if one else 0),
                 "oldest": display.duration(one["oldest_seconds"]) if one else times.EMPTY,
-                "rate": formats.number_format(round(ended / overview.minutes, 1), 1),
+                "rate": rate(ended / overview.minutes),
             }
         )
     return {"rows": rows, "more": max(0, len(names) - QUEUES), "may_pause": page.viewer.may_pause}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.utils import formats
 from django.utils.translation import gettext as _
 
+from django_jobs.admin.dashboard import labels
 from django_jobs.admin.dashboard.labels import number
 from django_jobs.admin.shared import charts, display, times
 from django_jobs.models import BIN_ENDS, Run, Status
@@ -81,7 +81,7 @@ def _function(page: Page, name: str, summary: Summary, longest: float) -> dict[s
         "failed_url": page.viewer.list_url(Run, func=name, status=Status.FAILED, **within),
         "runs": number(ended),
         "failed": number(failed),
-        "failed_percent": formats.number_format(round(100 * failed / ended, 1) if ended else 0, 1),
+        "failed_percent": labels.percent(failed, ended),
         "failed_share": charts.share(failed, ended),
         "median": display.duration(summary.ran.percentile(50)),
         "slow": display.duration(slow),

@@ -10,11 +10,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext, gettext_noop, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_jobs import codec, triggers
+from django_jobs import triggers
 from django_jobs.admin.jobs import change_words, history, schedule_form
 from django_jobs.admin.shared import arguments, display, times
 from django_jobs.admin.shared.model_admin import ModelAdmin
-from django_jobs.exceptions import BadPayload, UnknownTrigger
+from django_jobs.exceptions import UnknownTrigger
 from django_jobs.models import Status
 from django_jobs.scheduler.declarations import retry_of
 
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
 
 # django-apscheduler's words on a job's page: it has no catalogues, so ours translate them.
 gettext_noop("Unique id for this job.")
-
-
-def signature_problem(job: Job) -> str:
-    """Return what is wrong with the signature of a job's function and arguments, or an empty text."""
-    try:
-        codec.verify(job.func, job.payload, job.signature)
-    except BadPayload as error:
-        return str(error)
-    return ""
 
 
 # Marked, since in a card of a phone it would stand there without its heading.
@@ -62,7 +53,7 @@ class JobFieldsMixin(ModelAdmin):
     def problem(self, job: Job) -> str:
         """Say why it does not fire, and what to do; or why its runs will not begin."""
         if not job.broken_reason:
-            return format_html('<p class="jobs-problem">{}</p>', display.cut(signature_problem(job)))
+            return format_html('<p class="jobs-problem">{}</p>', display.cut(display.signature_problem(job)))
         return format_html(
             '<p class="jobs-problem">{}</p><p>{}</p>',
             job.broken_reason,

@@ -91,7 +91,7 @@ def history(site: AdminSite, job: Job) -> SafeString:
 def _cell(site: AdminSite, run: Run) -> dict[str, Any]:
     state = display.run_state(run)
     at = run.finished_at or run.started_at or run.enqueued_at
-    words = [str(display.STATES.get(state, state)), times.words(at), times.exact(at)]
+    words = [display.word(state), times.words(at), times.exact(at)]
     if _seconds(run) is not None:
         words.insert(1, display.run_duration(run))
     return {

@@ -15,10 +15,10 @@ from django_jobs.admin.jobs.add import AddMixin
 from django_jobs.admin.jobs.backfill import BackfillMixin
 from django_jobs.admin.jobs.calendar import CalendarMixin
 from django_jobs.admin.jobs.edit import EditMixin
-from django_jobs.admin.jobs.fields import JobFieldsMixin, signature_problem
+from django_jobs.admin.jobs.fields import JobFieldsMixin
 from django_jobs.admin.jobs.filters import KindFilter, LastOutcomeFilter, QueueFilter, StatusFilter
 from django_jobs.admin.jobs.run_with import RunWithMixin
-from django_jobs.admin.shared import nav, permissions
+from django_jobs.admin.shared import display, nav, permissions
 from django_jobs.operations.run_query import LARGE_COLUMNS
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class JobAdmin(
         if obj is not None:
             context["head"] = {
                 "status": self.summary(obj),
-                "problem": self.problem(obj) if obj.broken_reason or signature_problem(obj) else "",
+                "problem": self.problem(obj) if obj.broken_reason or display.signature_problem(obj) else "",
                 "runs": history.history(self.admin_site, obj),
             }
         if obj is not None:

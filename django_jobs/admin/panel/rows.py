@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.db.models import F
 from django.db.models.functions import Left
@@ -84,16 +84,10 @@ def _of_run(site: AdminSite, run: Run, *, is_last: bool) -> Row:
     return Row(
         link=display.link(site, Run, run.pk, f"{run.name} {run.pk}"),
         state=display.label(display.run_state(run)),
-        when=times.relative(_last_known(run)),
+        when=times.relative(display.last_known(run)),
         more=_more(run),
         job_id=run.job_id if may_run else "",
     )
-
-
-def _last_known(run: Run) -> Any:
-    if run.status in FINISHED:
-        return run.finished_at
-    return run.started_at if run.status == Status.RUNNING else run.run_after or run.enqueued_at
 
 
 def _more(run: Run) -> str:

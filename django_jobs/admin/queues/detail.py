@@ -6,10 +6,9 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from django.utils import formats
 from django.utils.translation import gettext as _
 
-from django_jobs.admin.dashboard.labels import number
+from django_jobs.admin.dashboard.labels import number, percent, rate
 from django_jobs.admin.queues import figures
 from django_jobs.admin.shared import charts, display, times
 from django_jobs.models import LimitEdit, Run, Status, Worker, jobs_database
@@ -30,11 +29,6 @@ FUNCTIONS = 12
 KEYS = 10
 
 
-def rate(per_minute: float) -> str:
-    """Show how many there are per minute."""
-    return formats.number_format(round(per_minute, 1), 1)
-
-
 def to_empty(queue: Figures) -> str:
     """Show how long until nothing waits, or why that is never."""
     seconds = queue.seconds_to_empty
@@ -47,7 +41,7 @@ def failed(queue: Figures) -> tuple[int, str]:
     """Return how many runs failed, and what share of those that ran."""
     count = queue.summary.outcomes.get(Status.FAILED, 0)
     ran = count + queue.summary.outcomes.get(Status.SUCCESSFUL, 0)
-    return count, _("%s%%") % formats.number_format(round(100 * count / ran, 1) if ran else 0, 1)
+    return count, _("%s%%") % percent(count, ran)
 
 
 def facts(page: Page, queue: Figures) -> list[dict[str, Any]]:
@@ -84,7 +78,7 @@ def facts(page: Page, queue: Figures) -> list[dict[str, Any]]:
 def _both(durations: Any) -> str:
     if not durations.count:
         return times.EMPTY
-    return " · ".join(display.duration(durations.percentile(percent)) for percent in (50, 95))
+    return " · ".join(display.duration(durations.percentile(share)) for share in (50, 95))
 
 
 def pause(queue: Figures) -> dict[str, Any]:

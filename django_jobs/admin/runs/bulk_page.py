@@ -158,7 +158,7 @@ def _question(request: HttpRequest, allowed: list[str]) -> dict[str, Any]:
 
 def _shown(name: str, value: Any) -> str:
     if name == "status":
-        return str(display.STATES.get(value, value))
+        return display.word(value)
     if name == "failure":
         return failures.describe(value, using=jobs_database()) or value
     return times.exact(datetime.fromisoformat(value)) if name in run_query.TIMES else str(value)

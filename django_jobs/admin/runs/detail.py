@@ -10,7 +10,6 @@ from django.utils.translation import gettext as _
 from django_jobs import codec
 from django_jobs.admin.runs import comparison, gantt, kept, timeline
 from django_jobs.admin.shared import display, times
-from django_jobs.exceptions import BadPayload
 from django_jobs.models import Job, Run, Worker, jobs_database
 from django_jobs.operations import retry_with_changes
 from django_jobs.storage import logs
@@ -46,7 +45,7 @@ def facts(
         "runs_of_queue": display.list_link(site, run.queue_name, queue=run.queue_name),
         "worker": workers.get(run.worker_id, run.worker_id),
         "error": display.cut(run.error),
-        "signature_problem": display.cut(_signature_problem(run)),
+        "signature_problem": display.cut(display.signature_problem(run)),
         "attempt": _attempt(run),
         "steps": list(timeline.steps(run, workers, with_payload=with_payload, obstacle=_obstacle(run))),
         "kept": kept.entries(run, with_payload=with_payload),
@@ -74,14 +73,6 @@ def _log(run: Run, level: str, search: str) -> dict[str, Any]:
         "level": least,
         "search": search,
     }
-
-
-def _signature_problem(run: Run) -> str:
-    try:
-        codec.verify(run.func, run.payload, run.signature)
-    except BadPayload as error:
-        return str(error)
-    return ""
 
 
 def _job(site: AdminSite, job_id: str) -> str:
@@ -127,8 +118,7 @@ def _neighbours(site: AdminSite, run: Run) -> dict[str, Any]:
     previous = beside.filter(pk__lt=run.pk).order_by("-pk").values_list("pk", flat=True).first()
     # Some more than the next one: a retry with changes is among them, or long past.
     later = list(beside.filter(pk__gt=run.pk).order_by("pk").values_list("pk", "options")[:20])
-    options = run.options if isinstance(run.options, dict) else {}
-    origin = options.get(retry_with_changes.CHANGED_FROM)
+    origin = run.said.get(retry_with_changes.CHANGED_FROM)
     copies = [
         pk
         for pk, more in later

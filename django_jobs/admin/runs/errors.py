@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.translation import gettext
-from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
+from django_jobs.admin.dashboard.labels import number
+from django_jobs.admin.dashboard.ranges import RANGES
 from django_jobs.admin.runs.bulk_page import actions_for
 from django_jobs.admin.shared import charts, display, times
 from django_jobs.admin.shared.model_admin import ModelAdmin
@@ -23,20 +24,11 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
-    from django.utils.functional import _StrOrPromise
 
     from django_jobs.operations.failures import Failure
 
 # Errors on the page, functions of each that are named, and steps of the pictures.
 MOST, FUNCTIONS, STEPS = 50, 3, 30
-# By the names that the dashboard has for them.
-RANGES: dict[str, tuple[_StrOrPromise, timedelta]] = {
-    "hour": (_("Last hour"), timedelta(hours=1)),
-    "6-hours": (_("Last 6 hours"), timedelta(hours=6)),
-    "day": (_("Last 24 hours"), timedelta(days=1)),
-    "week": (_("Last 7 days"), timedelta(days=7)),
-    "month": (_("Last 30 days"), timedelta(days=30)),
-}
 DEFAULT_RANGE = "day"
 
 
@@ -60,13 +52,13 @@ class ErrorsMixin(ModelAdmin):
         context = {
             "title": gettext("Errors"),
             "ranges": [
-                {"name": name, "label": label, "is_chosen": name == chosen}
-                for name, (label, _) in RANGES.items()
+                {"name": name, "label": one.label, "is_chosen": name == chosen}
+                for name, one in RANGES.items()
             ],
             "since": f"{timezone.localtime(since):%Y-%m-%dT%H:%M}",
             "rows": [self._row(request, one, failed) for one in found.groups],
             "found": found,
-            "newest": formats.number_format(failures.NEWEST, use_l10n=True, force_grouping=True),
+            "newest": number(failures.NEWEST),
             "list_url": self.address("run_changelist", **failed),
             "export_url": self.address("run_export", "csv", **failed),
             "width": charts.WIDTH,
@@ -100,7 +92,7 @@ def _time(request: HttpRequest, now: datetime) -> tuple[str, datetime]:
         return "", min(since, now)
     chosen = request.GET.get("range", "")
     chosen = chosen if chosen in RANGES else DEFAULT_RANGE
-    return chosen, now - RANGES[chosen][1]
+    return chosen, now - RANGES[chosen].length
 
 
 def _as_text(one: Failure) -> str:

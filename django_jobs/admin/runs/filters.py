@@ -104,7 +104,7 @@ def _shown(name: str, value: str) -> str:
         return failures.describe(value, using=jobs_database()) or value
     if name == "since":
         return str(AGES.get(value, value))
-    return str(display.STATES.get(value, value)) if name == "status" else value
+    return display.word(value) if name == "status" else value
 
 
 def tabs(

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from django_jobs.admin.runs.timeline import Attempt, attempts
+from django_jobs.admin.runs.timeline import Attempt, attempts, name_of
 from django_jobs.admin.shared import display
 from django_jobs.models import FINISHED
 
@@ -83,17 +82,13 @@ def of_run(run: Run) -> Gantt | None:
     for attempt, began in tried:
         until = attempt.finished or end
         segments = _wait(before, began, state, place)
-        rows.append(Row(_label(attempt), [*segments, _ran(attempt, began, until, place)]))
+        rows.append(Row(name_of(attempt), [*segments, _ran(attempt, began, until, place)]))
         before, state = max(before, until), "retry"
     if run.status not in FINISHED and not (rows and rows[-1].segments[-1].state == "running"):
         rows.append(Row(str(WORDS[state]), _wait(before, end, state, place)))
     found = {segment.state for row in rows for segment in row.segments}
     legend = [{"state": state, "word": word} for state, word in WORDS.items() if state in found]
     return Gantt(rows, display.duration(length), legend)
-
-
-def _label(attempt: Attempt) -> str:
-    return _("Attempt") if attempt.number is None else _("Attempt %s") % attempt.number
 
 
 def _wait(since: datetime, until: datetime, state: str, place: Callable[[datetime], int]) -> list[Segment]:

@@ -13,7 +13,7 @@ from django_jobs import codec
 from django_jobs.admin.runs import timeline
 from django_jobs.admin.shared import display, times
 from django_jobs.exceptions import BadPayload
-from django_jobs.models import FINISHED, Run, Status, jobs_database
+from django_jobs.models import Run, jobs_database
 from django_jobs.operations.run_query import LARGE_COLUMNS
 from django_jobs.storage.queues import obstacles
 
@@ -96,7 +96,7 @@ def _row(run: Run, url: str, obstacle: str) -> Row:
         arguments=_arguments(run),
         state=display.label(display.waiting_state(run, obstacle)),
         attempt=_attempt(run),
-        at=times.relative(_last_known(run)),
+        at=times.relative(display.last_known(run)),
         took=display.run_duration(run) if run.started_at else "",
         error=first,
         error_start=run.error,
@@ -110,23 +110,14 @@ def _attempt(run: Run) -> str:
     return f"{number}/{most}" if most else str(run.attempt)
 
 
-def _last_known(run: Run) -> Any:
-    if run.status in FINISHED:
-        return run.finished_at
-    if run.status == Status.RUNNING:
-        return run.started_at
-    return run.run_after or run.enqueued_at
-
-
 def _arguments(run: Run) -> str:
     payload = getattr(run, "payload_start", "") or ""
     if not payload:
         return ""
     if len(payload) > PAYLOAD_LENGTH:
         return "…"
-    options = run.options if isinstance(run.options, dict) else {}
     try:
-        args, kwargs = codec.display_arguments(payload, sensitive=options.get("sensitive") or ())
+        args, kwargs = codec.display_arguments(payload, sensitive=run.sensitive)
     except BadPayload:
         return ""
     words = [_short(value) for value in args]

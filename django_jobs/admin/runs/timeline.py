@@ -122,12 +122,16 @@ def steps(run: Run, workers: Mapping[str, str], *, with_payload: bool, obstacle:
     yield from _end(run, obstacle)
 
 
+def name_of(attempt: Attempt) -> str:
+    """Return what an attempt is called."""
+    return _("Attempt") if attempt.number is None else _("Attempt %s") % attempt.number
+
+
 def _step(attempt: Attempt, workers: Mapping[str, str], *, with_payload: bool, is_last: bool) -> Step:
-    title = _("Attempt") if attempt.number is None else _("Attempt %s") % attempt.number
     end = timezone.now() if attempt.state == "running" else attempt.finished
     return Step(
         kind="attempt",
-        title=title,
+        title=name_of(attempt),
         state=attempt.state,
         at=times.both(attempt.started) if attempt.started else "",
         took=display.between(attempt.started, end) if attempt.started and end else "",
@@ -140,8 +144,7 @@ def _step(attempt: Attempt, workers: Mapping[str, str], *, with_payload: bool, i
 
 def tried(run: Run) -> tuple[int, int | None]:
     """Return how often a run's function was called as its retry policy counts, and how often it may be."""
-    options = run.options if isinstance(run.options, dict) else {}
-    policy = options.get("retry")
+    policy = run.said.get("retry")
     most = policy.get("max_attempts") if isinstance(policy, dict) else None
     return max(0, run.attempt - run.rescues), most if isinstance(most, int) else None
 

@@ -44,8 +44,7 @@ def _row(name: str, text: str) -> dict[str, Any]:
 
 def _copies(call: Job | Run) -> list[dict[str, str]]:
     """Return the call as JSON, Python and a command, with asterisks for its secrets."""
-    options = call.options if isinstance(call.options, dict) else {}
-    args, kwargs = codec.display_arguments(call.payload, sensitive=options.get("sensitive") or ())
+    args, kwargs = codec.display_arguments(call.payload, sensitive=call.sensitive)
     module, _colon, name = call.func.partition(":")
     words = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
     stored = [_json(value) for value in args] + [f"{key}={_json(value)}" for key, value in kwargs.items()]

@@ -12,9 +12,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
+from django_jobs import codec
 from django_jobs.admin.shared import addresses, times
 from django_jobs.admin.shared.times import EMPTY
-from django_jobs.models import Job, Run, Status
+from django_jobs.exceptions import BadPayload
+from django_jobs.models import FINISHED, Job, Run, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,13 +95,22 @@ def left(seconds: float) -> str:
 
 def label(state: str) -> SafeString:
     """Show a state as a word with a colour; the word alone says it all."""
-    return format_html('<span class="jobs-label jobs-{}">{}</span>', state.lower(), STATES.get(state, state))
+    return format_html('<span class="jobs-label jobs-{}">{}</span>', state.lower(), word(state))
+
+
+def known(state: str) -> str:
+    """Return a state as `STATES` has it, which names those that have ended as their rows do."""
+    return state if state in STATES else state.upper()
+
+
+def word(state: str) -> str:
+    """Return the word for a state; itself where there is none."""
+    return str(STATES.get(known(state), state))
 
 
 def run_state(run: Run) -> str:
     """Return a run's state, as `STATES` has it."""
-    state = run.state
-    return state if state in STATES else state.upper()
+    return known(run.state)
 
 
 def waiting_state(run: Run, obstacle: str) -> str:
@@ -118,6 +129,22 @@ def waiting_state(run: Run, obstacle: str) -> str:
 def run_duration(run: Run) -> str:
     """Show how long a run took, or has taken so far."""
     return between(run.started_at, timezone.now() if run.status == Status.RUNNING else run.finished_at)
+
+
+def last_known(run: Run) -> datetime | None:
+    """Return when a run ended, began, or is to begin: what is the last thing known of it."""
+    if run.status in FINISHED:
+        return run.finished_at
+    return run.started_at if run.status == Status.RUNNING else run.run_after or run.enqueued_at
+
+
+def signature_problem(call: Job | Run) -> str:
+    """Return what is wrong with the signature of a call's function and arguments, or an empty text."""
+    try:
+        codec.verify(call.func, call.payload, call.signature)
+    except BadPayload as error:
+        return str(error)
+    return ""
 
 
 def cut(text: str, limit: int = MAX_CHARACTERS) -> str:
