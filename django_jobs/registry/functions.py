@@ -44,16 +44,14 @@ def path_of(func: Callable[..., Any] | str) -> tuple[str, Callable[..., Any]]:
         except FunctionNotFound as error:
             raise ValueError(str(error)) from None
     function: Callable[..., Any] = _function_of(func)
-    path = _known_paths.get(function) if _is_hashable(function) else None
+    # Other callables may have no hash.
+    is_plain = inspect.isfunction(function)
+    path = _known_paths.get(function) if is_plain else None
     if path is None:
         path = _path_of(function)
-        if _is_hashable(function):
+        if is_plain:
             _known_paths[function] = path
     return path, function
-
-
-def _is_hashable(func: object) -> bool:
-    return inspect.isfunction(func)
 
 
 _known_paths: dict[Any, str] = {}

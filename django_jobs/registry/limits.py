@@ -105,12 +105,6 @@ class _Seen:
 seen = _Seen()
 
 
-def check_limit(key: str, value: object) -> None:
-    """Refuse what is no limit."""
-    if not isinstance(value, Limit):
-        raise TypeError(f"{key} must be a django_jobs.Limit, not {type(value).__name__}")
-
-
 def limit_to_json(limit: Limit, key: str) -> dict[str, Any]:
     """Return what a run keeps of its limit.
 

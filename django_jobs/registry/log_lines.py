@@ -34,9 +34,7 @@ def level_name(number: int) -> str:
 
 def line_of(at: datetime, level: int, text: str) -> str:
     """Return a line as it is stored."""
-    name = level_name(level)
-    moment = at.isoformat(timespec="milliseconds")
-    return f"{moment} {text}" if name == PLAIN else f"{moment} {name} {text}"
+    return _line(at.isoformat(timespec="milliseconds"), level, text)
 
 
 # The last second that a line was said in, and its name: a run may say thousands of lines in one.
@@ -52,8 +50,9 @@ def line_now(level: int, text: str) -> str:
     if second != whole:
         name = datetime.fromtimestamp(whole, UTC).isoformat()[:-6]
         _second = whole, name
-    moment = f"{name}.{int((now - whole) * 1000):03d}+00:00"
-    if level == logging.INFO:
-        return f"{moment} {text}"
-    word = level_name(level)
-    return f"{moment} {text}" if word == PLAIN else f"{moment} {word} {text}"
+    return _line(f"{name}.{int((now - whole) * 1000):03d}+00:00", level, text)
+
+
+def _line(moment: str, level: int, text: str) -> str:
+    name = level_name(level)
+    return f"{moment} {text}" if name == PLAIN else f"{moment} {name} {text}"

@@ -7,11 +7,8 @@ from datetime import timedelta
 from typing import Any, overload
 
 from django_jobs.conf import LOG_LEVELS
-from django_jobs.registry.alerts import Alert
 from django_jobs.registry.keys import key_format
 from django_jobs.registry.limits import seen
-from django_jobs.registry.retry import Retry
-from django_jobs.registry.unique import Debounce, Unique
 
 MAX_ID_LENGTH = 255
 MAX_NAME_LENGTH = 255
@@ -57,10 +54,17 @@ def check_priority(key: str, value: object) -> None:
         raise ValueError(f"{key} must be a whole number from -100 to 100, not {value!r}")
 
 
-def check_retry(key: str, value: object) -> None:
-    """Refuse what is not a retry policy."""
-    if not isinstance(value, Retry):
-        raise TypeError(f"{key} must be a django_jobs.Retry, not {type(value).__name__}")
+def check_class(key: str, value: object, kind: type) -> None:
+    """Refuse what is not an object of one of our classes."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{key} must be a django_jobs.{kind.__name__}, not {type(value).__name__}")
+
+
+def check_word(key: str, value: object, words: tuple[str, ...]) -> None:
+    """Refuse what is not one of some words."""
+    if value not in words:
+        *others, last = (f'"{word}"' for word in words)
+        raise ValueError(f"{key} must be {', '.join(others)} or {last}, not {value!r}")
 
 
 def check_duration(key: str, value: object) -> None:
@@ -116,36 +120,6 @@ def check_tags(key: str, value: object) -> None:
         raise ValueError(f"{key} must be at most {MAX_TAGS}, not {len(set(value))}")
     for tag in value:
         check_text(f"each of {key}", tag, 1, MAX_TAG_LENGTH)
-
-
-def check_alert(key: str, value: object) -> None:
-    """Refuse what is not an alert."""
-    if not isinstance(value, Alert):
-        raise TypeError(f"{key} must be a django_jobs.Alert, not {type(value).__name__}")
-
-
-def check_overlap(key: str, value: object) -> None:
-    """Refuse what is not what a firing does while its job runs."""
-    if value not in {"skip", "wait", "cancel_running"}:
-        raise ValueError(f'{key} must be "skip", "wait" or "cancel_running", not {value!r}')
-
-
-def check_conflict(key: str, value: object) -> None:
-    """Refuse what is not what to do when an id is taken."""
-    if value not in {"raise", "skip", "replace"}:
-        raise ValueError(f'{key} must be "raise", "skip" or "replace", not {value!r}')
-
-
-def check_unique(key: str, value: object) -> None:
-    """Refuse what is not a unique key."""
-    if not isinstance(value, Unique):
-        raise TypeError(f"{key} must be a django_jobs.Unique, not {type(value).__name__}")
-
-
-def check_debounce(key: str, value: object) -> None:
-    """Refuse what is not a debounced key."""
-    if not isinstance(value, Debounce):
-        raise TypeError(f"{key} must be a django_jobs.Debounce, not {type(value).__name__}")
 
 
 def checked_id(job_id: str) -> str:

@@ -16,31 +16,27 @@ from django_jobs.registry.about import reference
 from django_jobs.registry.alerts import Alert
 from django_jobs.registry.alerts import to_json as alert_to_json
 from django_jobs.registry.keys import key_format
-from django_jobs.registry.limits import Limit, check_limit, limit_to_json
+from django_jobs.registry.limits import Limit, limit_to_json
 from django_jobs.registry.option_checks import (
     MAX_NAME_LENGTH,
     MAX_QUEUE_NAME_LENGTH,
-    check_alert,
     check_atomic,
-    check_conflict,
+    check_class,
     check_count,
-    check_debounce,
     check_duration,
     check_fair_key,
     check_flag,
     check_level,
     check_names,
-    check_overlap,
     check_priority,
-    check_retry,
     check_tags,
     check_text,
-    check_unique,
+    check_word,
     seconds,
 )
 from django_jobs.registry.retry import Retry
 from django_jobs.registry.retry import to_json as retry_to_json
-from django_jobs.registry.unique import Debounce, Unique, format_of, kept
+from django_jobs.registry.unique import Debounce, Unique, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -63,14 +59,14 @@ def _limit(value: float | timedelta) -> float | None:
     return None if length == math.inf else length
 
 
-def _rule(
+def _option(
     check: Callable[[str, Any], None],
     *,
     kept: Callable[..., Any] | None = None,
     key: Callable[[Any], KeyFormat] | None = None,
     must_be_known: bool = False,
-) -> dict[str, Any]:
-    """Return what is known of an option.
+) -> Any:
+    """Return the field of an option, which is None unless it is said, with what is known of it.
 
     Args:
         check: Called with the option's name and a value that is not None; raises for a wrong one.
@@ -81,7 +77,8 @@ def _rule(
         must_be_known: A process of a version without the option must not execute runs that have it: they
             wait for one that knows it.
     """
-    return {"check": check, "kept": kept, "key": key, "must_be_known": must_be_known}
+    known = {"check": check, "kept": kept, "key": key, "must_be_known": must_be_known}
+    return field(default=None, metadata=known)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,54 +126,49 @@ class JobOptions:
         debounce: One run after many calls of a key; see `Debounce`. It goes in place of `unique`.
     """
 
-    queue_name: str | None = field(
-        default=None, metadata=_rule(partial(check_text, shortest=1, longest=MAX_QUEUE_NAME_LENGTH))
+    queue_name: str | None = _option(partial(check_text, shortest=1, longest=MAX_QUEUE_NAME_LENGTH))
+    priority: int | None = _option(check_priority)
+    retry: Retry | None = _option(partial(check_class, kind=Retry), kept=retry_to_json)
+    timeout: float | timedelta | None = _option(check_duration, kept=_limit)
+    at_most_once: bool | None = _option(check_flag, kept=bool)
+    atomic: bool | str | None = _option(check_atomic, kept=lambda value: value, must_be_known=True)
+    expires: float | timedelta | None = _option(check_duration, kept=_limit)
+    max_instances: int | None = _option(check_count)
+    overlap: str | None = _option(
+        partial(check_word, words=("skip", "wait", "cancel_running")),
+        kept=lambda value: None if value == "skip" else value,
     )
-    priority: int | None = field(default=None, metadata=_rule(check_priority))
-    retry: Retry | None = field(default=None, metadata=_rule(check_retry, kept=retry_to_json))
-    timeout: float | timedelta | None = field(default=None, metadata=_rule(check_duration, kept=_limit))
-    at_most_once: bool | None = field(default=None, metadata=_rule(check_flag, kept=bool))
-    atomic: bool | str | None = field(
-        default=None, metadata=_rule(check_atomic, kept=lambda value: value, must_be_known=True)
+    pause_after_failures: int | None = _option(check_count, kept=int)
+    coalesce: bool | None = _option(check_flag)
+    misfire_grace_time: int | None = _option(check_count)
+    limit: Limit | None = _option(
+        partial(check_class, kind=Limit),
+        kept=limit_to_json,
+        key=lambda limit: limit.format,
+        must_be_known=True,
     )
-    expires: float | timedelta | None = field(default=None, metadata=_rule(check_duration, kept=_limit))
-    max_instances: int | None = field(default=None, metadata=_rule(check_count))
-    overlap: str | None = field(
-        default=None, metadata=_rule(check_overlap, kept=lambda value: None if value == "skip" else value)
+    fair_key: str | None = _option(
+        check_fair_key, kept=lambda _, key: key, key=key_format, must_be_known=True
     )
-    pause_after_failures: int | None = field(default=None, metadata=_rule(check_count, kept=int))
-    coalesce: bool | None = field(default=None, metadata=_rule(check_flag))
-    misfire_grace_time: int | None = field(default=None, metadata=_rule(check_count))
-    limit: Limit | None = field(
-        default=None,
-        metadata=_rule(check_limit, kept=limit_to_json, key=lambda limit: limit.format, must_be_known=True),
-    )
-    fair_key: str | None = field(
-        default=None,
-        metadata=_rule(check_fair_key, kept=lambda _, key: key, key=key_format, must_be_known=True),
-    )
-    alert: Alert | None = field(default=None, metadata=_rule(check_alert, kept=alert_to_json))
-    late: float | timedelta | None = field(default=None, metadata=_rule(check_duration, kept=_limit))
-    longest: float | timedelta | None = field(default=None, metadata=_rule(check_duration, kept=_limit))
-    log_level: str | None = field(default=None, metadata=_rule(check_level, kept=str.upper))
-    keep: float | timedelta | None = field(default=None, metadata=_rule(check_duration, kept=_limit))
+    alert: Alert | None = _option(partial(check_class, kind=Alert), kept=alert_to_json)
+    late: float | timedelta | None = _option(check_duration, kept=_limit)
+    longest: float | timedelta | None = _option(check_duration, kept=_limit)
+    log_level: str | None = _option(check_level, kept=str.upper)
+    keep: float | timedelta | None = _option(check_duration, kept=_limit)
     # Written as a text: what is false is not kept.
-    keep_arguments: bool | None = field(
-        default=None,
-        metadata=_rule(check_flag, kept=lambda value: None if value else "no", must_be_known=True),
+    keep_arguments: bool | None = _option(
+        check_flag, kept=lambda value: None if value else "no", must_be_known=True
     )
-    sensitive: Collection[str] | None = field(default=None, metadata=_rule(check_names, kept=sorted))
-    tags: Collection[str] | None = field(
-        default=None, metadata=_rule(check_tags, kept=lambda tags: sorted(set(tags)))
-    )
-    about: Model | str | None = field(default=None, metadata=_rule(check_about, kept=reference))
+    sensitive: Collection[str] | None = _option(check_names, kept=sorted)
+    tags: Collection[str] | None = _option(check_tags, kept=lambda tags: sorted(set(tags)))
+    about: Model | str | None = _option(check_about, kept=reference)
     # An empty one is the function's name.
-    name: str | None = field(
-        default=None, metadata=_rule(partial(check_text, shortest=0, longest=MAX_NAME_LENGTH))
+    name: str | None = _option(partial(check_text, shortest=0, longest=MAX_NAME_LENGTH))
+    on_conflict: str | None = _option(partial(check_word, words=("raise", "skip", "replace")))
+    unique: Unique | None = _option(partial(check_class, kind=Unique), kept=Unique.kept, key=format_of)
+    debounce: Debounce | None = _option(
+        partial(check_class, kind=Debounce), kept=Debounce.kept, key=format_of
     )
-    on_conflict: str | None = field(default=None, metadata=_rule(check_conflict))
-    unique: Unique | None = field(default=None, metadata=_rule(check_unique, kept=kept, key=format_of))
-    debounce: Debounce | None = field(default=None, metadata=_rule(check_debounce, kept=kept, key=format_of))
 
     def over(self, other: JobOptions) -> JobOptions:
         """Return these options, completed by another's."""

@@ -168,11 +168,6 @@ def format_of(option: Unique | Debounce) -> KeyFormat:
     return _format(option.key) if isinstance(option.key, str) else KeyFormat(option.key)
 
 
-def kept(option: Unique | Debounce, key: str) -> dict[str, Any]:
-    """Return what a run keeps of an option."""
-    return option.kept(key)
-
-
 def _seconds(name: str, duration: object) -> float:
     if isinstance(duration, bool) or not isinstance(duration, int | float | timedelta):
         raise TypeError(f"{name} must be seconds or a timedelta, not {duration!r}")

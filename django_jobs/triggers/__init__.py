@@ -15,55 +15,25 @@ if TYPE_CHECKING:
     from django_jobs.triggers.validation import check, storable
 
 __all__ = [
-    "anchored",
-    "at",
-    "by_rule",
-    "calendar",
-    "check",
-    "crontab",
-    "describe",
-    "due",
-    "dumps",
-    "first",
-    "interval",
-    "is_once",
-    "leaving_out",
-    "length_of",
-    "loads",
-    "local",
-    "moved_from",
-    "moved_to",
-    "previous",
-    "rule",
-    "same",
-    "storable",
-    "strays",
-]
+    "anchored", "at", "by_rule", "calendar", "check", "crontab", "describe", "due", "dumps", "first",
+    "interval", "is_once", "leaving_out", "length_of", "loads", "local", "moved_from", "moved_to",
+    "previous", "rule", "same", "storable", "strays",
+]  # fmt: skip
 
+# Where each name is.
 _HOMES = {
-    "anchored": "builders",
-    "at": "builders",
-    "by_rule": "rules",
-    "calendar": "builders",
-    "check": "validation",
-    "crontab": "cron",
-    "describe": "description",
-    "due": "firing",
-    "dumps": "storage",
-    "first": "firing",
-    "interval": "builders",
-    "is_once": "firing",
-    "leaving_out": "left_out",
-    "length_of": "builders",
-    "loads": "storage",
-    "local": "firing",
-    "moved_from": "firing",
-    "moved_to": "firing",
-    "previous": "firing",
-    "rule": "rules",
-    "same": "rules",
-    "storable": "validation",
-    "strays": "firing",
+    name: module
+    for module, names in {
+        "builders": "anchored at calendar interval length_of",
+        "cron": "crontab",
+        "description": "describe",
+        "firing": "due first is_once local moved_from moved_to previous strays",
+        "left_out": "leaving_out",
+        "rules": "by_rule rule same",
+        "storage": "dumps loads",
+        "validation": "check storable",
+    }.items()
+    for name in names.split()
 }
 
 
