@@ -43,8 +43,8 @@ def of_row(row: Batch) -> BatchInfo:
         cancelled=row.cancelled,
         skipped=row.skipped,
         created_at=row.created_at.isoformat(),
-        closed_at=_iso(row.closed_at),
-        ended_at=_iso(row.ended_at),
+        closed_at=iso(row.closed_at),
+        ended_at=iso(row.ended_at),
         jobs=dict(row.callback_jobs or {}),
     )
 
@@ -59,5 +59,6 @@ def failure_of(row: Batch, *, using: str) -> str:
     return f"of its {row.total} runs {', '.join(counts)}{of}"
 
 
-def _iso(moment: datetime | None) -> str | None:
+def iso(moment: datetime | None) -> str | None:
+    """Return a time as a dict has it."""
     return moment.isoformat() if moment else None

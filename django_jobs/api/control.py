@@ -92,8 +92,7 @@ class JobControl:
             if row is not None and released:
                 overlaps.let_through(job_id, row.max_instances, using=using)
             if released:
-                notifications.notify(notifications.RUNS, using=using)
-                inline.execute_due_on_commit(Q(job_id=job_id), using=using)
+                enqueue.have_begin(Q(job_id=job_id), using=using)
             jobs.tell_of_change(job_id, using=using)
         return row is not None or bool(released)
 
@@ -158,8 +157,7 @@ class JobControl:
         using = jobs_database()
         found = backfill(exact_id(job_id), start, end, dry_run=dry_run, using=using)
         if found.added and not dry_run:
-            notifications.notify(notifications.RUNS, using=using)
-            inline.execute_due_on_commit(Q(job_id=job_id), using=using)
+            enqueue.have_begin(Q(job_id=job_id), using=using)
         return found
 
     @sync_safe
@@ -357,6 +355,5 @@ def _retry(run_id: int) -> bool:
     except IntegrityError:
         return False
     if is_retried:
-        notifications.notify(notifications.RUNS, using=using)
-        inline.execute_due_on_commit(Q(pk=run_id), using=using)
+        enqueue.have_begin(Q(pk=run_id), using=using)
     return is_retried

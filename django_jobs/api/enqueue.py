@@ -44,6 +44,8 @@ from django_jobs.worker import inline
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from django.db.models import Q
+
     from django_jobs.registry.unique import Unique
     from django_jobs.storage.unique_inserts import Inserted
     from django_jobs.worker.service import Service
@@ -219,10 +221,9 @@ def insert(run: NewRun, service: Service | None, *, using: str) -> Callable[[], 
 
 def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], None]:
     worker = None if service is None else service.worker
-    is_inline = inline.is_inline(run.queue_name)
     if (
         worker is not None
-        and not is_inline
+        and not inline.is_inline(run.queue_name)
         and worker.using == using
         and run.run_after == "now"
         and not gate.has_limit(run.options)
@@ -240,9 +241,20 @@ def _insert(run: NewRun, service: Service | None, using: str) -> Callable[[], No
             return worker.local_start.promise(claimed(run, run_id))
     run.status, run.worker_id, run.fence = Status.READY.value, "", None
     ids = enqueue.insert([run], using=using)
-    if is_inline and run.run_after == "now":
-        return lambda: inline.execute_on_commit(ids[0], using=using)
-    return lambda: notifications.notify(notifications.RUNS, using=using)
+    return lambda: _have_it_begin(run, ids[0], using)
+
+
+def _have_it_begin(run: NewRun, run_id: int, using: str) -> None:
+    if run.run_after == "now" and inline.is_inline(run.queue_name):
+        inline.execute_on_commit(run_id, using=using)
+    else:
+        notifications.notify(notifications.RUNS, using=using)
+
+
+def have_begin(where: Q, *, using: str) -> None:
+    """Have READY runs begin that are due: workers hear of them, and those of inline queues are executed on commit."""
+    notifications.notify(notifications.RUNS, using=using)
+    inline.execute_due_on_commit(where, using=using)
 
 
 def insert_unique(
@@ -264,9 +276,7 @@ def insert_unique(
         inserted = unique_inserts.insert_unique(run, uniqueness.conflict, using=using)
     if not inserted.is_new:
         return inserted, lambda: None
-    if run.run_after == "now" and inline.is_inline(run.queue_name):
-        return inserted, lambda: inline.execute_on_commit(inserted.run_id, using=using)
-    return inserted, lambda: notifications.notify(notifications.RUNS, using=using)
+    return inserted, lambda: _have_it_begin(run, inserted.run_id, using)
 
 
 def add_unique(run: NewRun, uniqueness: Unique | Debounce, *, using: str) -> JobHandle[Any]:
@@ -345,10 +355,8 @@ def insert_firing(row: Job, *, using: str, begins: bool = True, as_of: datetime 
         ids = enqueue.insert([run], using=using)
         if ids:
             Job.objects.using(using).filter(pk=row.pk).update(last_run_id=ids[0])
-        if begins and ids and inline.is_inline(row.queue_name):
-            inline.execute_on_commit(ids[0], using=using)
-        elif begins:
-            notifications.notify(notifications.RUNS, using=using)
+        if begins and ids:
+            _have_it_begin(run, ids[0], using)
     return ids[0] if ids else None
 
 
@@ -378,8 +386,6 @@ def insert_again(last: Run, *, using: str, begins: bool = True, as_of: datetime 
         ids = enqueue.insert([run], using=using)
         if is_given:
             replacement.copy_dependencies(last.pk, ids[0], using=using)
-    if begins and inline.is_inline(run.queue_name):
-        inline.execute_on_commit(ids[0], using=using)
-    elif begins:
-        notifications.notify(notifications.RUNS, using=using)
+    if begins:
+        _have_it_begin(run, ids[0], using)
     return ids[0]

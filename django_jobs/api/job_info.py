@@ -8,6 +8,7 @@ from django.db.models import Exists, F, OuterRef
 from django.utils import translation
 
 from django_jobs import codec, triggers
+from django_jobs.api.batch_info import iso
 from django_jobs.exceptions import BadPayload, UnknownTrigger
 from django_jobs.models import BLOCKED_STATES, Job, Run, Status
 from django_jobs.storage import tags
@@ -15,7 +16,6 @@ from django_jobs.storage.limits import line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
 
 class RunInfo(TypedDict):
@@ -135,10 +135,6 @@ def last_runs(jobs: Iterable[Job], *, using: str) -> dict[int, Run]:
     return runs
 
 
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
 def of_run(run: Run) -> RunInfo:
     """Return one run as a plain dict."""
     seconds = None
@@ -148,10 +144,10 @@ def of_run(run: Run) -> RunInfo:
         id=run.pk,
         status=str(run.status),
         attempt=run.attempt,
-        enqueued_at=_iso(run.enqueued_at),
-        scheduled_at=_iso(run.scheduled_at),
-        started_at=_iso(run.started_at),
-        finished_at=_iso(run.finished_at),
+        enqueued_at=iso(run.enqueued_at),
+        scheduled_at=iso(run.scheduled_at),
+        started_at=iso(run.started_at),
+        finished_at=iso(run.finished_at),
         seconds=seconds,
         result=codec.plain(run.result),
         error=run.error,
@@ -166,9 +162,8 @@ def of_run(run: Run) -> RunInfo:
 
 
 def _arguments(call: Job | Run) -> tuple[list[Any], dict[str, Any]]:
-    sensitive = (call.options or {}).get("sensitive", ())
     try:
-        return codec.display_arguments(call.payload, sensitive=sensitive)
+        return codec.display_arguments(call.payload, sensitive=call.sensitive)
     except BadPayload:
         # Damaged: the page still shows the rest of the row.
         return [], {}
@@ -191,7 +186,7 @@ def of_job(job: Job, last: Run | None) -> JobInfo:
         status=job.status,
         reason=job.broken_reason,
         trigger=trigger,
-        next_run_time=_iso(job.next_run_time),
+        next_run_time=iso(job.next_run_time),
         queue_name=job.queue_name,
         priority=job.priority,
         max_instances=job.max_instances,
@@ -228,7 +223,7 @@ def of_lone_run(run: Run) -> JobInfo:
         status=status,
         reason=run.error if state == "broken" else "",
         trigger="once, as soon as a worker is free",
-        next_run_time=_iso(run.run_after) if is_waiting else None,
+        next_run_time=iso(run.run_after) if is_waiting else None,
         queue_name=run.queue_name,
         priority=run.priority,
         max_instances=1,

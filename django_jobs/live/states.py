@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections
 
 from django_jobs import codec
+from django_jobs.api.batch_info import iso
 from django_jobs.models import BATCH_PREFIX, BLOCKED_STATES, FINISHED, Batch, Job, Kind, Run, Status
 from django_jobs.operations.run_query import run_number
 from django_jobs.storage import tables
@@ -277,9 +278,9 @@ def public_state(state: State, *, result: bool) -> dict[str, Any]:
         "percent": percent,
         "message": progress.get("message") or "",
         "eta_seconds": None if left is None else round(left, 1),
-        "due_at": _iso(due_at) if state.status in {"queued", "scheduled"} else None,
-        "started_at": _iso(run.started_at) if run else None,
-        "finished_at": _iso(run.finished_at) if run else None,
+        "due_at": iso(due_at) if state.status in {"queued", "scheduled"} else None,
+        "started_at": iso(run.started_at) if run else None,
+        "finished_at": iso(run.finished_at) if run else None,
     }
     if result:
         is_there = run is not None and run.status == Status.SUCCESSFUL
@@ -305,8 +306,8 @@ def _public_batch(state: State, batch: Batch, *, result: bool) -> dict[str, Any]
         "message": "",
         "eta_seconds": left,
         "due_at": None,
-        "started_at": _iso(batch.created_at),
-        "finished_at": _iso(batch.ended_at),
+        "started_at": iso(batch.created_at),
+        "finished_at": iso(batch.ended_at),
     }
     return {**shown, "result": None} if result else shown
 
@@ -315,7 +316,3 @@ def _percent(done: object, total: object) -> float | None:
     if not isinstance(done, int | float) or not isinstance(total, int | float) or total <= 0:
         return None
     return round(min(100.0, max(0.0, 100 * done / total)), 1)
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from django_jobs import codec
+from django_jobs.api.batch_info import iso
 from django_jobs.models import StepKind, jobs_database
 from django_jobs.storage import events, steps
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from django_jobs.models import Run, Step
 
 # Rows that are shown of one run, the newest.
@@ -58,18 +57,14 @@ def _info(step: Step, hidden: set[str]) -> StepInfo:
         state=_state(step),
         attempt=step.attempt,
         tries=step.tries,
-        started_at=_iso(step.started_at),
-        finished_at=_iso(step.finished_at),
-        until=None if step.finished_at else _iso(step.until),
+        started_at=iso(step.started_at),
+        finished_at=iso(step.finished_at),
+        until=None if step.finished_at else iso(step.until),
         error="" if step.error == events.TIMED_OUT else step.error,
         value=HIDDEN if step.name in hidden and value is not None else value,
         done=state.get("done"),
         failed=state.get("failed") or [],
     )
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()
 
 
 def _state(step: Step) -> str:

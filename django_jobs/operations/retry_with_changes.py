@@ -9,17 +9,17 @@ from django.db.models import Q
 from django.views.debug import SafeExceptionReporterFilter
 
 from django_jobs import codec
+from django_jobs.api.enqueue import have_begin
 from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound, ObjectGone
 from django_jobs.execution import instrumentation
 from django_jobs.models import Run, Wait, jobs_database
 from django_jobs.operations.named_arguments import bound_before
 from django_jobs.registry import arguments, functions
-from django_jobs.storage import batch_locks, notifications
+from django_jobs.storage import batch_locks
 from django_jobs.storage.batches import replacement
 from django_jobs.storage.enqueue import insert
 from django_jobs.storage.records import NewRun
 from django_jobs.storage.transactions import database_now, write_transaction
-from django_jobs.worker import inline
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -113,8 +113,7 @@ def enqueue(run: Run, payload: str) -> int:
             if run.batch_id or codec.has_references(payload)
             else insert([new], using=using)
         )
-    notifications.notify(notifications.RUNS, using=using)
-    inline.execute_due_on_commit(Q(pk=ids[0]), using=using)
+    have_begin(Q(pk=ids[0]), using=using)
     return ids[0]
 
 

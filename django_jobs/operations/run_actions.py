@@ -8,11 +8,11 @@ from django.apps import apps
 from django.db.models import Q
 from django.utils.translation import gettext, gettext_noop
 
+from django_jobs.api.enqueue import have_begin
 from django_jobs.api.manager import get_job_manager
 from django_jobs.models import FINISHED, UNFINISHED, Run, Status
 from django_jobs.operations.run_query import UNSUCCESSFUL
 from django_jobs.storage import notifications, steps, transactions, transitions
-from django_jobs.worker import inline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,8 +50,7 @@ def retry(ids: Sequence[int], using: str) -> list[Change]:
             changes.append(Change(pk, name, CHANGE, _change_text(RETRIED, status, Status.READY)))
         elif transitions.unhold(Q(pk=pk, status=Status.READY), using=using):
             # Held because it is paused or broken. A broken immediate job has no page of its own.
-            notifications.notify(notifications.RUNS, using=using)
-            inline.execute_due_on_commit(Q(pk=pk), using=using)
+            have_begin(Q(pk=pk), using=using)
             changes.append(Change(pk, name, CHANGE, _change_text(RELEASED, gettext("held"), Status.READY)))
     return changes
 
@@ -61,8 +60,7 @@ def run_now(ids: Sequence[int], using: str) -> list[Change]:
     rows = Run.objects.using(using).ready().filter(pk__in=ids, run_after__gt=transactions.database_now(using))
     found = list(rows.select_for_update().order_by("pk").values_list("pk", "job_id"))
     if transitions.run_now(Q(pk__in=[pk for pk, _ in found]), using=using):
-        notifications.notify(notifications.RUNS, using=using)
-        inline.execute_due_on_commit(Q(pk__in=[pk for pk, _ in found]), using=using)
+        have_begin(Q(pk__in=[pk for pk, _ in found]), using=using)
     text = _change_text(MADE_DUE, gettext("deferred"), Status.READY)
     return [Change(pk, f"{job_id} ({pk})", CHANGE, text) for pk, job_id in found]
 

@@ -14,7 +14,7 @@ from django_jobs.operations import failures, health
 from django_jobs.storage import statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from django_jobs.admin.dashboard.ranges import Range
     from django_jobs.operations.reports import Report
@@ -92,11 +92,10 @@ class Overview:
         found = statistics.deepest(self.since, self.begins, queue_names=names, using=jobs_database())
         return self._with_now(found, names)
 
-    def depths_by_queue(self, names: Iterable[str] | None = None) -> dict[str, list[int]]:
-        """Return the same for each queue in which something waited, or for those that are named."""
-        found = statistics.deepest_by_queue(self.since, self.begins, queue_names=names, using=jobs_database())
-        waiting = {one["name"] for one in self.report["queues"] if one["due"]}
-        for name in waiting if names is None else names:
+    def depths_by_queue(self) -> dict[str, list[int]]:
+        """Return the same for each queue in which something waited."""
+        found = statistics.deepest_by_queue(self.since, self.begins, using=jobs_database())
+        for name in {one["name"] for one in self.report["queues"] if one["due"]}:
             found[name] = self._with_now(found.get(name, [0] * len(self.begins)), [name])
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django_jobs.models import Kind, Run, Status
@@ -41,7 +42,7 @@ def runs_failed(ended: Sequence[Ended], *, using: str) -> None:
     # In one order, or two processes with the same failures would wait for each other.
     for key in sorted(groups):
         incident, run, alert = groups[key]
-        row = note(_times(incident, counts[key]), now, using=using)
+        row = note(replace(incident, count=counts[key]), now, using=using)
         if alert.after == 1 or _has_failed(run, row.count, alert.after, using):
             tell_if_due(row, Alert(1, alert.once_per), now, using=using)
 
@@ -54,10 +55,6 @@ def of_options(options: dict[str, Any] | None, default: Alert) -> Alert:
 
 def _incident(run: Run) -> Incident:
     return Incident("failed", run.func, run.error, run.error_key or "", run.pk)
-
-
-def _times(incident: Incident, count: int) -> Incident:
-    return Incident(incident.kind, incident.subject, incident.text, incident.place, incident.run_id, count)
 
 
 def _has_failed(run: Run, count: int, times: int, using: str) -> bool:

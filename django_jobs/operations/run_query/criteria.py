@@ -28,6 +28,8 @@ UNSUCCESSFUL = (Status.FAILED, Status.CANCELLED, Status.SKIPPED)
 LARGE_COLUMNS = ("payload", "result", "errors", "log")
 # Fields of `Criteria` that are times.
 TIMES = ("since", "until", "ended_since", "ended_until", "started_since", "started_until")
+# Those that an address has under their names, and as they are.
+_TEXTS = ("queue", "func", "worker_id", "job_id", "about", "tag", "batch", "failure")
 # Any number of so many digits is an id that every database can compare.
 ID_DIGITS = 18
 
@@ -236,27 +238,17 @@ def from_address(query: Mapping[str, str]) -> Criteria:
     where they have no offset.
     """
     status, kind = query.get("status", ""), query.get("kind", "")
-    failure = codec.storable(query.get("failure", ""))
-    if failure:
+    if query.get("failure"):
         status = status or Status.FAILED.value
+    times: dict[str, Any] = {name: local_time(query.get(name.replace("since", "from"), "")) for name in TIMES}
+    times["since"] = _latest(_time_ago(query.get("since", "")), times["since"])
+    texts: dict[str, Any] = {name: codec.storable(query.get(name, "")) for name in _TEXTS}
     return Criteria(
         status=status if status in {*Status.values, *WAITING} else "",
         kind=kind if kind in Kind.values else "",
-        queue=codec.storable(query.get("queue", "")),
-        func=codec.storable(query.get("func", "")),
-        worker_id=codec.storable(query.get("worker_id", "")),
-        job_id=codec.storable(query.get("job_id", "")),
-        about=codec.storable(query.get("about", "")),
-        tag=codec.storable(query.get("tag", "")),
-        batch=codec.storable(query.get("batch", "")),
         error=codec.storable(query.get("error", "")).strip(),
-        failure=failure,
-        since=_latest(_time_ago(query.get("since", "")), local_time(query.get("from", ""))),
-        until=local_time(query.get("until", "")),
-        ended_since=local_time(query.get("ended_from", "")),
-        ended_until=local_time(query.get("ended_until", "")),
-        started_since=local_time(query.get("started_from", "")),
-        started_until=local_time(query.get("started_until", "")),
+        **texts,
+        **times,
     )
 
 
