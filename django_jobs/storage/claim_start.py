@@ -6,6 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from django_jobs.storage.backends.claiming import Start
+from django_jobs.storage.claim_by_queue import ClaimByQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,9 +28,13 @@ class ClaimStart:
     PostgreSQL keeps the index entries of all runs that were claimed since the oldest transaction began, and a
     claim passes them before it comes to those that are due. Only a claim out of a backlog leaves them out: what
     finds fewer runs than it asked for has looked everywhere.
+
+    Attributes:
+        queues: Whether its claims go queue by queue instead.
     """
 
     def __init__(self) -> None:
+        self.queues = ClaimByQueue()
         self._start: Start | None = None
         self._next_full = 0.0
 

@@ -73,8 +73,19 @@ def _claim(
     def take(most: int, begin: Start | None) -> list[ClaimedRun]:
         return backend.claim(worker_id, fence, scope, most, begin)
 
+    def walk(most: int) -> list[ClaimedRun]:
+        return start.claim(take, most) if start and backend.can_start else take(most, None)
+
+    def by_queue(most: int) -> tuple[list[ClaimedRun], bool]:
+        return backend.claim_by_queue(worker_id, fence, scope, most)
+
+    def leaves_any() -> bool:
+        return bool(scope.queues or scope.others) or paused(using).exists()
+
+    # Not as part of the claim, whose time counts.
+    backend.connection.ensure_connection()
     while True:
-        claimed = start.claim(take, limit) if start and backend.can_start else take(limit, None)
+        claimed = start.queues.claim(walk, by_queue, leaves_any, limit) if start else walk(limit)
         if not any("limit" in run.options or "fair_key" in run.options for run in claimed):
             return claimed
         admitted = gate.admitted(claimed, using=using)

@@ -38,7 +38,7 @@ def new_files():
 
 @pytest.fixture
 def pages(new_files):
-    """Return how many pages PostgreSQL reads for an update of runs, which is not made."""
+    """Return how many pages PostgreSQL reads for an update of runs, which is not made, and what it asks before."""
 
     def count(update):
         read = []
@@ -46,7 +46,8 @@ def pages(new_files):
         def explain(execute, sql, params, many, context):
             # Words for the planner come before it, and after it.
             parts = sql.split("; ")
-            (at,) = [index for index, part in enumerate(parts) if "UPDATE django_jobs_run SET" in part]
+            at = next(index for index, part in enumerate(parts) if not part.startswith("SELECT set_config"))
+            is_update = "UPDATE django_jobs_run SET" in parts[at]
             parts[at] = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {parts[at]}"
             with connection.connection.cursor() as cursor:
                 cursor.execute("; ".join(parts), params)
@@ -54,10 +55,43 @@ def pages(new_files):
                     cursor.nextset()
                 ((plan,),) = cursor.fetchone()
             read.append(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+            if not is_update:
+                return execute(sql, params, many, context)
             raise InterruptedError
 
         with connection.execute_wrapper(explain), pytest.raises(InterruptedError):
             update()
-        return read[0]
+        return sum(read)
+
+    return count
+
+
+@pytest.fixture
+def steps():
+    """Return a function that counts the thousands of steps that SQLite takes for something."""
+
+    def count(work):
+        counted = []
+        raw = connection.connection
+        raw.set_progress_handler(lambda: counted.append(1), 1000)
+        try:
+            work()
+        finally:
+            raw.set_progress_handler(None, 0)
+        return len(counted)
+
+    return count
+
+
+@pytest.fixture
+def rows_read():
+    """Return a function that counts the rows, of tables and of indexes, that MariaDB reads for something."""
+
+    def count(work):
+        with connection.cursor() as cursor:
+            cursor.execute("FLUSH STATUS")
+            work()
+            cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
+            return sum(int(value) for _, value in cursor.fetchall())
 
     return count

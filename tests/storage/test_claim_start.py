@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs.models import Run
-from django_jobs.storage import claim_start
+from django_jobs.storage import claim_by_queue, claim_start
 from django_jobs.storage.claim_start import ClaimStart
 from tests.many_rows import copy_row
 from tests.storage.attempts import claim
@@ -21,6 +21,8 @@ def clock(monkeypatch):
     seconds = [1000.0]
     monkeypatch.setattr(claim_start, "SLOW_SECONDS", -1)
     monkeypatch.setattr(claim_start, "monotonic", lambda: seconds[0])
+    # Those that go queue by queue do not.
+    monkeypatch.setattr(claim_by_queue, "monotonic", lambda: seconds[0])
     return seconds
 
 

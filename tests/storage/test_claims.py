@@ -105,23 +105,6 @@ def test_claim_finds_what_is_due_in_some_queue_beside_others(make_run):
     assert [run.id for run in claim(queues=["a", "z"], others=["stopped", "a"])] == [mine.id]
 
 
-@pytest.fixture
-def steps():
-    """Return a function that counts the thousands of steps that SQLite takes for something."""
-
-    def count(work):
-        counted = []
-        raw = connection.connection
-        raw.set_progress_handler(lambda: counted.append(1), 1000)
-        try:
-            work()
-        finally:
-            raw.set_progress_handler(None, 0)
-        return len(counted)
-
-    return count
-
-
 @pytest.mark.parametrize(
     ("days", "asked"),
     [
@@ -177,20 +160,6 @@ def test_sqlite_does_not_look_at_runs_that_sleep_or_wait_for_an_event(
     answers = []
     assert steps(lambda: answers.append(ask(worker))) < 3
     assert answers == [answer]
-
-
-@pytest.fixture
-def rows_read():
-    """Return a function that counts the rows, of tables and of indexes, that MariaDB reads for something."""
-
-    def count(work):
-        with connection.cursor() as cursor:
-            cursor.execute("FLUSH STATUS")
-            work()
-            cursor.execute("SHOW SESSION STATUS LIKE 'Handler_read%'")
-            return sum(int(value) for _, value in cursor.fetchall())
-
-    return count
 
 
 @pytest.mark.django_db(transaction=True)

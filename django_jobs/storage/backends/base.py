@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django_jobs.storage.backends.by_queue import ByQueue
 from django_jobs.storage.backends.columns import (
     FINISHED_COLUMNS,
     LAST_RUN_COLUMNS,
@@ -45,7 +46,7 @@ _PROGRESS = [name for name, _ in FINISHED_COLUMNS].index("progress")
 _ERROR_KEY = [name for name, _ in FINISHED_COLUMNS].index("error_key")
 
 
-class Backend(Inserting, Following, Turns):
+class Backend(Inserting, ByQueue, Following, Turns):
     """All operations, for a database whose UPDATE can return rows; one subclass for each database."""
 
     __slots__ = ()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.db import IntegrityError, transaction
 
 from django_jobs.storage.backends.base import Backend, Row
+from django_jobs.storage.backends.by_queue import CLAIM_ORDER, enough
 from django_jobs.storage.backends.columns import ROLLUP_KEY, ROLLUP_SUMS
-from django_jobs.storage.backends.levels import priorities
+from django_jobs.storage.backends.levels import priorities, ready_queues
 from django_jobs.storage.backends.limiting import LINE
 from django_jobs.storage.backends.words import Words
 from django_jobs.storage.records import CLAIMED_COLUMNS
@@ -226,11 +227,49 @@ class MariaDB(_Dialect, Backend):
         pick, params = self._pick(worker_id, scope, limit, ", ".join(CLAIMED_COLUMNS))
         with transaction.atomic(using=self.connection.alias):
             runs = self._fetch_claimed(f"{pick} FOR UPDATE SKIP LOCKED", params)
-            if runs:
-                taken = self._take(f"{RUN_TABLE} {self._by_key}")
-                self._execute(
-                    (f"{taken} WHERE id IN ({_marks(runs)})", [worker_id, fence, *(run.id for run in runs)])
-                )
+            return self._taken(runs, worker_id, fence)
+
+    def _served(self, scope: Scope) -> tuple[list[str], Sequence[int]]:
+        return ready_queues(self.connection, *self._of_queues(scope)), priorities(self.connection)
+
+    def _claim_of(
+        self,
+        queues: Sequence[str],
+        levels: Sequence[int],
+        worker_id: str,
+        fence: int,
+        scope: Scope,
+        limit: int,
+    ) -> tuple[list[ClaimedRun], bool]:
+        # More than it takes, of which others lock some.
+        most = enough(limit)
+        where, params = self._ready(worker_id, scope)
+        of_queue = (
+            f"SELECT id, priority, run_after FROM {RUN_TABLE} FORCE INDEX (django_jobs_run_queue) "  # noqa: S608
+            f"WHERE queue_name = %s AND priority IN ({','.join(map(str, levels))}) AND {where} {CLAIM_ORDER}"
+        )
+        with self.connection.cursor() as cursor:
+            cursor.execute(*self._first_of_queues(lambda queue: (of_queue, [queue, *params]), queues, most))
+            ids = [row[0] for row in cursor.fetchall()]
+        runs: list[ClaimedRun] = []
+        with transaction.atomic(using=self.connection.alias):
+            # First no more than it takes: what it locks, others pass over.
+            for some in (ids[:limit], ids[limit:]):
+                if some and len(runs) < limit:
+                    picked = (
+                        f"SELECT {', '.join(CLAIMED_COLUMNS)} FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
+                        f"WHERE id IN ({_marks(some)}) AND {where} {CLAIM_ORDER} LIMIT %s FOR UPDATE SKIP LOCKED"
+                    )
+                    runs += self._fetch_claimed(picked, [*some, *params, limit - len(runs)])
+            return self._taken(runs, worker_id, fence), len(runs) == limit or len(ids) < most
+
+    def _taken(self, runs: list[ClaimedRun], worker_id: str, fence: int) -> list[ClaimedRun]:
+        """Take runs that are locked, and return them as that leaves them."""
+        if runs:
+            taken = self._take(f"{RUN_TABLE} {self._by_key}")
+            self._execute(
+                (f"{taken} WHERE id IN ({_marks(runs)})", [worker_id, fence, *(run.id for run in runs)])
+            )
         return _as_taken(runs, worker_id, fence)
 
     def _follow(

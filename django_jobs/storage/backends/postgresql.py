@@ -10,6 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from django_jobs.storage.backends.base import Backend
+from django_jobs.storage.backends.by_queue import CLAIM_ORDER, ByQueue, enough
 from django_jobs.storage.backends.claiming import claimed_run
 from django_jobs.storage.backends.limiting import BY_PRIORITY, LINE, OPEN
 from django_jobs.storage.backends.turns import MOST_COUNTED, NOT_TOLD, WAITING
@@ -37,7 +38,77 @@ _JOINED = ("seqscan", "bitmapscan", "hashjoin", "mergejoin")
 _CLAIMED = ", ".join(f"{RUN_TABLE}.{column}" for column in CLAIMED_COLUMNS)
 
 
-class PostgreSQL(Backend):
+class _ByQueue(ByQueue):
+    """See `ByQueue`."""
+
+    __slots__ = ()
+
+    def _served(self, scope: Scope) -> tuple[list[str], Sequence[int]]:
+        queues, params = self._select_served(scope)
+        first = f"SELECT l.priority FROM {RUN_TABLE} l WHERE l.status = 'READY' AND l.run_after IS NOT NULL"  # noqa: S608
+        order = "ORDER BY l.priority DESC, l.run_after, l.id LIMIT 1"
+        levels = (
+            f"WITH RECURSIVE levels(priority) AS (SELECT ({first} {order}) UNION ALL SELECT ("  # noqa: S608
+            f"{first} AND l.priority < levels.priority {order}) FROM levels WHERE levels.priority IS NOT NULL) "
+            "SELECT priority FROM levels WHERE priority IS NOT NULL"
+        )
+        # As for a claim.
+        hints = _planning("off", "sort", "bitmapscan") if self.is_hinted else ""
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"{hints}SELECT ARRAY({queues}), ARRAY({levels})", params)
+            while cursor.nextset():
+                continue
+            found, priorities = cursor.fetchone()
+        return found, priorities
+
+    def _claim_of(
+        self,
+        queues: Sequence[str],
+        levels: Sequence[int],
+        worker_id: str,
+        fence: int,
+        scope: Scope,
+        limit: int,
+    ) -> tuple[list[ClaimedRun], bool]:
+        where, params = self._ready(worker_id, scope)
+        more, names = self._within(scope)
+        most = enough(limit)
+        # Two columns at a time: or the planner takes the index of what is due, since their condition implies its
+        # own, and passes all that is due in other queues.
+        of_queue = (
+            f"SELECT id, run_after FROM {RUN_TABLE} WHERE status = 'READY' AND queue_name = q.name "  # noqa: S608
+            f"AND priority = l.level AND (run_after, id) <= ({self.now}, 9223372036854775807){more} "
+            "ORDER BY run_after, id LIMIT %s"
+        )
+        # What looks dear is not compiled: that takes longer than the claim.
+        hints = "SELECT set_config('jit', 'off', true); " if self.is_hinted else ""
+        with self.connection.cursor() as cursor:
+            cursor.execute(
+                f"{hints}WITH found AS MATERIALIZED (SELECT f.id FROM UNNEST(%s::smallint[]) l(level) "  # noqa: S608
+                f"CROSS JOIN LATERAL (SELECT r.id FROM UNNEST(%s::text[]) q(name) CROSS JOIN LATERAL ({of_queue}) r "
+                "ORDER BY r.run_after, r.id LIMIT %s) f LIMIT %s), "
+                # By their ids: no index has this condition.
+                f"picked AS MATERIALIZED (SELECT id FROM {RUN_TABLE} WHERE id = ANY(ARRAY(SELECT id FROM found)) "
+                f"AND '' || {where} {CLAIM_ORDER} LIMIT %s FOR UPDATE SKIP LOCKED), "
+                f"taken AS ({self._take()} FROM picked WHERE {RUN_TABLE}.id = picked.id RETURNING {_CLAIMED}) "
+                "SELECT (SELECT COUNT(*) FROM found), taken.* FROM (SELECT 1) one LEFT JOIN taken ON TRUE",
+                [list(levels), list(queues), *names, most, most, most, *params, limit, worker_id, fence],
+            )
+            while cursor.nextset():
+                continue
+            rows = cursor.fetchall()
+        runs = [claimed_run(row[1:]) for row in rows if row[1] is not None]
+        return runs, len(runs) == limit or rows[0][0] < most
+
+    @property
+    def is_hinted(self) -> bool:
+        """Whether two statements can be sent as one: not with psycopg 2, nor as a prepared statement."""
+        options = self.connection.settings_dict["OPTIONS"]
+        driver = self.connection.Database.__name__  # type: ignore[attr-defined] # psycopg's wrapper has it
+        return driver == "psycopg" and not options.get("server_side_binding")
+
+
+class PostgreSQL(_ByQueue, Backend):
     """See `Backend`."""
 
     __slots__ = ()
@@ -275,13 +346,6 @@ class PostgreSQL(Backend):
             if before:
                 cursor.nextset()
             return {key: (held, count) for key, held, count in cursor.fetchall()}
-
-    @property
-    def is_hinted(self) -> bool:
-        """Whether two statements can be sent as one: not with psycopg 2, nor as a prepared statement."""
-        options = self.connection.settings_dict["OPTIONS"]
-        driver = self.connection.Database.__name__  # type: ignore[attr-defined] # psycopg's wrapper has it
-        return driver == "psycopg" and not options.get("server_side_binding")
 
 
 def _text(value: object) -> str:

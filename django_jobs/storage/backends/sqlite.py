@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Self
 
+    from django.db.backends.utils import CursorWrapper
+
     from django_jobs.storage.backends.claiming import Scope, Start
     from django_jobs.storage.backends.words import Statement
     from django_jobs.storage.records import ClaimedRun, Key
@@ -121,10 +123,37 @@ class SQLite(Backend):
 
         with self.connection.cursor() as cursor:
             cursor.execute(*self.clocked(take))
-            if not cursor.rowcount:
-                return []
-            cursor.execute(_READ_CLAIMED, [worker_id, fence])
-            (rows,) = cursor.fetchone()
+            return self._read_claimed(cursor, worker_id, fence) if cursor.rowcount else []
+
+    def _claim_of(
+        self,
+        queues: Sequence[str],
+        levels: Sequence[int],
+        worker_id: str,
+        fence: int,
+        scope: Scope,
+        limit: int,
+    ) -> tuple[list[ClaimedRun], bool]:
+        def take(words: Self) -> Statement:
+            firsts, params = words._first_of_queues(partial(words._of_queue, worker_id, scope), queues, limit)
+            return f"{words._take()} WHERE id IN ({firsts})", [worker_id, fence, *params]
+
+        with self.connection.cursor() as cursor:
+            cursor.execute(*self.clocked(take))
+            return (self._read_claimed(cursor, worker_id, fence) if cursor.rowcount else []), True
+
+    def _of_queue(self, worker_id: str, scope: Scope, queue: str) -> Statement:
+        where, params = self._ready(worker_id, scope)
+        return (
+            f"SELECT id, priority, run_after FROM ({_levels('queue_name = %s')}) "  # noqa: S608
+            f"CROSS JOIN {RUN_TABLE} INDEXED BY django_jobs_run_queue "
+            f"WHERE queue_name = %s AND priority = level AND {where}",
+            [queue, queue, queue, *params],
+        )
+
+    def _read_claimed(self, cursor: CursorWrapper, worker_id: str, fence: int) -> list[ClaimedRun]:
+        cursor.execute(_READ_CLAIMED, [worker_id, fence])
+        (rows,) = cursor.fetchone()
         return self._as_claimed(json.loads(rows))
 
     def _follow(
@@ -143,9 +172,7 @@ class SQLite(Backend):
         with self.connection.cursor() as cursor:
             for statement in firsts:
                 cursor.execute(*self.clocked(partial(take, firsts=statement)))
-            cursor.execute(_READ_CLAIMED, [worker_id, fence])
-            (rows,) = cursor.fetchone()
-        return self._as_claimed(json.loads(rows))
+            return self._read_claimed(cursor, worker_id, fence)
 
     def _pick(self, worker_id: str, scope: Scope, limit: int, columns: str = "id") -> Statement:
         # From priority to priority on the index, and in each no further than what is due: neither the runs
@@ -154,14 +181,9 @@ class SQLite(Backend):
         where, params = self._ready(worker_id, scope)
         most, names = self._most(scope, limit)
         # In the words of the index's condition.
-        highest = (
-            f"SELECT MAX(l.priority) FROM {RUN_TABLE} l WHERE l.status = 'READY' AND l.run_after IS NOT NULL"  # noqa: S608
-        )
         return (
-            f"SELECT {columns} FROM (WITH RECURSIVE levels(priority) AS ({highest} UNION ALL "  # noqa: S608
-            f"SELECT ({highest} AND l.priority < levels.priority) FROM levels WHERE levels.priority IS NOT NULL) "
-            f"SELECT priority AS level FROM levels LIMIT {_LEVELS}) CROSS JOIN {RUN_TABLE} INDEXED BY django_jobs_run_ready "
-            f"WHERE priority = level AND {where} LIMIT {most}",
+            f"SELECT {columns} FROM ({_levels('run_after IS NOT NULL')}) "  # noqa: S608
+            f"CROSS JOIN {RUN_TABLE} INDEXED BY django_jobs_run_ready WHERE priority = level AND {where} LIMIT {most}",
             [*params, *names],
         )
 
@@ -202,6 +224,15 @@ class SQLite(Backend):
                 [pk, attempt, fence, worker_id, status, started_at],
             )
             return cursor.fetchone() is not None
+
+
+def _levels(where: str) -> str:
+    """Select the priorities of READY runs, high first: each is one look into an index."""
+    highest = f"SELECT MAX(l.priority) FROM {RUN_TABLE} l WHERE l.status = 'READY' AND l.{where}"  # noqa: S608
+    return (
+        f"WITH RECURSIVE levels(priority) AS ({highest} UNION ALL SELECT ({highest} AND l.priority < levels.priority) "  # noqa: S608
+        f"FROM levels WHERE levels.priority IS NOT NULL) SELECT priority AS level FROM levels LIMIT {_LEVELS}"
+    )
 
 
 class _Clocked(SQLite):

@@ -10,7 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs.models import Run
-from django_jobs.storage import claims, enqueue, outcomes, transitions
+from django_jobs.storage import claim_by_queue, claims, enqueue, outcomes, transitions
+from django_jobs.storage.claim_start import ClaimStart
 from django_jobs.storage.limits import gate
 from tests.storage.attempts import claim, new_run, outcome
 
@@ -36,6 +37,18 @@ def test_no_more_are_claimed_than_may_run_even_if_more_are_due(limited):
     assert len(claim()) == 2
     assert claim("w1") == []
     assert Run.objects.running().count() == 2
+    assert Run.objects.blocked().count() == 7
+
+
+def test_no_more_are_claimed_queue_by_queue_than_may_run(limited, monkeypatch):
+    monkeypatch.setattr(claim_by_queue, "SLOW_SECONDS", -1)
+    start = ClaimStart()
+    claim(start=start, others=["none"])
+    enqueue.insert([limited(concurrency=2) for _ in range(9)], using="default")
+    _let_all_in()
+
+    assert len(claim(start=start)) == 2
+    assert claim("w1", start=start) == []
     assert Run.objects.blocked().count() == 7
 
 
