@@ -44,6 +44,9 @@ WIDE = """() => Array.from(document.querySelectorAll("#content .jobs-wide, #cont
     .map((box) => `${box.getAttribute("aria-label")}: ${box.scrollWidth} in ${box.clientWidth}`)"""
 
 
+# Elements that do not show all of their text.
+WHOLE = """selector => Array.from(document.querySelectorAll(selector))
+    .filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.textContent.trim())"""
 # Headings, states and short notes that do not show all of their text, or break a word over lines.
 BROKEN = """() => Array.from(document.querySelectorAll(".jobs-list thead th, .jobs-list .jobs-label, .jobs-number > .jobs-more"))
     .filter((node) => node.checkVisibility() && !node.querySelector("input"))
@@ -164,6 +167,21 @@ def test_the_first_screen_of_the_dashboard_has_all_that_an_operator_asks(open_pa
         assert in_view(page, f"section[aria-labelledby=jobs-{name}]") == 1, name
     assert in_view(page, "section[aria-labelledby=jobs-queues] tbody tr") == 9
     assert in_view(page, "section[aria-labelledby=jobs-errors] tbody tr") >= 3
+
+
+@pytest.mark.parametrize("locale", ["en-US", "de", "es", "fr", "zh-CN"])
+def test_the_dashboard_cuts_no_title_of_the_chart_and_no_schedule(open_page, project, locale):
+    page = open_page(width=1440, locale=locale)
+
+    for measure in ("ended", "ran-95", "running"):
+        page.goto(f"/admin/django_jobs/dashboard/?chart={measure}&by=func")
+        title, form = (
+            page.locator("#jobs-chart").bounding_box(),
+            page.locator(".jobs-chart-form").bounding_box(),
+        )
+        is_beside = title["x"] + title["width"] <= form["x"]
+        assert is_beside or title["y"] + title["height"] <= form["y"], measure
+        assert page.evaluate(WHOLE, "#jobs-chart, .jobs-card-firings .jobs-line-name") == [], measure
 
 
 def test_on_a_phone_a_job_shows_when_it_fires_next_below_the_filters(open_page, project):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from django_jobs.admin.shared import display
@@ -67,7 +68,7 @@ class KindFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Iterable[tuple[str, Any]]:
         """Offer both."""
-        return [(kind.value, kind.label) for kind in (Kind.SCHEDULED, Kind.RECURRING)]
+        return [(kind.value, capfirst(kind.label)) for kind in (Kind.SCHEDULED, Kind.RECURRING)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Job]) -> QuerySet[Job]:
         """Select by kind."""

@@ -68,6 +68,7 @@ class JobAdmin(
 
     change_form_template = "admin/django_jobs/job/change_form.html"
     delete_confirmation_template = "admin/django_jobs/job/delete_confirmation.html"
+    delete_selected_confirmation_template = "admin/django_jobs/job/delete_selected_confirmation.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         """Leave out what no page of a job shows of its last run."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -104,6 +105,8 @@ def _shown(name: str, value: str) -> str:
         return failures.describe(value, using=jobs_database()) or value
     if name == "since":
         return str(AGES.get(value, value))
+    if name == "kind":
+        return capfirst(str(dict(Kind.choices).get(value, value)))
     return display.word(value) if name == "status" else value
 
 
@@ -129,7 +132,7 @@ def form(query: Mapping[str, str]) -> list[dict[str, Any]]:
     choices: dict[str, Iterable[tuple[str, Any]]] = {
         "status": states,
         "since": AGES.items(),
-        "kind": Kind.choices,
+        "kind": [(kind.value, capfirst(kind.label)) for kind in Kind],
     }
     offered = {"queue": names.queues, "func": names.functions, "worker_id": names.workers}
     fields = []

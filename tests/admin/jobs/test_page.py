@@ -83,6 +83,8 @@ def test_the_list_can_be_filtered_by_queue_and_kind(root, list_url, make_job):
 
     assert [job.pk for job in by_queue.context["cl"].result_list] == ["a"]
     assert [job.pk for job in by_kind.context["cl"].result_list] == ["b"]
+    # As the other words of the filters.
+    assert re.findall(r"kind__exact=\w+[^>]*>\s*(\w+)", text_of(by_queue)) == ["Scheduled", "Recurring"]
 
 
 def test_the_list_is_filtered_and_ordered_by_the_last_outcome(root, list_url, make_job, make_run):
@@ -359,6 +361,7 @@ def test_deleting_jobs_is_confirmed_first_and_keeps_their_history(
     page = text_of(act(root, "delete_selected", job))
     assert "Are you sure" in page
     assert "1 waiting run is cancelled" in page
+    assert "Runs under way finish, and the history stays." in page
     assert Job.objects.filter(pk="doomed").exists()
     response = confirm(root, job)
 

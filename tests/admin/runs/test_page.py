@@ -102,6 +102,11 @@ def test_the_list_can_be_filtered_by_kind_queue_job_and_worker(root, list_url, m
     for query in ({"kind": "recurring"}, {"queue": "mail"}, {"job_id": "a/b, c"}, {"worker_id": "w1"}):
         assert ids_of(root.get(list_url("run", **query))) == [wanted.pk]
 
+    chosen = root.get(list_url("run", kind="recurring")).context["cl"]
+    assert [chip.value for chip in chosen.chips] == ["Recurring"]
+    (kinds,) = [field["choices"] for field in chosen.fields if field["name"] == "kind"]
+    assert [str(word) for _, word in kinds] == ["Immediate", "Scheduled", "Recurring"]
+
 
 def test_the_list_can_be_filtered_by_age(root, list_url, make_run):
     now = timezone.now()
