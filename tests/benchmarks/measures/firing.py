@@ -1,4 +1,4 @@
-"""Due jobs turned into runs: many at once, and one among many that are not due."""
+"""Due jobs turned into runs: many at once, with and without a process's start, and one among many that are not due."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from django.db import connections
 
 from django_jobs.models import Job, Run
-from django_jobs.scheduler.occurrences import fire_due, seconds_until_due
+from django_jobs.scheduler.occurrences import fire_all, fire_due, seconds_until_due
 from tests.benchmarks import rows
 from tests.benchmarks.figures import Figure
 from tests.benchmarks.processes import WorkerProcess
@@ -41,6 +41,10 @@ def measure(*, quick: bool) -> list[Figure]:
                 at_least=3_000 if size == sizes[-1] else None,
             )
         )
+        if size == sizes[0]:
+            figures.append(without_start(size, rounds))
+    if not quick:
+        figures.append(late_of_many(there))
     few = 100
     rows.add_jobs(few, "grown")
     rows.analyze("grown")
@@ -62,6 +66,49 @@ def measure(*, quick: bool) -> list[Figure]:
         )
     )
     return figures
+
+
+def without_start(count: int, rounds: int) -> Figure:
+    """Measure firings in a process that has started, of which the first round only warms up."""
+    ours, bare = [], []
+    for _ in range(rounds + 1):
+        rows.make_due(count)
+        began = time.perf_counter()
+        fire_all("default")
+        ours.append(count / (time.perf_counter() - began))
+        began = time.perf_counter()
+        Run.objects.bulk_create([Run(**rows.bare_run()) for _ in range(count)])
+        bare.append(count / (time.perf_counter() - began))
+        rows.forget_runs()
+    return Figure(
+        name=f"firing {count:,} of {count:,} jobs, without the start of a process",
+        unit="firings/s",
+        values=ours[1:],
+        reference="bare bulk_create of the runs",
+        reference_values=bare[1:],
+        ratio_at_least=0.8,
+    )
+
+
+def late_of_many(count: int) -> Figure:
+    """Measure firings while all of many jobs are due: the last tenth of them, beside the first."""
+    rows.make_due(count)
+    seconds = []
+    for _ in range(10):
+        fired, began = 0, time.perf_counter()
+        while fired < count // 10:
+            fired += fire_due("default")
+        seconds.append((time.perf_counter() - began) / fired * 1e6)
+    assert not fire_due("default")
+    rows.forget_runs()
+    return Figure(
+        name=f"one firing of the last tenth of {count:,} that are due",
+        unit="us",
+        values=seconds[-1:],
+        reference="of the first tenth",
+        reference_values=seconds[:1],
+        ratio_at_most=2,
+    )
 
 
 def seconds_to_fire(count: int) -> float:
