@@ -200,7 +200,7 @@ def test_the_settings_of_the_page_write_such_lines(tmp_path, zygote):
         "logging.config.dictConfig(LOGGING)\n"
         "logging.getLogger('shop').info('before')\n"
         "run = context.RunContext(job_id='a', run_id=7, attempt=1, queue_name='mail', max_log_bytes=9)\n"
-        "context.enter(run)\n"
+        "context.current.set(run)\n"
         "logging.getLogger('shop.mail').warning('within')\n"
     )
 

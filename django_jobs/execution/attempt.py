@@ -77,6 +77,17 @@ class Attempt(Stoppable):
         recorded: The outcome that its function's own transaction has written; None before, and without one.
     """
 
+    # What few attempts change is the class's.
+    raised: BaseException | None = None
+    recorded: Outcome | None = None
+    memory: Memory | None = None
+    # The step that the run waits for once it has left its thread.
+    leaves_for: int | None = None
+    # Whether the run has kept anything in this attempt.
+    has_kept = False
+    # What ends the observation under way; see `instrumentation`.
+    _ends: list[instrumentation.End] | None = None
+
     def __init__(
         self,
         run: ClaimedRun,
@@ -93,17 +104,8 @@ class Attempt(Stoppable):
         self.started_at: datetime | None = None
         self.began = 0.0
         self.keeps_raised = self._is_inline = is_inline
-        self.raised: BaseException | None = None
-        self.recorded: Outcome | None = None
-        self.memory: Memory | None = None
-        # The step that the run waits for once it has left its thread.
-        self.leaves_for: int | None = None
-        # Whether the run has kept anything in this attempt.
-        self.has_kept = False
         # Transactions of the caller's that an inline run is executed in.
         self._outer_blocks = _open_blocks() if is_inline else 0
-        # What ends the observation under way; see `instrumentation`.
-        self._ends: list[instrumentation.End] | None = None
 
     # Begin
 
@@ -147,16 +149,19 @@ class Attempt(Stoppable):
 
     def _execute(self) -> Begun:
         try:
-            if (expired := outcomes.of_expiry(self)) is not None:
+            options = self.run.options
+            if options and (expired := outcomes.of_expiry(self)) is not None:
                 return expired
             call, is_async = resolving.resolve(self)
-            is_atomic = self.run.options and self.run.options.get("atomic")
+            is_atomic = options and options.get("atomic")
             if is_async:
                 if is_atomic:
                     atomicity.check_function(call.func)
                 return partial(self._execute_async, call)
-            called = partial(self._call, call)
-            result = completion.in_one_commit(self, called) if is_atomic else called()
+            if is_atomic:
+                result = completion.in_one_commit(self, partial(self._call, call))
+            else:
+                result = self._call(call)
             left_open = [] if self._is_inline else connections.end_transactions()
             if is_atomic:
                 return result
@@ -202,7 +207,17 @@ class Attempt(Stoppable):
         try:
             if instrumentation.installed:
                 self._ends = instrumentation.begin(self.run)
-            result = self._call_and_go_on(function, generation)
+            while True:
+                try:
+                    result = self._interruptible.call(function)
+                    break
+                except (
+                    Exception
+                ) as error:  # what the function raises: its loop keeps it, or it is raised again
+                    if self.memory is None or forks.generation != generation or not self.memory.absorb(error):
+                        raise
+                    # A loop goes on after the row that raised.
+                    self._interruptible = Interruptible()
         except BaseException as error:
             if forks.generation != generation:
                 end_fork(error)
@@ -210,23 +225,13 @@ class Attempt(Stoppable):
         finally:
             # Or the two would keep each other from being freed.
             self.context.under_way = None
-            context.leave()
+            context.current.set(None)
         if forks.generation != generation:
             end_fork(None)
         return result
 
-    def _call_and_go_on(self, function: Callable[[], Any], generation: int) -> Any:
-        while True:
-            try:
-                return self._interruptible.call(function)
-            except Exception as error:  # what the function raises: its loop keeps it, or it is raised again
-                if self.memory is None or forks.generation != generation or not self.memory.absorb(error):
-                    raise
-                # A loop goes on after the row that raised.
-                self._interruptible = Interruptible()
-
     def _enter(self) -> None:
-        context.enter(self.context)
+        context.current.set(self.context)
         self.context.under_way = self
         if self.context.capture_level is not None:
             log_capture.install()

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 # Of all contexts: each is held for an instant.
 _lock = threading.Lock()
-_current: ContextVar[RunContext | None] = ContextVar("django_jobs_run", default=None)
+# The run that this thread or task executes.
+current: ContextVar[RunContext | None] = ContextVar("django_jobs_run", default=None)
 
 
 class RunContext(Durable):
@@ -43,6 +44,20 @@ class RunContext(Durable):
     # What answers `previous_scheduled_at`: the schedules are none of this room's business.
     _previous = "django_jobs.scheduler.windows.previous_scheduled_at"
 
+    # What few runs change is the class's: each attempt has such an object.
+    progress: dict[str, Any] | None = None
+    # Made with its first line: most runs say nothing.
+    _said: RunLog | None = None
+    _stop_reason = ""
+    # Made when somebody waits: few runs do, and it costs more than the rest of this object.
+    _stopped: threading.Event | None = None
+    # It was told to end; asked by anybody but the function.
+    must_stop = False
+    # The function asked, and heard that it should end.
+    was_told = False
+    _lost = False
+    _is_listening = False
+
     def __init__(
         self,
         *,
@@ -57,27 +72,17 @@ class RunContext(Durable):
         on_lines: Callable[[], None] | None = None,
         batch_id: int | None = None,
     ) -> None:
-        super().__init__()
         self.job_id = job_id
         self.run_id = run_id
         self.attempt = attempt
         self.queue_name = queue_name
-        self.progress: dict[str, Any] | None = None
         self._max_log_bytes = max_log_bytes
         self._batch_id = batch_id
         self._scheduled_at = scheduled_at
         self._missed_since = missed_since
         self._on_lines = on_lines
-        # Made with its first line: most runs say nothing.
-        self._said: RunLog | None = None
-        self._capture_level = capture_level
-        self._stop_reason = ""
-        # Made when somebody waits: few runs do, and it costs more than the rest of this object.
-        self._stopped: threading.Event | None = None
-        self._must_stop = False
-        self._lost = False
-        self._was_told = False
-        self._is_listening = False
+        # From which level records of `logging` are lines of the log; None for none.
+        self.capture_level = capture_level
 
     @property
     def batch(self) -> Batch | None:
@@ -116,14 +121,9 @@ class RunContext(Durable):
     def is_cancelled(self) -> bool:
         """Whether the function should end soon: cancelled, out of time, shut down, or lost."""
         self._is_listening = True
-        if self._must_stop:
-            self._was_told = True
-        return self._was_told
-
-    @property
-    def was_told(self) -> bool:
-        """Whether the function asked, and heard that it should end."""
-        return self._was_told
+        if self.must_stop:
+            self.was_told = True
+        return self.was_told
 
     @property
     def is_listening(self) -> bool:
@@ -154,7 +154,7 @@ class RunContext(Durable):
         with _lock:
             if self._stopped is None:
                 self._stopped = threading.Event()
-                if self._must_stop:
+                if self.must_stop:
                     self._stopped.set()
         self._stopped.wait(seconds)
         return self.is_cancelled
@@ -239,25 +239,15 @@ class RunContext(Durable):
         """The log; None where nothing was said."""
         return self._said
 
-    @property
-    def capture_level(self) -> int | None:
-        """From which level records of `logging` are lines of the log; None for none."""
-        return self._capture_level
-
     def stop(self, reason: str) -> None:
         """Tell the function to end; the first reason stays. Called by the worker."""
         if not self._stop_reason:
             self._stop_reason = reason
         self._lost = self._lost or reason == "lost"
         with _lock:
-            self._must_stop = True
+            self.must_stop = True
             if self._stopped is not None:
                 self._stopped.set()
-
-    @property
-    def must_stop(self) -> bool:
-        """Whether it was told to end, asked by anybody but the function."""
-        return self._must_stop
 
 
 def _formatted(message: str, args: tuple[object, ...]) -> str:
@@ -277,14 +267,4 @@ def _number(name: str, value: float) -> float:
 
 def current_run() -> RunContext | None:
     """Return the run that this code is executed for; None outside of one."""
-    return _current.get()
-
-
-def enter(context: RunContext) -> None:
-    """Make a run the current one of this thread or task."""
-    _current.set(context)
-
-
-def leave() -> None:
-    """Leave the current run."""
-    _current.set(None)
+    return current.get()

@@ -29,9 +29,8 @@ R = TypeVar("R")
 class Durable:
     """Steps, waits and loops; see `RunContext`, which is one."""
 
-    def __init__(self) -> None:
-        # While the function is called.
-        self.under_way: Attempt | None = None
+    # While the function is called.
+    under_way: Attempt | None = None
 
     def _of_attempt(self) -> Attempt:
         if self.under_way is None:

@@ -17,11 +17,8 @@ T = TypeVar("T")
 _set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
-class _Delivered(threading.local):
-    is_true = False
-
-
-_delivered = _Delivered()
+# Threads on which an interruption was raised since their call began.
+_delivered: set[int] = set()
 
 
 class _Interruption(RunInterrupted):
@@ -29,7 +26,7 @@ class _Interruption(RunInterrupted):
 
     def __init__(self) -> None:
         super().__init__()
-        _delivered.is_true = True
+        _delivered.add(threading.get_ident())
 
 
 # In tracebacks and by its users it is the public one.
@@ -47,13 +44,14 @@ class Interruptible:
         was_interrupted: The exception was raised in the call, which may have caught it.
     """
 
+    was_interrupted = False
+    _thread_id: int | None = None
+    _is_over = False
+    _was_raised = False
+    _is_shielded = False
+
     def __init__(self) -> None:
-        self.was_interrupted = False
         self._lock = threading.Lock()
-        self._thread_id: int | None = None
-        self._is_over = False
-        self._was_raised = False
-        self._is_shielded = False
 
     def call(self, function: Callable[[], T]) -> T:
         """Call a function on this thread.
@@ -61,15 +59,16 @@ class Interruptible:
         Raises:
             RunInterrupted: It was interrupted, during the call or before it.
         """
+        thread_id = threading.get_ident()
+        _delivered.discard(thread_id)
         with self._lock:
             if self._is_over:
                 raise RunInterrupted
-            self._thread_id = threading.get_ident()
-        _delivered.is_true = False
+            self._thread_id = thread_id
         try:
             result = function()
             # Now: one that comes while the call is left did not come in it.
-            self.was_interrupted = _delivered.is_true
+            self.was_interrupted = thread_id in _delivered
             return result
         finally:
             self._close()
@@ -93,7 +92,7 @@ class Interruptible:
             RunInterrupted: One came just before.
         """
         with self._lock:
-            is_pending = self._was_raised and not self._is_over and not _delivered.is_true
+            is_pending = self._was_raised and not self._is_over and threading.get_ident() not in _delivered
             self._is_shielded = True
             if is_pending:
                 _set_exception(ctypes.c_ulong(threading.get_ident()), None)

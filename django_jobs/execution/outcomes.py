@@ -221,10 +221,11 @@ def _outcome(attempt: Attempt, status: Status, **values: Any) -> Outcome:
     # From the monotonic clock: the host's may be set while the function runs.
     # In whole microseconds: of a float it takes twice as long.
     finished_at = started_at + timedelta(0, 0, int((time.monotonic() - attempt.began) * 1_000_000))
-    outcome = Outcome(status.value, started_at, finished_at, **values)
-    outcome.progress = attempt.context.progress
-    said = attempt.context.said
-    if said is not None:
+    # Not `.value`, which is two calls.
+    outcome = Outcome(status._value_, started_at, finished_at, **values)
+    context = attempt.context
+    outcome.progress = context.progress
+    if (said := context.said) is not None:
         outcome.log, outcome.has_chunks = said.text, said.written
     return outcome
 

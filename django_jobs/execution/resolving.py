@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 
 from django_jobs import codec
+from django_jobs.codec.payloads import NO_ARGUMENTS
 from django_jobs.exceptions import BadPayload, FunctionNotAllowed, FunctionNotFound, UnknownHere
 from django_jobs.execution import adapters
 from django_jobs.models import jobs_database
@@ -36,18 +37,28 @@ def resolve(attempt: Attempt) -> tuple[partial[Any], bool]:
         BadPayload: The run was changed, or cannot be read.
         Unknown: This process lacks something.
     """
-    run = attempt.run
+    run, options = attempt.run, attempt.run.options
     codec.verify(run.func, run.payload, run.signature)
     try:
         function, is_async = functions.resolve_call(run.func)
     except (FunctionNotFound, FunctionNotAllowed) as error:
         raise Unknown(run.func, error) from error
-    if run.options and (unknown := unknown_needs(run.options)):
+    if options and (unknown := unknown_needs(options)):
         raise Unknown(
             f"the option {unknown[0]}", BadPayload(f"this version has no option {', '.join(unknown)}")
         )
+    args, kwargs = ((), {}) if run.payload == NO_ARGUMENTS else _arguments(attempt)
+    adapter = adapters.adapter_of(run) if options else None
+    if adapter is not None:
+        function = adapter(run, attempt.started_at or timezone.now())
+        is_async = inspect.iscoroutinefunction(function)
+    return partial(function, *args, **kwargs), is_async
+
+
+def _arguments(attempt: Attempt) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    run = attempt.run
     try:
-        args, kwargs = attempt.outlast(
+        return attempt.outlast(
             lambda: codec.load_arguments(
                 run.payload,
                 results=lambda positions: results_for(run.id, positions, using=jobs_database()),
@@ -55,8 +66,3 @@ def resolve(attempt: Attempt) -> tuple[partial[Any], bool]:
         )
     except UnknownHere as error:
         raise Unknown(error.what, error) from error
-    adapter = adapters.adapter_of(run) if run.options else None
-    if adapter is not None:
-        function = adapter(run, attempt.started_at or timezone.now())
-        is_async = inspect.iscoroutinefunction(function)
-    return partial(function, *args, **kwargs), is_async

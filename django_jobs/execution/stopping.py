@@ -48,17 +48,18 @@ class Stoppable:
         remote: What executes it in another process, if one does.
     """
 
+    deadline: float | None = None
+    interrupt_at: float | None = None
+    is_interrupted = False
+    remote: Remote | None = None
+    _task: asyncio.Task[Any] | None = None
+    # Its task was cancelled, by us.
+    _was_cancelled = False
+    _again_seconds = 2 * GRACE_SECONDS
+
     def __init__(self, context: RunContext) -> None:
         self.context = context
-        self.deadline: float | None = None
-        self.interrupt_at: float | None = None
-        self.is_interrupted = False
-        self.remote: Remote | None = None
         self._interruptible = Interruptible()
-        self._task: asyncio.Task[Any] | None = None
-        # Its task was cancelled, by us.
-        self._was_cancelled = False
-        self._again_seconds = 2 * GRACE_SECONDS
 
     @property
     def was_interrupted(self) -> bool:

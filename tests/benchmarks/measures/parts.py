@@ -19,6 +19,12 @@ from tests.benchmarks.figures import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
+
+    class Watch(Protocol):
+        """What is told when a part has ended, for the runs of one batch."""
+
+        def note(self, part: str) -> None: ...
 
     Seconds = defaultdict[str, float]
 
@@ -28,16 +34,13 @@ PARTS = ("claim", "objects", "begin", "execute", "write", "report")
 def measure(*, quick: bool) -> list[Figure]:
     """Measure each part of empty runs; the smallest values say most where a machine is shared."""
     count, rounds = (2_000, 4) if quick else (5_000, 10)
-    # As on a thread that executes runs, and has used its connection. Its session is not watched: a claim, which is
-    # another thread's work, sets how PostgreSQL plans, and each batch would connect again for that.
-    own_connections.claim_context()
-    worker_id = rows.live_worker("default")
+    worker_id = prepare()
     ours: defaultdict[str, list[float]] = defaultdict(list)
     bare: defaultdict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
-        for part, seconds in _round(count, lambda spent: _ours(spent, worker_id)).items():
+        for part, seconds in _round(count, lambda watch: ours_part_by_part(watch, worker_id)).items():
             ours[part].append(seconds / count * 1e6)
-        for part, seconds in _round(count, _bare).items():
+        for part, seconds in _round(count, bare_part_by_part).items():
             bare[part].append(seconds / count * 1e6)
     return [
         Figure(
@@ -51,16 +54,24 @@ def measure(*, quick: bool) -> list[Figure]:
     ]
 
 
-def _round(count: int, work_off: Callable[[Seconds], None]) -> Seconds:
+def prepare() -> str:
+    """Make this thread one that executes runs, and has used its connection; return the id of a worker."""
+    # Its session is not watched: a claim, which is another thread's work, sets how PostgreSQL plans, and each batch
+    # would connect again for that.
+    own_connections.claim_context()
+    return rows.live_worker("default")
+
+
+def _round(count: int, work_off: Callable[[Watch], None]) -> Seconds:
     rows.forget_runs()
     get_job_manager().add_many((work.nothing, ()) for _ in range(count))
     spent: Seconds = defaultdict(float)
-    work_off(spent)
+    work_off(_CpuWatch(spent))
     spent["all"] = sum(spent.values())
     return spent
 
 
-class _Watch:
+class _CpuWatch:
     """Adds the processor's time since it was last asked to a part."""
 
     def __init__(self, spent: Seconds) -> None:
@@ -73,8 +84,8 @@ class _Watch:
         self._at = now
 
 
-def _ours(spent: Seconds, worker_id: str) -> None:
-    watch = _Watch(spent)
+def ours_part_by_part(watch: Watch, worker_id: str) -> None:
+    """Work off the queue, and tell the watch of each part's end."""
     while runs := claims.claim(worker_id, limit=floor.BATCH, using="default"):
         watch.note("claim")
         attempts = [Attempt(run) for run in runs]
@@ -91,10 +102,10 @@ def _ours(spent: Seconds, worker_id: str) -> None:
         watch.note("report")
 
 
-def _bare(spent: Seconds) -> None:
+def bare_part_by_part(watch: Watch) -> None:
+    """Do the same with the driver's statements."""
     claim, finish = floor.STATEMENTS[connection.vendor]
     raw = floor.raw_connection()
-    watch = _Watch(spent)
     while runs := claim(raw):
         watch.note("claim")
         ended = []

@@ -289,7 +289,7 @@ def test_a_job_in_a_process_starts_processes_as_any_program_does(function, resul
 
 def test_a_limit_of_time_ends_a_process_with_what_it_started(apart, short_grace, until):
     with pytest.raises(JobFailed, match="RunTimeout"):
-        apart("leave_a_grandchild", timeout=1)
+        apart("leave_a_grandchild", timeout=3)
 
     pid = int(Mark.objects.get().text)
     until(lambda: not is_alive(pid))
