@@ -89,6 +89,30 @@ def test_an_open_transaction_is_rolled_back_with_its_locks(caplog):
     assert "left a transaction open" in caplog.text
 
 
+def test_what_a_thread_connected_is_looked_after_however_often_it_connects_again():
+    def work():
+        for _ in range(3):
+            connection.ensure_connection()
+            connection.close()
+        connection.set_autocommit(False)
+        return care.end_transactions(), connection.connection
+
+    assert in_thread(work) == (["default"], None)
+
+
+def test_a_connection_that_the_project_made_besides_is_left_to_it():
+    def work():
+        own = connections.create_connection("default")
+        own.inc_thread_sharing()
+        try:
+            own.set_autocommit(False)
+            return care.end_transactions(), own.connection is not None
+        finally:
+            own.close()
+
+    assert in_thread(work) == ([], True)
+
+
 def test_a_connection_that_was_cut_once_is_no_outage():
     events = []
 
