@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -187,68 +187,52 @@ def _is_number(value: object) -> bool:
 
 
 def _value_problem(key: str, value: object) -> str:
-    if key in _AT_LEAST:
-        kind, _, none = str(KEYS[key].type).partition(" | ")
-        if value is None and none:
-            return ""
-        if not _is_number(value) or (kind == "int" and not isinstance(value, int)):
-            unit = key.rpartition("_")[2].lower()
-            number = "a whole number" if kind == "int" else f"a number of {unit}"
-            return f"expected {number}{' or None' if none else ''}."
-        least = _AT_LEAST[key]
-        return "" if value >= least else f"expected at least {least}."  # type: ignore[operator]
-    if key in _LISTS:
-        if value is None and key == "ALLOWED_MODULES":
-            return ""
-        if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
-            return "expected a list of names."
-        return "" if all(isinstance(name, str) for name in value) else "expected a list of names."
-    if key == "MOVED":
-        if not isinstance(value, Mapping):
-            return "expected a dict of old to new names."
-        wrong = [n for pair in value.items() for n in pair if not isinstance(n, str) or n.count(":") != 1]
-        return f"{wrong[0]!r} is not of the form module:qualname." if wrong else ""
-    if key == "QUEUE_THREADS":
-        is_right = isinstance(value, Mapping) and all(
-            isinstance(name, str) and isinstance(most, int) and not isinstance(most, bool) and most >= 1
-            for name, most in value.items()
-        )
-        return "" if is_right else "expected a dict of names of queues to whole numbers of at least 1."
-    if key == "ENGINES":
-        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-            return "expected a dict of names of queues to names of engines."
-        wrong = [engine for engine in value.values() if engine not in ENGINE_NAMES and not is_path(engine)]
-        if not wrong:
-            return ""
-        return (
-            f"no such engine as {wrong[0]!r}; they are {', '.join(ENGINE_NAMES)}, or the path of a callable that "
-            "returns an executor."
-        )
-    if key == "CELERY_APP":
-        if value is None or is_path(value):
-            return ""
-        return "expected the path of a Celery app, as 'project.celery.app', or None."
-    if key == "ALERTS":
-        return _alerts_problem(value)
-    if key == "LOG_LEVEL":
-        is_level = value is None or (isinstance(value, str) and value in LOG_LEVELS)
-        return "" if is_level else f"expected one of {', '.join(LOG_LEVELS)}, or None."
-    if key == "ENVIRONMENT":
-        return "" if isinstance(value, str) else "expected a name, as 'production'."
-    if key == "CRON_TIME_ZONE":
-        return _zone_problem(value)
-    if key == "DATABASE":
-        if value is None or (isinstance(value, str) and value in settings.DATABASES):
-            return ""
-        return f"no such alias in DATABASES ({', '.join(settings.DATABASES)})."
-    if key == "SOCKET_URL":
-        is_address = value is None or (
-            isinstance(value, str) and (not value or value.startswith(("/", "ws")))
-        )
-        return "" if is_address else "expected a path or a ws:// or wss:// address, or None."
-    if key == "AUTOSTART" and value is None:
+    if value is None and _may_be_none(key):
         return ""
-    return "" if isinstance(value, bool) else "expected True or False."
+    if key in _AT_LEAST:
+        return _number_problem(key, value)
+    if key in _SPECIAL:
+        return _SPECIAL[key](value)
+    is_right, expected = _EXPECTED.get(key, (lambda v: isinstance(v, bool), "True or False"))
+    return "" if is_right(value) else f"expected {expected}."
+
+
+def _may_be_none(key: str) -> bool:
+    return "None" in str(KEYS[key].type)
+
+
+def _number_problem(key: str, value: object) -> str:
+    is_whole = str(KEYS[key].type).startswith("int")
+    if not _is_number(value) or (is_whole and not isinstance(value, int)):
+        number = "a whole number" if is_whole else f"a number of {key.rpartition('_')[2].lower()}"
+        return f"expected {number}{' or None' if _may_be_none(key) else ''}."
+    least = _AT_LEAST[key]
+    return "" if value >= least else f"expected at least {least}."  # type: ignore[operator]
+
+
+def _moved_problem(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return "expected a dict of old to new names."
+    wrong = [n for pair in value.items() for n in pair if not isinstance(n, str) or n.count(":") != 1]
+    return f"{wrong[0]!r} is not of the form module:qualname." if wrong else ""
+
+
+def _engines_problem(value: object) -> str:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        return "expected a dict of names of queues to names of engines."
+    wrong = [engine for engine in value.values() if engine not in ENGINE_NAMES and not is_path(engine)]
+    if not wrong:
+        return ""
+    return (
+        f"no such engine as {wrong[0]!r}; they are {', '.join(ENGINE_NAMES)}, or the path of a callable that "
+        "returns an executor."
+    )
+
+
+def _database_problem(value: object) -> str:
+    if isinstance(value, str) and value in settings.DATABASES:
+        return ""
+    return f"no such alias in DATABASES ({', '.join(settings.DATABASES)})."
 
 
 def _alerts_problem(value: object) -> str:
@@ -267,19 +251,26 @@ def _alerts_problem(value: object) -> str:
 
 
 def _is_names(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return isinstance(value, list | tuple | set | frozenset) and all(isinstance(name, str) for name in value)
+
+
+def _is_counts(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(most, int) and not isinstance(most, bool) and most >= 1
+        for name, most in value.items()
+    )
 
 
 def _is_web_address(value: object) -> bool:
     return isinstance(value, str) and value.startswith(("http://", "https://"))
 
 
-def _zone_problem(value: object) -> str:
+def _is_zone(value: object) -> bool:
     try:
         ZoneInfo(value if isinstance(value, str) else "")
     except (LookupError, ValueError, OSError):
-        return "expected the name of a time zone, as TIME_ZONE or 'Europe/Berlin'."
-    return ""
+        return False
+    return True
 
 
 def is_path(value: object) -> bool:
@@ -288,6 +279,32 @@ def is_path(value: object) -> bool:
         return False
     module, _, name = value.rpartition(":" if ":" in value else ".")
     return all(part.isidentifier() for part in [*module.split("."), name])
+
+
+# Of keys that are neither numbers nor switches: what a value must be, None apart, and how a check says it.
+_EXPECTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "QUEUES": (_is_names, "a list of names"),
+    "ALLOWED_MODULES": (_is_names, "a list of names"),
+    "QUEUE_THREADS": (_is_counts, "a dict of names of queues to whole numbers of at least 1"),
+    "CELERY_APP": (is_path, "the path of a Celery app, as 'project.celery.app', or None"),
+    "LOG_LEVEL": (
+        lambda v: isinstance(v, str) and v in LOG_LEVELS,
+        f"one of {', '.join(LOG_LEVELS)}, or None",
+    ),
+    "ENVIRONMENT": (lambda v: isinstance(v, str), "a name, as 'production'"),
+    "CRON_TIME_ZONE": (_is_zone, "the name of a time zone, as TIME_ZONE or 'Europe/Berlin'"),
+    "SOCKET_URL": (
+        lambda v: isinstance(v, str) and (not v or v.startswith(("/", "ws"))),
+        "a path or a ws:// or wss:// address, or None",
+    ),
+}
+# Of those whose check says more.
+_SPECIAL: dict[str, Callable[[object], str]] = {
+    "ALERTS": _alerts_problem,
+    "DATABASE": _database_problem,
+    "ENGINES": _engines_problem,
+    "MOVED": _moved_problem,
+}
 
 
 def queues_of(engine: str) -> tuple[str, ...]:
@@ -337,14 +354,12 @@ def _in_force(key: str, value: object) -> Any:
 
 
 def _has_usable_type(key: str, value: object) -> bool:
-    if value is None and "None" in str(KEYS[key].type):
+    if value is None and _may_be_none(key):
         return True
     if key in _AT_LEAST:
         return _is_number(value)
-    if key in _LISTS or key == "QUEUE_THREADS":
+    if key in _LISTS or key in {"QUEUE_THREADS", "ALERTS"}:
         return not _value_problem(key, value)
-    if key == "ALERTS":
-        return not _alerts_problem(value)
     if key in _MAPPINGS:
         return isinstance(value, Mapping) and all(isinstance(n, str) for pair in value.items() for n in pair)
     if str(KEYS[key].type).startswith("str"):
