@@ -168,6 +168,14 @@ def nothing_declared(monkeypatch):
     monkeypatch.setattr(schedules, "_declared", {})
 
 
+@pytest.fixture
+def forgotten(monkeypatch):
+    """Forget after the test which functions it registered: they stay registered in the process otherwise."""
+    from django_jobs.registry import functions
+
+    monkeypatch.setattr(functions, "_registered", set(functions._registered))
+
+
 @pytest.fixture(autouse=True)
 def no_limits_seen(monkeypatch):
     """Start each test as in a process that knows no limits: others look at each heartbeat for what waits."""

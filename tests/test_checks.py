@@ -13,7 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from django_jobs import checks, conf, cron, job
 from django_jobs.management.commands import runjobs
-from django_jobs.registry import decorators, discovery, functions, options, schedules
+from django_jobs.registry import decorators, discovery, functions, options
 from tests.execution.engines import celery_apps
 from tests.probes import jobs as probes
 
@@ -47,8 +47,7 @@ def test_a_wrong_setting_is_an_error_of_check(settings):
     assert message in run_checks()
 
 
-def test_check_says_by_which_zone_expressions_without_one_go(settings, monkeypatch):
-    monkeypatch.setattr(schedules, "_declared", {})
+def test_check_says_by_which_zone_expressions_without_one_go(settings, forgotten):
     cron("0 3 * * *", job_id="open")(probes.nothing)
     cron("0 3 * * *", timezone="Europe/Berlin", job_id="said")(probes.nothing)
     settings.TIME_ZONE = "Europe/Berlin"
@@ -310,10 +309,9 @@ def test_engines_that_can_be_had_are_no_problem(settings):
     assert [*checks.check_settings(), *checks.check_celery(), *checks.check_executors()] == []
 
 
-def test_options_of_schedules_on_a_function_without_one_are_named(monkeypatch):
+def test_options_of_schedules_on_a_function_without_one_are_named(monkeypatch, forgotten):
     chosen = options.JobOptions(max_instances=1, misfire_grace_time=5)
     functions_of = {"shop.jobs:lone": probes.nothing, "shop.jobs:both": probes.add}
-    monkeypatch.setattr(schedules, "_declared", {})
     cron("0 3 * * *", args=[1], kwargs={"b": 2}, job_id="both")(probes.add)
     monkeypatch.setattr(decorators, "decorated", lambda: functions_of)
     monkeypatch.setattr(decorators, "options_of", lambda function: chosen)
@@ -335,7 +333,7 @@ def test_a_command_runjobs_of_the_projects_own_made_from_ours_is_fine(monkeypatc
     assert checks.check_commands() == []
 
 
-def test_a_schedule_for_some_environments_in_one_without_a_name_is_said(registry, settings):
+def test_a_schedule_for_some_environments_in_one_without_a_name_is_said(forgotten, settings):
     cron("0 3 * * *", environments=["production", "staging"])(probes.nothing)
 
     (message,) = checks.check_environment()

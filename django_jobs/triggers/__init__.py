@@ -8,7 +8,17 @@ if TYPE_CHECKING:
     from django_jobs.triggers.builders import anchored, at, calendar, interval, length_of
     from django_jobs.triggers.cron import crontab
     from django_jobs.triggers.description import describe
-    from django_jobs.triggers.firing import due, first, is_once, local, moved_from, moved_to, previous, strays
+    from django_jobs.triggers.firing import (
+        due,
+        first,
+        following,
+        is_once,
+        local,
+        moved_from,
+        moved_to,
+        previous,
+        strays,
+    )
     from django_jobs.triggers.left_out import leaving_out
     from django_jobs.triggers.rules import by_rule, rule, same
     from django_jobs.triggers.storage import dumps, loads
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "anchored", "at", "by_rule", "calendar", "check", "crontab", "describe", "due", "dumps", "first",
-    "interval", "is_once", "leaving_out", "length_of", "loads", "local", "moved_from", "moved_to",
+    "following", "interval", "is_once", "leaving_out", "length_of", "loads", "local", "moved_from", "moved_to",
     "previous", "rule", "same", "storable", "strays",
 ]  # fmt: skip
 
@@ -27,7 +37,7 @@ _HOMES = {
         "builders": "anchored at calendar interval length_of",
         "cron": "crontab",
         "description": "describe",
-        "firing": "due first is_once local moved_from moved_to previous strays",
+        "firing": "due first following is_once local moved_from moved_to previous strays",
         "left_out": "leaving_out",
         "rules": "by_rule rule same",
         "storage": "dumps loads",

@@ -34,6 +34,13 @@ def first(trigger: BaseTrigger, now: datetime) -> datetime | None:
     return time
 
 
+def following(trigger: BaseTrigger, moment: datetime) -> datetime | None:
+    """Return the firing after a moment at which a trigger fires; None when there is none."""
+    here = local(trigger, moment)
+    after: datetime | None = trigger.get_next_fire_time(here, here)
+    return after if after is None or in_utc(after) > in_utc(moment) else None
+
+
 def due(
     trigger: BaseTrigger, next_run_time: datetime, now: datetime, *, coalesce: bool, limit: int = 1000
 ) -> tuple[list[datetime], datetime | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from django_jobs.triggers.firing import first, in_utc, local
+from django_jobs.triggers.firing import first, following, in_utc
 from django_jobs.triggers.moments import MAX_INTERVAL, check_aware, check_in_calendar, in_seconds
 
 if TYPE_CHECKING:
@@ -64,13 +64,11 @@ def last_of(trigger: BaseTrigger, times: int, begin: datetime | None) -> datetim
         raise ValueError(f"times must be from 1 to {MAX_TIMES:,}, not {times}")
     if begin is None:
         raise ValueError("times is counted from the start: pass start=..., so that each process counts alike")
-    last, following = None, first(trigger, begin)
+    last, after = None, first(trigger, begin)
     for _ in range(times):
-        if following is None:
+        if after is None:
             break
-        last = following
-        moment = local(trigger, last)
-        following = trigger.get_next_fire_time(moment, moment)
+        last, after = after, following(trigger, after)
     return last
 
 

@@ -98,7 +98,7 @@ def test_one_id_for_two_schedules_of_a_function_is_refused():
         recurring(minutes=1, args=[1])(cron("@daily", args=[2])(greet))
 
 
-def test_an_id_that_two_functions_declare_is_an_error_of_check():
+def test_an_id_that_two_functions_declare_is_an_error_of_check(forgotten):
     recurring(minutes=1, job_id="same")(probes.nothing)
     recurring(minutes=2, job_id="same", args=[1])(greet)
 

@@ -144,7 +144,7 @@ def test_the_time_before_passes_over_the_dates_too():
             assert triggers.previous(trigger, after) == before
 
 
-def test_declared_schedules_take_them(registry):
+def test_declared_schedules_take_them(forgotten):
     cron("0 6 * * mon-fri", timezone="Europe/Berlin", not_on=calendars.is_holiday, job_id="a")(jobs.nothing)
     recurring(hours=1, not_on=CHRISTMAS, job_id="b")(jobs.nothing)
     a, b = schedules.declarations()

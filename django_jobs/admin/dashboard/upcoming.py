@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django_jobs import triggers
@@ -65,19 +65,10 @@ def timeline(now: datetime) -> Timeline:
     return Timeline(now, now + LENGTH, lines, frequent)
 
 
-def _following(trigger: Any, at: datetime) -> datetime | None:
-    """Return when a trigger fires after a time at which it fires."""
-    local = triggers.local(trigger, at)
-    following = trigger.get_next_fire_time(local, local)
-    if following is None or following.astimezone(UTC) <= at:
-        return None
-    return following.astimezone(UTC)  # type: ignore[no-any-return] # APScheduler has no types
-
-
 def is_frequent(job: Job) -> bool:
     """Return whether a job fires again within `FREQUENT` of its next firing."""
     try:
-        following = _following(triggers.loads(job.job_state), job.next_run_time)
+        following = triggers.following(triggers.loads(job.job_state), job.next_run_time)
     except UnknownTrigger:
         return False
     return following is not None and following - job.next_run_time <= FREQUENT
@@ -91,7 +82,7 @@ def _line(job: Job, now: datetime) -> Line:
         trigger = triggers.loads(job.job_state)
         schedule = triggers.describe(trigger)
         while len(moments) <= MARKS and moments[-1] <= ends_at:
-            following = _following(trigger, max(now, moments[-1]))
+            following = triggers.following(trigger, max(now, moments[-1]))
             if following is None:
                 break
             moments.append(following)

@@ -110,9 +110,7 @@ def _firings(trigger: Any, next_at: datetime, begins_at: datetime, ends_at: date
     while at is not None and at < ends_at:
         if at >= begins_at:
             yield at
-        local = triggers.local(trigger, at)
-        following = trigger.get_next_fire_time(local, local)
-        at = None if following is None or following <= at else following
+        at = triggers.following(trigger, at)
 
 
 class CalendarMixin(ModelAdmin):

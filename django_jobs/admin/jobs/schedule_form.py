@@ -140,8 +140,7 @@ def following(trigger: BaseTrigger, moment: datetime | None) -> list[datetime]:
     times: list[datetime] = []
     while moment is not None and len(times) < FIRINGS:
         times.append(moment)
-        local = triggers.local(trigger, moment)
-        moment = trigger.get_next_fire_time(local, local)
+        moment = triggers.following(trigger, moment)
     return times
 
 
