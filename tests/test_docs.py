@@ -35,6 +35,7 @@ from django_jobs.execution.context import RunContext
 from django_jobs.management.actions import ACTIONS, action
 from django_jobs.models import Worker
 from django_jobs.operations import database_checks, health
+from django_jobs.registry import functions
 from django_jobs.registry.options import JobOptions
 from django_jobs.storage import identity
 from django_jobs.testing import capture_jobs
@@ -161,6 +162,8 @@ def install(transactional_db, registry, tmp_path, monkeypatch, settings):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
         importlib.invalidate_caches()
+        # Apps are made ready, and with them their schedules, before anybody is told of the changed setting.
+        functions._allowed_modules.cache_clear()
         settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, APP]
         with connection.schema_editor() as editor:
             for model in apps.get_app_config(APP).get_models():
