@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from django.db import connections
 from django.db.models import Exists, F, OuterRef
 from django.utils import translation
 
@@ -15,7 +16,9 @@ from django_jobs.storage import tags
 from django_jobs.storage.limits import line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from django_jobs.models import JobQuerySet, RunQuerySet
 
 
 class RunInfo(TypedDict):
@@ -70,13 +73,17 @@ class JobInfo(TypedDict):
 
 
 _STATUS_WORDS = {Status.READY: "queued"}
+# Columns of runs that no dict has, and that may be long.
+_NOT_SHOWN = ("log", "errors")
+# Of runs that are read by their ids.
+MOST_IDS = 1000
 
 
 def one(job_id: str, *, using: str) -> JobInfo | None:
     """Return one job, or None."""
     runs = Run.objects.using(using)
     job = Job.objects.using(using).filter(pk=job_id).first()
-    last = runs.filter(job_id=job_id).order_by("-id").first()
+    last = runs.filter(job_id=job_id).order_by("-id").defer(*_NOT_SHOWN).first()
     if job is not None:
         info = of_job(job, last)
     elif last is not None:
@@ -97,7 +104,7 @@ def behind(run: Run, *, using: str) -> str:
 def unfinished(
     *, limit: int | None = None, about: str | None = None, tag: str | None = None, using: str
 ) -> list[JobInfo]:
-    """Return what is still to run, with a fixed number of queries.
+    """Return what is still to run, with few queries.
 
     Jobs come by next run time (paused ones last), then the runs of others by when they were added.
 
@@ -107,22 +114,59 @@ def unfinished(
         tag: Only those with this tag.
         using: Alias of the database.
     """
-    rows = Job.objects.using(using).order_by(F("next_run_time").asc(nulls_last=True), "id")
+    rows = Job.objects.using(using)
     rows = rows if about is None else rows.filter(about=about)
-    jobs = list((rows if tag is None else rows.filter(tags.of_jobs(tag, using=using)))[:limit])
+    rows = rows if tag is None else rows.filter(tags.of_jobs(tag, using=using))
+    jobs = _first(rows, limit, is_all=about is None and tag is None)
     last = last_runs(jobs, using=using)
-    infos = [of_job(job, last.get(job.last_run_id or 0)) for job in jobs]
+    words = _in_words(jobs)
+    infos = [_of_job(job, last.get(job.last_run_id or 0), words) for job in jobs]
     room = None if limit is None else limit - len(jobs)
     # Looked up run by run: of a list PostgreSQL would read all jobs first.
     is_scheduled = Exists(Job.objects.using(using).filter(pk=OuterRef("job_id")))
-    runs = Run.objects.using(using).unfinished().filter(~is_scheduled).order_by("id")
-    if about is not None:
-        # Not in the order of an index: SQLite would take the one of all runs about it, of which few are unfinished.
-        runs = runs.filter(about=about).order_by(F("id") + 0)
+    runs = Run.objects.using(using).unfinished().filter(~is_scheduled)
+    runs = runs if about is None else runs.filter(about=about)
     runs = runs if tag is None else runs.filter(tags.of_runs(tag))
     # The newest unfinished run of each job that has no row, or none any more.
-    newest = {run.job_id: run for run in runs.defer("log", "errors")[:room]}
+    newest = {run.job_id: run for run in _oldest(runs, room, has_index=about is not None)}
     return infos + [of_lone_run(run) for run in newest.values()]
+
+
+def _first(rows: JobQuerySet, limit: int | None, *, is_all: bool) -> list[Job]:
+    """Return the first jobs by next run time, those without one last.
+
+    Args:
+        rows: The jobs.
+        limit: How many at most; None for all.
+        is_all: Whether the rows are all jobs that there are.
+    """
+    if limit is not None and is_all:
+        # The index of times finds how far to look; without that all jobs are sorted.
+        timed = rows.filter(next_run_time__isnull=False).order_by("next_run_time")
+        for until in timed.values_list("next_run_time", flat=True)[limit - 1 : limit]:
+            jobs = list(rows.filter(next_run_time__lte=until).order_by("next_run_time", "id")[:limit])
+            if len(jobs) == limit:
+                return jobs
+    return list(rows.order_by(F("next_run_time").asc(nulls_last=True), "id")[:limit])
+
+
+def _oldest(runs: RunQuerySet, limit: int | None, *, has_index: bool) -> Iterable[Run]:
+    """Return the unfinished runs that were added first.
+
+    Args:
+        runs: The runs.
+        limit: How many at most; None for all.
+        has_index: Whether an index has few other runs than these.
+    """
+    shown = runs.defer(*_NOT_SHOWN)
+    if has_index:
+        # Not in the order of an index: SQLite would take the one of all runs about it, of which few are unfinished.
+        return shown.order_by(F("id") + 0)[:limit]
+    if limit is None or limit > MOST_IDS or connections[runs.db].vendor == "sqlite":
+        return shown.order_by("id")[:limit]
+    # To find a few of many, PostgreSQL and MariaDB would walk the primary key, past all that have ended.
+    ids = runs.order_by(F("id") + 0).values_list("pk", flat=True)[:limit]
+    return shown.filter(pk__in=list(ids)).order_by("id")
 
 
 def last_runs(jobs: Iterable[Job], *, using: str) -> dict[int, Run]:
@@ -130,7 +174,7 @@ def last_runs(jobs: Iterable[Job], *, using: str) -> dict[int, Run]:
     ids = [job.last_run_id for job in jobs if job.last_run_id is not None]
     runs: dict[int, Run] = {}
     for start in range(0, len(ids), 500):
-        batch = Run.objects.using(using).filter(pk__in=ids[start : start + 500]).defer("log", "errors")
+        batch = Run.objects.using(using).filter(pk__in=ids[start : start + 500]).defer(*_NOT_SHOWN)
         runs.update((run.pk, run) for run in batch)
     return runs
 
@@ -171,12 +215,24 @@ def _arguments(call: Job | Run) -> tuple[list[Any], dict[str, Any]]:
 
 def of_job(job: Job, last: Run | None) -> JobInfo:
     """Return a job that has a row, with its newest run."""
-    try:
-        # Not in the language of whoever asks: programs read it.
-        with translation.override(None):
-            trigger = triggers.describe(triggers.loads(job.job_state))
-    except UnknownTrigger:
-        trigger = "unknown"
+    return _of_job(job, last, _in_words([job]))
+
+
+def _in_words(jobs: Iterable[Job]) -> dict[bytes, str]:
+    """Return the triggers of jobs in words, by what is stored of them; many jobs may have the same."""
+    words: dict[bytes, str] = {}
+    # Not in the language of whoever asks: programs read it.
+    with translation.override(None):
+        for state in {bytes(job.job_state) for job in jobs}:
+            try:
+                words[state] = triggers.describe(triggers.loads(state))
+            except UnknownTrigger:
+                words[state] = "unknown"
+    return words
+
+
+def _of_job(job: Job, last: Run | None, words: Mapping[bytes, str]) -> JobInfo:
+    last_run = of_run(last) if last else None
     args, kwargs = _arguments(job)
     return JobInfo(
         id=job.id,
@@ -185,7 +241,7 @@ def of_job(job: Job, last: Run | None) -> JobInfo:
         kind=str(job.kind),
         status=job.status,
         reason=job.broken_reason,
-        trigger=trigger,
+        trigger=words[bytes(job.job_state)],
         next_run_time=iso(job.next_run_time),
         queue_name=job.queue_name,
         priority=job.priority,
@@ -197,11 +253,11 @@ def of_job(job: Job, last: Run | None) -> JobInfo:
         about=job.about,
         args=args,
         kwargs=kwargs,
-        attempt=last.attempt if last else 0,
-        result=codec.plain(last.result) if last else None,
-        error=last.error if last else "",
-        progress=last.progress if last else None,
-        last_run=of_run(last) if last else None,
+        attempt=last_run["attempt"] if last_run else 0,
+        result=last_run["result"] if last_run else None,
+        error=last_run["error"] if last_run else "",
+        progress=last_run["progress"] if last_run else None,
+        last_run=last_run,
     )
 
 
@@ -214,6 +270,7 @@ def of_lone_run(run: Run) -> JobInfo:
         else _STATUS_WORDS.get(Status(run.status), str(run.status).lower())
     )
     args, kwargs = _arguments(run)
+    last_run = of_run(run)
     is_waiting = run.status == Status.READY
     return JobInfo(
         id=run.job_id,
@@ -227,16 +284,16 @@ def of_lone_run(run: Run) -> JobInfo:
         queue_name=run.queue_name,
         priority=run.priority,
         max_instances=1,
-        limit=run.limit_name,
-        fair_key=run.fair_name,
+        limit=last_run["limit"],
+        fair_key=last_run["fair_key"],
         waits="",
-        tags=run.tags,
+        tags=list(last_run["tags"]),
         about=run.about,
         args=args,
         kwargs=kwargs,
         attempt=run.attempt,
-        result=codec.plain(run.result),
+        result=last_run["result"],
         error=run.error,
         progress=run.progress,
-        last_run=of_run(run),
+        last_run=last_run,
     )

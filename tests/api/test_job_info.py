@@ -1,12 +1,18 @@
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import connection
 from django.http import JsonResponse
+from django.test.utils import CaptureQueriesContext
 
+from django_jobs.api import job_info
 from django_jobs.models import Job, Run
 from django_jobs.testing import drain_jobs
+from tests.benchmarks import load, rows
+from tests.many_rows import analyze, copy_row, numbered
 from tests.probes import jobs as probes
 
 pytestmark = pytest.mark.django_db
@@ -132,7 +138,7 @@ def test_get_jobs_lists_what_is_still_to_run_with_few_queries(
         make_run(job_id=f"done{number:02}", status="SUCCESSFUL")
     manager.pause_job("r00")
 
-    with django_assert_max_num_queries(3):
+    with django_assert_max_num_queries(4):
         jobs = manager.get_jobs()
 
     assert len(jobs) == 40
@@ -150,3 +156,87 @@ def test_get_jobs_reads_no_more_than_its_limit(manager, probes, make_run):
     assert len(manager.get_jobs()) == len(manager.get_jobs(limit=None)) == 1 + len(runs)
     with pytest.raises(ValueError, match="at least 1"):
         manager.get_jobs(limit=0)
+
+
+def test_the_first_jobs_are_those_that_fire_next_and_paused_ones_come_last(manager, probes):
+    later = datetime.now(UTC) + timedelta(hours=1)
+    for number in range(4):
+        manager.add_scheduled_job(probes.nothing, later - timedelta(minutes=number), job_id=f"j{number}")
+    for name in ("b", "a"):
+        manager.add_scheduled_job(probes.nothing, later - timedelta(minutes=2, seconds=9), job_id=name)
+    manager.pause_job("j1")
+
+    for limit in (1, 2, 3, 5, 6, 7, None):
+        order = [job["id"] for job in manager.get_jobs(limit=limit)]
+        assert order == ["j3", "a", "b", "j2", "j0", "j1"][:limit]
+
+
+def test_the_first_jobs_are_found_without_a_look_at_all_of_them(manager):
+    if connection.vendor != "sqlite":
+        pytest.skip("SQLite alone counts its steps")
+    rows.add_jobs(2000)
+    with connection.cursor() as cursor:
+        load.spread_jobs(cursor, load.Numbers("sqlite"), int(time.time()))
+    thousands = []
+    connection.connection.set_progress_handler(lambda: thousands.append(1), 1000)
+
+    try:
+        assert len(manager.get_jobs(limit=2)) == 2
+    finally:
+        connection.connection.set_progress_handler(None, 0)
+
+    assert len(thousands) < 3
+
+
+def test_neither_call_reads_what_runs_have_logged_and_tried(manager, make_run):
+    make_run(job_id="alone", log="a long log")
+
+    with CaptureQueriesContext(connection) as queries:
+        assert manager.get_job("alone")
+        assert manager.get_jobs()
+
+    asked = " ".join(query["sql"] for query in queries)
+    assert "error_key" in asked
+    assert '"log"' not in asked.replace("`", '"')
+    assert '"errors"' not in asked.replace("`", '"')
+
+
+def test_jobs_with_the_same_trigger_have_it_read_once(manager, probes, monkeypatch):
+    read = []
+    for number in range(9):
+        manager.add_recurring_job(probes.nothing, 60, job_id=f"j{number}")
+    Job.objects.update(job_state=bytes(Job.objects.get(pk="j0").job_state))
+    monkeypatch.setattr(
+        job_info.triggers,
+        "loads",
+        lambda state, loads=job_info.triggers.loads: read.append(state) or loads(state),
+    )
+
+    jobs = manager.get_jobs()
+
+    assert len(read) == 1
+    assert {job["trigger"] for job in jobs} == {manager.get_job("j0")["trigger"]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_has_ended_is_not_walked_to_find_the_first_that_has_not(manager, make_run):
+    ended, waits = make_run(status="SUCCESSFUL"), make_run(job_id="waits")
+    copy_row(ended, 3000)
+    copy_row(waits, 300, job_id=numbered("more"))
+    analyze("django_jobs_run")
+
+    with CaptureQueriesContext(connection) as queries:
+        (job,) = manager.get_jobs(limit=1)
+    statement = next(one["sql"] for one in queries if "RUNNING" in one["sql"])
+    with connection.cursor() as cursor:
+        cursor.execute(f"{'EXPLAIN QUERY PLAN' if connection.vendor == 'sqlite' else 'EXPLAIN'} {statement}")
+        plan = str(cursor.fetchall())
+
+    assert job["id"] == "waits"
+    # The key of the runs, of 8 bytes, or their table.
+    walk = {
+        "postgresql": "django_jobs_run_pkey",
+        "mysql": "'PRIMARY', '8'",
+        "sqlite": "SCAN django_jobs_run'",
+    }
+    assert walk[connection.vendor] not in plan, plan

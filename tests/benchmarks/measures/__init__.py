@@ -19,6 +19,7 @@ MEASURES = {
     "memory": False,
     "history": True,
     "find": False,
+    "get_jobs": False,
     "held_snapshot": True,
     "storage": False,
 }
