@@ -143,9 +143,7 @@ class Attempt(Stoppable):
     def execute_to_end(self) -> Outcome:
         """Take the steps up to the outcome, on this thread and, if need be, on an event loop of its own."""
         begun = self.execute()
-        if isinstance(begun, Outcome):
-            return begun
-        return loops.run_to_end(begun)
+        return begun if isinstance(begun, Outcome) else loops.run_to_end(begun)
 
     def _execute(self) -> Begun:
         try:
@@ -211,9 +209,7 @@ class Attempt(Stoppable):
                 try:
                     result = self._interruptible.call(function)
                     break
-                except (
-                    Exception
-                ) as error:  # what the function raises: its loop keeps it, or it is raised again
+                except Exception as error:  # its loop keeps what the function raises, or it is raised again
                     if self.memory is None or forks.generation != generation or not self.memory.absorb(error):
                         raise
                     # A loop goes on after the row that raised.
@@ -275,9 +271,9 @@ class Attempt(Stoppable):
     def note_kept(self) -> None:
         """Note that the run has kept something: it has come further than it was."""
         is_first, self.has_kept = not self.has_kept, True
-        if is_first and self._report_progress is not None:
+        if is_first:
             # A parent process knows it by that.
-            self._report_progress(self)
+            self.report_progress()
 
     def report_progress(self) -> None:
         """Tell whoever wants to know that the function set its progress."""
