@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_jobs.models import Run
@@ -209,6 +210,20 @@ def test_a_run_that_waits_behind_one_that_is_claimed_meanwhile_has_its_turn_afte
         Run.objects.filter(pk=run.pk).update(status="RUNNING", started_at=timezone.now())
 
     assert states() == ["running", "ready"]
+
+
+def test_many_keys_take_their_turns_with_as_many_statements_as_one():
+    def take_turns(keys):
+        enqueue.insert([fair(key) for key in keys for _ in range(3)], using="default")
+        claim(limit=len(keys))
+        limits = dict.fromkeys(Run.objects.ready().values_list("fair_key", flat=True))
+        Run.objects.ready().filter(run_after__isnull=False).update(status="SUCCESSFUL")
+        with CaptureQueriesContext(connection) as queries:
+            assert fairness.take_turns(limits, using="default") == len(keys)
+        Run.objects.update(status="SUCCESSFUL")
+        return len(queries)
+
+    assert take_turns(["k"]) == take_turns([f"key {number}" for number in range(5)])
 
 
 def test_plain_runs_cost_no_query_more(django_assert_num_queries):

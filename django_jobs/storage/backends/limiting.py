@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django_jobs.storage.backends.words import Statement, Words
+from django_jobs.storage.backends.words import Statement, Words, by_number
 from django_jobs.storage.tables import RUN_TABLE
 
 if TYPE_CHECKING:
@@ -20,6 +22,13 @@ BY_PRIORITY = "priority DESC, id"
 BY_TURN = "priority DESC, COALESCE(turn_at, enqueued_at), id"
 # The same, and those that wait for their turn.
 _ANY_LINE = LINE.replace("= 'limit'", "IN ('limit', 'order')")
+
+
+def _let_in(words: Limiting, keys: Sequence[str], room: int, order: str) -> Statement:
+    firsts, params = words.first_of_each(
+        words.source((("k", "text"),), [(key,) for key in keys]), room, order
+    )
+    return f"{words._made_due} WHERE id IN ({firsts}) RETURNING limit_key", params
 
 
 class Limiting(Words):
@@ -58,13 +67,11 @@ class Limiting(Words):
     def lines(self, keys: Sequence[str]) -> dict[str, int]:
         """Return of those keys that have a line how many of their runs are RUNNING or due."""
         of_key = f"FROM {RUN_TABLE} r {self.by_limit_key} WHERE r.limit_key = v.k AND"
-        counted = f"SELECT COUNT(*) {of_key} r.{OPEN} AND"
 
         def ask(words: Self) -> Statement:
             source, params = words.source((("k", "text"),), [(key,) for key in keys])
             return (
-                f"SELECT v.k, ({counted} r.status = 'RUNNING') + "  # noqa: S608
-                f"({counted} r.status = 'READY' AND r.run_after <= {words.now}) FROM ({source}) v "
+                f"SELECT v.k, {words._begun_of('v.k')} FROM ({source}) v "  # noqa: S608
                 # Not EXISTS: MariaDB would read all runs to answer it for all keys.
                 f"WHERE (SELECT 1 {of_key} {LINE} LIMIT 1) IS NOT NULL",
                 params,
@@ -73,6 +80,14 @@ class Limiting(Words):
         with self.connection.cursor() as cursor:
             cursor.execute(*self.clocked(ask))
             return dict(cursor.fetchall())
+
+    def _begun_of(self, key: str) -> str:
+        """Return an expression of how many runs of a key are RUNNING or due."""
+        counted = f"SELECT COUNT(*) FROM {RUN_TABLE} r {self.by_limit_key} WHERE r.limit_key = {key} AND r.{OPEN} AND"  # noqa: S608
+        return (
+            f"(({counted} r.status = 'RUNNING') + "
+            f"({counted} r.status = 'READY' AND r.run_after <= {self.now}))"
+        )
 
     def first_lines(self, after: str, limit: int) -> list[str]:
         """Return keys that have a line, in their order, however long the lines are.
@@ -126,15 +141,26 @@ class Limiting(Words):
         rooms = [
             (key, room) for key, held in self.lines(list(most)).items() if (room := most[key] - held) > 0
         ]
-        # Once: SQLite's driver keeps a statement for the next key while it is the same text.
-        made_due = self._made_due
-        return {key: count for key, room in rooms if (count := self._let_in(key, room, made_due, order))}
+        return self._let_in(by_number(rooms), order) if rooms else {}
 
-    def _let_in(self, key: str, room: int, made_due: str, order: str) -> int:
-        statement, params = self._first_in_line(key, room, order)
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"{made_due} WHERE id IN ({statement})", params)
-            return int(cursor.rowcount)
+    def _let_in(self, rooms: Mapping[int, Sequence[str]], order: str) -> dict[str, int]:
+        """Make runs due that are first in their lines: of each number the keys of which so many may be."""
+        let_in = Counter[str]()
+        for room, keys in rooms.items():
+            with self.connection.cursor() as cursor:
+                cursor.execute(*self.clocked(partial(_let_in, keys=keys, room=room, order=order)))
+                let_in.update(row[0] for row in cursor.fetchall())
+        return dict(let_in)
+
+    def first_of_each(self, source: Statement, count: int, order: str = BY_PRIORITY) -> Statement:
+        """Select the runs that are first in the lines of the keys `v.k`, so many of each; a condition may follow."""
+        rows, params = source
+        # CROSS JOIN keeps the order of the two.
+        first, _ = self._first_in_line("", 1, order)
+        return (
+            f"SELECT f.id FROM ({rows}) v CROSS JOIN {RUN_TABLE} f WHERE f.id IN ({first % ('v.k', count)})",  # noqa: S608
+            params,
+        )
 
     def _firsts(self, keys: Sequence[str]) -> Statement:
         """Select the run that is first in the line of each of some keys, or NULL."""
@@ -145,9 +171,8 @@ class Limiting(Words):
     def _first_ids(self, keys: Sequence[str], line: str = LINE) -> list[int]:
         """Return those; not locked, so who takes them asks again whether they are in a line."""
         statement, params = self._firsts(keys)
-        with self.connection.cursor() as cursor:
-            cursor.execute(statement.replace(LINE, line), params)
-            return [row[0] for row in cursor.fetchall() if row[0] is not None]
+        rows = self.read_in_order(statement.replace(LINE, line), params)
+        return [row[0] for row in rows if row[0] is not None]
 
     @property
     def _made_due(self) -> str:

@@ -7,28 +7,27 @@ session's time zone is.
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, transaction
 
-from django_jobs.storage.backends.base import Backend, Row
 from django_jobs.storage.backends.by_queue import CLAIM_ORDER, enough
 from django_jobs.storage.backends.columns import ROLLUP_KEY, ROLLUP_SUMS
 from django_jobs.storage.backends.levels import priorities, ready_queues
-from django_jobs.storage.backends.limiting import LINE
+from django_jobs.storage.backends.mariadb_lines import BY_KEY, MariaDBLines, as_taken, marks
 from django_jobs.storage.backends.words import Words
 from django_jobs.storage.records import CLAIMED_COLUMNS
 from django_jobs.storage.tables import ROLLUP_TABLE, RUN_TABLE, TASK_TABLE
-from django_jobs.storage.unique_keys import Holder, begun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from django_jobs.storage.backends.base import Row
     from django_jobs.storage.backends.claiming import Scope, Start
     from django_jobs.storage.backends.words import Statement
     from django_jobs.storage.records import ClaimedRun, Key, NewRun
+    from django_jobs.storage.unique_keys import Holder
 
 
 # Rows that ids are locked by. Two ids of one row only wait for each other.
@@ -44,9 +43,7 @@ class _Dialect(Words):
 
     array = "JSON_ARRAYAGG({})"
     concat = "CONCAT({}, {}, {})"
-    # A plan that walks the table instead waits for every row that others hold, and two such
-    # statements for each other.
-    _by_key: ClassVar[str] = "FORCE INDEX (PRIMARY)"
+    _by_key = BY_KEY
 
     @property
     def now(self) -> str:
@@ -96,15 +93,13 @@ class _Dialect(Words):
         )
 
 
-class MariaDB(_Dialect, Backend):
+class MariaDB(_Dialect, MariaDBLines):
     """See `Backend`."""
 
     __slots__ = ()
 
     no_table = "FROM DUAL"
     shared_lock = "LOCK IN SHARE MODE"
-    passing_locked = "FOR UPDATE SKIP LOCKED"
-    by_limit_key = "FORCE INDEX (django_jobs_run_limit)"
 
     def lock_runs(self, ids: Sequence[int]) -> None:
         """Lock runs by their keys, in the order of these."""
@@ -112,7 +107,7 @@ class MariaDB(_Dialect, Backend):
             some = sorted(ids)[start : start + 1000]
             self._execute(
                 (
-                    f"SELECT id FROM {RUN_TABLE} {self._by_key} WHERE id IN ({_marks(some)}) "  # noqa: S608
+                    f"SELECT id FROM {RUN_TABLE} {self._by_key} WHERE id IN ({marks(some)}) "  # noqa: S608
                     "ORDER BY id FOR UPDATE",
                     some,
                 )
@@ -137,40 +132,6 @@ class MariaDB(_Dialect, Backend):
         """See `Limiting`; rows as those of ids, but none that a caller's long transaction may hold."""
         for number in sorted({int(key[:8], 16) % _LOCKS for key in keys}):
             self._lock(f"limit-{number}")
-
-    def lines(self, keys: Sequence[str]) -> dict[str, int]:
-        """See `Limiting`; with the keys as values: for those of a row it walks a line to find what is due."""
-        some = f"limit_key IN ({_marks(keys)})"
-        of_some = f"SELECT limit_key, COUNT(*) FROM {RUN_TABLE} {self.by_limit_key} WHERE {some}"  # noqa: S608
-        source, params = self.source((("k", "text"),), [(key,) for key in keys])
-        with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"{of_some} AND status = 'RUNNING' GROUP BY limit_key UNION ALL "  # noqa: S608
-                f"{of_some} AND status = 'READY' AND run_after <= {self.now} GROUP BY limit_key UNION ALL "
-                f"SELECT v.k, -1 FROM ({source}) v WHERE (SELECT 1 FROM {RUN_TABLE} r {self.by_limit_key} "
-                f"WHERE r.limit_key = v.k AND {LINE} LIMIT 1) IS NOT NULL",
-                [*keys, *keys, *params],
-            )
-            rows = cursor.fetchall()
-        held = Counter[str]()
-        for key, count in rows:
-            held[key] += max(count, 0)
-        return {key: held[key] for key, count in rows if count < 0}
-
-    def _let_in(self, key: str, room: int, made_due: str, order: str) -> int:
-        """See `Limiting`; selects and locks first."""
-        statement, params = self._first_in_line(key, room, order)
-        with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
-            cursor.execute(f"{statement} FOR UPDATE SKIP LOCKED", params)
-            ids = [row[0] for row in cursor.fetchall()]
-            if ids:
-                cursor.execute(f"{made_due} WHERE id IN ({_marks(ids)})", ids)
-        return len(ids)
-
-    def take_turns(self, keys: Sequence[str], most: int, line: str = "") -> dict[str, tuple[int, int]]:
-        """See `Turns`; selects and locks first."""
-        with transaction.atomic(using=self.connection.alias):
-            return super().take_turns(keys, most, line)
 
     def insert_unless_taken(self, run: NewRun) -> int | None:
         """See `Backend`.
@@ -258,7 +219,7 @@ class MariaDB(_Dialect, Backend):
                 if some and len(runs) < limit:
                     picked = (
                         f"SELECT {', '.join(CLAIMED_COLUMNS)} FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
-                        f"WHERE id IN ({_marks(some)}) AND {where} {CLAIM_ORDER} LIMIT %s FOR UPDATE SKIP LOCKED"
+                        f"WHERE id IN ({marks(some)}) AND {where} {CLAIM_ORDER} LIMIT %s FOR UPDATE SKIP LOCKED"
                     )
                     runs += self._fetch_claimed(picked, [*some, *params, limit - len(runs)])
             return self._taken(runs, worker_id, fence), len(runs) == limit or len(ids) < most
@@ -268,44 +229,16 @@ class MariaDB(_Dialect, Backend):
         if runs:
             taken = self._take(f"{RUN_TABLE} {self._by_key}")
             self._execute(
-                (f"{taken} WHERE id IN ({_marks(runs)})", [worker_id, fence, *(run.id for run in runs)])
+                (f"{taken} WHERE id IN ({marks(runs)})", [worker_id, fence, *(run.id for run in runs)])
             )
-        return _as_taken(runs, worker_id, fence)
-
-    def _follow(
-        self, worker_id: str, fence: int, scope: Scope, rooms: Sequence[tuple[str, int]]
-    ) -> list[ClaimedRun]:
-        single = [key for key, room in rooms if room == 1]
-        # Of a key each without a lock, in one statement.
-        ids = self._first_ids(single) if single else []
-        with self.connection.cursor() as cursor:
-            for key, room in rooms:
-                if room > 1:
-                    first, params = self._first_in_line(key, room)
-                    cursor.execute(f"{first} FOR UPDATE SKIP LOCKED", params)
-                    ids += [row[0] for row in cursor.fetchall()]
-        if not ids:
-            return []
-        where, names = self._of_worker(worker_id, scope)
-        # As they are now, not as the transaction saw them first.
-        picked = (
-            f"SELECT {', '.join(CLAIMED_COLUMNS)} FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
-            f"WHERE id IN ({_marks(ids)}) AND {LINE} AND {where} FOR UPDATE SKIP LOCKED"
-        )
-        runs = self._fetch_claimed(picked, [*ids, *names])
-        if runs:
-            taken = self._take_from_line(f"{RUN_TABLE} {self._by_key}")
-            self._execute(
-                (f"{taken} WHERE id IN ({_marks(runs)})", [worker_id, fence, *(run.id for run in runs)])
-            )
-        return _as_taken(runs, worker_id, fence)
+        return as_taken(runs, worker_id, fence)
 
     def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[Key]:
         """See `Backend`."""
         with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT id, attempt, COALESCE(fence, 0), worker_id, cancel_requested FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
-                f"WHERE id IN ({_marks(rows)}) AND status = 'RUNNING' FOR UPDATE",
+                f"WHERE id IN ({marks(rows)}) AND status = 'RUNNING' FOR UPDATE",
                 [row[0] for row in rows],
             )
             is_asked_to_stop = {row[:4]: row[4] for row in cursor.fetchall()}
@@ -324,7 +257,7 @@ class MariaDB(_Dialect, Backend):
         sums = ", ".join(f"{name} = {name} + VALUES({name})" for name, _ in ROLLUP_SUMS)
         statement = (
             f"INSERT INTO {ROLLUP_TABLE} ({', '.join(columns)}) "  # noqa: S608
-            f"VALUES {','.join([f'({_marks(columns)})'] * len(rows))} ON DUPLICATE KEY UPDATE {sums}"
+            f"VALUES {','.join([f'({marks(columns)})'] * len(rows))} ON DUPLICATE KEY UPDATE {sums}"
         )
         self._execute((statement, [value for row in rows for value in row]))
 
@@ -340,17 +273,3 @@ class MariaDB(_Dialect, Backend):
             cursor.execute(f"SELECT {state}", params)
             row: Row | None = cursor.fetchone()
         return row
-
-
-def _as_taken(runs: list[ClaimedRun], worker_id: str, fence: int) -> list[ClaimedRun]:
-    """Return runs as the claim has left them, which were read before it."""
-    for run in runs:
-        run.attempt += 1
-        run.worker_id = worker_id
-        run.fence = fence
-        run.unique_key = begun(run.unique_key, run.id)
-    return runs
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ",".join(["%s"] * len(values))

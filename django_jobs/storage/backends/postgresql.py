@@ -162,7 +162,7 @@ class PostgreSQL(_ByQueue, Backend):
         first = self._first_in_lines(f"GREATEST(0, {self._room})", order)
         # As for a claim, and over again before the transaction goes on, which may be anybody's. Turns are sorted.
         plans = _UNSORTED if order == BY_PRIORITY else ("bitmapscan",)
-        before, after = (_planning("off", *plans), _planning("on", *plans)) if self.is_hinted else ("", "")
+        before, after = self._hints(*plans)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"{before}{self._made_due} WHERE id = ANY(ARRAY("  # noqa: S608
@@ -181,9 +181,7 @@ class PostgreSQL(_ByQueue, Backend):
         source, params = self.source(columns, [(key, *counts) for key, counts in ended.items()])
         first = self._first_in_lines(f"GREATEST(0, LEAST(v.ended, {self._room}))")
         where, names = self._of_worker(worker_id, scope)
-        before, after = (
-            (_planning("off", *_UNSORTED), _planning("on", *_UNSORTED)) if self.is_hinted else ("", "")
-        )
+        before, after = self._hints(*_UNSORTED)
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"{before}{self._take_from_line(RUN_TABLE)} WHERE id = ANY(ARRAY("  # noqa: S608
@@ -216,6 +214,24 @@ class PostgreSQL(_ByQueue, Backend):
             cursor.execute(f"{_planning('off', *_JOINED)}{statement}; {_planning('on', *_JOINED)}", params)
             cursor.nextset()
             return set(cursor.fetchall())
+
+    def read_in_order(self, statement: str, params: Sequence[Any]) -> list[Any]:
+        """See `Words`."""
+        before, after = self._hints(*_UNSORTED)
+        with self.connection.cursor() as cursor:
+            cursor.execute(f"{before}{statement}; {after}", params)
+            if before:
+                cursor.nextset()
+            return list(cursor.fetchall())
+
+    def _hints(self, *plans: str) -> tuple[str, str]:
+        """Words before and after a statement that forbid the planner some plans for it; none where they cannot be sent."""
+        return (_planning("off", *plans), _planning("on", *plans)) if self.is_hinted else ("", "")
+
+    @staticmethod
+    def _first_in_line(key: str, room: int, order: str = BY_PRIORITY) -> Statement:
+        # As for `_first_in_lines`.
+        return Backend._first_in_line(key, room, f"run_after, {order}")
 
     @property
     def _room(self) -> str:
@@ -326,11 +342,7 @@ class PostgreSQL(_ByQueue, Backend):
         at = f"{self.now} + ({place} - %s) * INTERVAL '1 microsecond'"
         waits_for = f"'{line}'" if line else "NULL"
         due = f"run_after = {'NULL' if line else at}, turn_at = {at}, waits_for = {waits_for}"
-        before, after = (
-            (_planning("off", "sort", "bitmapscan"), _planning("on", "sort", "bitmapscan"))
-            if self.is_hinted
-            else ("", "")
-        )
+        before, after = self._hints("sort", "bitmapscan")
         with self.connection.cursor() as cursor:
             cursor.execute(
                 f"{before}WITH v AS MATERIALIZED (SELECT s.k, {self._held_of('s.k')} AS held FROM ({source}) s), "  # noqa: S608

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from django_jobs.storage.backends.base import Backend, Row
 from django_jobs.storage.backends.values import utc_text
+from django_jobs.storage.backends.words import by_number
 from django_jobs.storage.records import CLAIMED_COLUMNS
 from django_jobs.storage.tables import RUN_TABLE, WORKER_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from django.db.backends.utils import CursorWrapper
@@ -100,6 +101,10 @@ class SQLite(Backend):
         """See `Words`."""
         return f"JSON_EXTRACT(e.value, '$[{index}]')"
 
+    def by_index(self, name: str) -> str:
+        """See `Words`."""
+        return f"INDEXED BY {name}"
+
     def begin_write(self) -> None:
         """See `Backend`."""
         self._execute((f"UPDATE {WORKER_TABLE} SET id = id WHERE 0", []))  # noqa: S608
@@ -156,22 +161,24 @@ class SQLite(Backend):
         (rows,) = cursor.fetchone()
         return self._as_claimed(json.loads(rows))
 
-    def _follow(
-        self, worker_id: str, fence: int, scope: Scope, rooms: Sequence[tuple[str, int]]
+    def follow(
+        self, worker_id: str, fence: int, scope: Scope, ended: Mapping[str, tuple[int, int]]
     ) -> list[ClaimedRun]:
-        def take(words: Self, firsts: Statement) -> Statement:
-            where, names = words._of_worker(worker_id, scope)
-            taken = words._take_from_line(RUN_TABLE)
-            return f"{taken} WHERE id IN ({firsts[0]}) AND {where}", [worker_id, fence, *firsts[1], *names]
+        """See `Following`; what may begin is counted where it is taken, and nothing read but what was."""
 
-        # The first of each of many keys is one statement, and some of one key another: LIMIT takes no column.
-        single = [key for key, room in rooms if room == 1]
-        firsts = [self._first_in_line(key, room) for key, room in rooms if room > 1]
-        if single:
-            firsts.append(self._firsts(single))
+        def take(words: Self, most: Sequence[tuple[str, int]], count: int) -> Statement:
+            source = words.source((("k", "text"), ("most", "int")), most)
+            picked, params = words.first_of_each(source, count)
+            # Where fewer may begin than have ended, a limit has shrunk: that is left to claims.
+            picked += f" AND v.most - {count} >= {words._begun_of('v.k')}"
+            condition, names = words._of_worker(worker_id, scope)
+            taken = words._take_from_line(RUN_TABLE)
+            return f"{taken} WHERE id IN ({picked}) AND {condition}", [worker_id, fence, *params, *names]
+
         with self.connection.cursor() as cursor:
-            for statement in firsts:
-                cursor.execute(*self.clocked(partial(take, firsts=statement)))
+            for count, keys in by_number((key, count) for key, (_, count) in ended.items()).items():
+                most = [(key, ended[key][0]) for key in keys]
+                cursor.execute(*self.clocked(partial(take, most=most, count=count)))
             return self._read_claimed(cursor, worker_id, fence)
 
     def _pick(self, worker_id: str, scope: Scope, limit: int, columns: str = "id") -> Statement:

@@ -6,12 +6,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
 from django_jobs.storage.backends.values import read_time
-from django_jobs.storage.backends.words import Words
+from django_jobs.storage.backends.words import Words, by_number
 from django_jobs.storage.tables import RUN_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
+
+    from django_jobs.storage.backends.words import Statement
 
 # In the words of the index's condition, or SQLite does not use it.
 _READY = "status = 'READY' AND fair_key IS NOT NULL"
@@ -34,8 +36,6 @@ class Turns(Words):
 
     # Put before a column that the planner should not look for an index of.
     unindexed: ClassVar[str] = ""
-    # What has a SELECT pass over the rows that others lock, where an UPDATE would wait for them.
-    passing_locked: ClassVar[str] = ""
 
     def _held_of(self, key: str) -> str:
         """Return an expression of how many runs of a key have their turn: they are due, or wait for their limit."""
@@ -99,11 +99,8 @@ class Turns(Words):
             For each key how many had their turn already, and how many have now.
         """
         had = self._held(keys)
-        turns: dict[str, tuple[int, int]] = {}
-        found: dict[str, list[int]] = {}
-        for key in keys:
-            room = most - had.get(key, 0)
-            found[key] = self._first_to_wait(key, room) if room > 0 else []
+        rooms = ((key, most - had.get(key, 0)) for key in keys)
+        found = self._first_to_wait(by_number((key, room) for key, room in rooms if room > 0))
         now = self.read_now()
         rows = [
             (run_id, self.time(now + timedelta(microseconds=place - most)))
@@ -111,9 +108,7 @@ class Turns(Words):
             for place, run_id in enumerate(ids, 1)
         ]
         made = set(self._make_due(rows, line)) if rows else set()
-        for key, ids in found.items():
-            turns[key] = had.get(key, 0), len(made.intersection(ids))
-        return turns
+        return {key: (had.get(key, 0), len(made.intersection(found.get(key, ())))) for key in keys}
 
     def _held(self, keys: Sequence[str]) -> dict[str, int]:
         source, params = self.source((("k", "text"),), [(key,) for key in keys])
@@ -121,14 +116,33 @@ class Turns(Words):
             cursor.execute(f"SELECT v.k, {self._held_of('v.k')} FROM ({source}) v", params)  # noqa: S608
             return dict(cursor.fetchall())
 
-    def _first_to_wait(self, key: str, most: int) -> list[int]:
+    def _first_to_wait(self, rooms: Mapping[int, Sequence[str]]) -> dict[str, list[int]]:
+        """Return the runs that are the first to wait for their turn, of each number the keys of which so many are wanted."""
+        found: dict[str, list[int]] = {}
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT id FROM {RUN_TABLE} WHERE {WAITING} AND fair_key = %s ORDER BY run_after, id LIMIT %s "  # noqa: S608
-                f"{self.passing_locked}",
-                [key, most],
-            )
-            return [row[0] for row in cursor.fetchall()]
+            for room, keys in rooms.items():
+                for statement, params in self._firsts_to_wait(keys, room):
+                    cursor.execute(statement, params)
+                    for key, run_id in sorted(cursor.fetchall()):
+                        found.setdefault(key, []).append(run_id)
+        return found
+
+    def _firsts_to_wait(self, keys: Sequence[str], room: int) -> Iterable[Statement]:
+        """Make statements that select so many runs of each key, with their keys."""
+        source, params = self.source((("k", "text"),), [(key,) for key in keys])
+        # CROSS JOIN keeps the order of the two.
+        yield (
+            f"SELECT f.fair_key, f.id FROM ({source}) v CROSS JOIN {RUN_TABLE} f "  # noqa: S608
+            f"WHERE f.id IN ({self._firsts_of('v.k', room)})",
+            params,
+        )
+
+    @staticmethod
+    def _firsts_of(key: str, room: int) -> str:
+        return (
+            f"SELECT id FROM {RUN_TABLE} WHERE {WAITING} AND fair_key = {key} "  # noqa: S608
+            f"ORDER BY run_after, id LIMIT {room}"
+        )
 
     def _make_due(self, rows: Sequence[tuple[int, object]], line: str) -> list[int]:
         """Make runs due at some times, or wait in a line, if they still wait for their turn; return their ids."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,13 +11,23 @@ from django_jobs.storage.backends.values import read_time
 from django_jobs.storage.tables import RUN_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime, tzinfo
     from typing import Self
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 Statement = tuple[str, list[Any]]
+# What finds the runs of a key that wait.
+INDEXES = {"limit_key": "django_jobs_run_limit", "fair_key": "django_jobs_run_fair"}
+
+
+def by_number(numbers: Iterable[tuple[str, int]]) -> dict[int, list[str]]:
+    """Return the keys that have each number."""
+    keys = defaultdict[int, list[str]](list)
+    for key, number in numbers:
+        keys[number].append(key)
+    return keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,10 @@ class Words:
         ending = f" RETURNING {returning}" if returning else ""
         return f"UPDATE {table} SET {assignments} FROM ({rows}) v WHERE {where}{ending}", params  # noqa: S608
 
+    def by_index(self, name: str) -> str:
+        """Words behind a table that have the planner take an index, where it can be told."""
+        return ""
+
     def keys_after(self, column: str, where: str, after: str, limit: int) -> list[str]:
         """Return the different values of a column of runs, in their order, however many runs have each.
 
@@ -132,12 +147,25 @@ class Words:
             after: The last value that is left out; empty for none.
             limit: How many at most.
         """
-        following = f"SELECT MIN(n.{column}) FROM {RUN_TABLE} n WHERE {where} AND n.{column} > "  # noqa: S608
+        # In an order that one index has: to statistics older than a backlog any other looks as good.
+        following = (
+            f"SELECT n.{column} FROM {RUN_TABLE} n {self.by_index(INDEXES[column])} WHERE {where} "  # noqa: S608
+            f"AND n.{column} > {{}} ORDER BY n.{column} LIMIT 1"
+        )
+        return self._keys_after(following, after, limit)
+
+    def _keys_after(self, following: str, after: str, limit: int) -> list[str]:
+        """Go from key to key by a statement that finds the one behind another."""
+        rows = self.read_in_order(
+            f"WITH RECURSIVE line(k, place) AS (SELECT ({following.format('%s')}), 1 UNION ALL "  # noqa: S608
+            f"SELECT ({following.format('line.k')}), line.place + 1 FROM line WHERE line.k IS NOT NULL "
+            "AND line.place < %s) SELECT k FROM line WHERE k IS NOT NULL",
+            [after, limit],
+        )
+        return [row[0] for row in rows]
+
+    def read_in_order(self, statement: str, params: Sequence[Any]) -> list[Any]:
+        """Return rows of a statement whose runs are to be read in the order of an index, whatever statistics say."""
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"WITH RECURSIVE line(k, place) AS (SELECT ({following} %s), 1 UNION ALL "  # noqa: S608
-                f"SELECT ({following} line.k), line.place + 1 FROM line WHERE line.k IS NOT NULL "
-                "AND line.place < %s) SELECT k FROM line WHERE k IS NOT NULL",
-                [after, limit],
-            )
-            return [row[0] for row in cursor.fetchall()]
+            cursor.execute(statement, params)
+            return list(cursor.fetchall())

@@ -3,6 +3,7 @@
 import pytest
 from django.db import connection, transaction
 from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
 
 from django_jobs.models import Run
 from django_jobs.storage import enqueue, leases, outcomes, release, transitions
@@ -179,6 +180,58 @@ def test_the_end_of_a_run_does_not_read_the_line_of_its_key_whatever_statistics_
         outcomes.finish([(run, outcome()) for run in runs], using="default")
 
         assert reads(cursor) - before < 500
+
+
+def test_a_sweep_does_not_read_the_lines_whatever_statistics_say(limited):
+    if connection.vendor == "sqlite":
+        pytest.skip("it counts no reads; see test_lines_are_found_by_the_index_of_their_keys")
+    enqueue.insert([limited(f"key {number % 20}") for number in range(3000)], using="default")
+    backend = line.backend_of(connection)
+    with connection.cursor() as cursor:
+        before = reads(cursor)
+        keys = backend.first_lines("", 10)
+        firsts = backend.first_in_lines(keys)
+
+        assert (len(keys), len(firsts)) == (10, 10)
+        assert reads(cursor) - before < 200
+
+
+def test_lines_are_found_by_the_index_of_their_keys(limited):
+    if connection.vendor != "sqlite":
+        pytest.skip("test_a_sweep_does_not_read_the_lines_whatever_statistics_say")
+    enqueue.insert([limited(f"key {number % 3}") for number in range(30)], using="default")
+    with CaptureQueriesContext(connection) as queries:
+        assert len(line.backend_of(connection).first_lines("", 10)) == 3
+
+    assert "INDEXED BY django_jobs_run_limit" in queries[0]["sql"]
+
+
+def test_many_keys_are_let_in_with_as_many_statements_as_one(limited):
+    def let_in(keys):
+        enqueue.insert([limited(key) for key in keys for _ in range(2)], using="default")
+        claim()
+        Run.objects.running().update(status="SUCCESSFUL")
+        limits = {run.limit_key: run.options["limit"] for run in Run.objects.ready()}
+        with CaptureQueriesContext(connection) as queries:
+            assert line.advance(limits, using="default") == dict.fromkeys(limits, 1)
+        claim()
+        return len(queries)
+
+    assert let_in(["k"]) == let_in([f"key {number}" for number in range(5)])
+
+
+def test_of_each_key_as_many_are_let_in_as_it_has_room_for(limited, states):
+    enqueue.insert([limited("a", concurrency=3) for _ in range(5)], using="default")
+    enqueue.insert([limited("b", concurrency=2) for _ in range(5)], using="default")
+    enqueue.insert([limited("c", concurrency=2) for _ in range(3)], using="default")
+    one_of_b = claim()[3]
+    Run.objects.running().exclude(pk=one_of_b.id).update(status="SUCCESSFUL")
+    limits = {run.limit_key: run.options["limit"] for run in Run.objects.ready()}
+
+    assert sorted(line.advance(limits, using="default").values()) == [1, 1, 2]
+    assert [state[:2] for state in states()] == [
+        *["su"] * 3, "re", "re", "ru", "su", "re", "li", "li", "su", "su", "re",
+    ]  # fmt: skip
 
 
 def reads(cursor):
