@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 SLOW_SECONDS, SLOW_SECONDS_PER_RUN = 0.003, 0.00005
 # After which all that is due is walked again, to see whether that is slow still.
 WALK_EVERY_SECONDS = 60.0
+# How often in a row it may take longer than that, as it does while it waits for locks of others.
+MOST_SLOWER = 10
+# How often it looks again for runs in the place of those that others have taken meanwhile, before it walks.
+MOST_LOOKS = 5
 
 
 class ClaimByQueue:
@@ -26,6 +30,7 @@ class ClaimByQueue:
     def __init__(self) -> None:
         self._until = self._next_try = 0.0
         self._walk_seconds = 0.0
+        self._slower = 0
 
     def claim(
         self,
@@ -44,15 +49,33 @@ class ClaimByQueue:
         """
         began = monotonic()
         if began < self._until:
-            runs, is_all = by_queue(limit)
-            if monotonic() - began > self._walk_seconds + SLOW_SECONDS_PER_RUN * len(runs):
-                self._until = 0.0
-            return runs if is_all else runs + walk(limit - len(runs))
+            return self._by_queue(walk, by_queue, limit)
         runs = walk(limit)
         ended = monotonic()
         is_slow = ended - began > SLOW_SECONDS + SLOW_SECONDS_PER_RUN * len(runs)
         if is_slow and began >= self._next_try:
             self._next_try = ended + WALK_EVERY_SECONDS
             if leaves_any():
-                self._until, self._walk_seconds = self._next_try, ended - began
+                self._until, self._walk_seconds, self._slower = self._next_try, ended - began, 0
+        return runs
+
+    def _by_queue(
+        self,
+        walk: Callable[[int], list[ClaimedRun]],
+        by_queue: Callable[[int], tuple[list[ClaimedRun], bool]],
+        limit: int,
+    ) -> list[ClaimedRun]:
+        began = monotonic()
+        runs: list[ClaimedRun] = []
+        for _ in range(MOST_LOOKS):
+            more, is_all = by_queue(limit - len(runs))
+            runs += more
+            if is_all:
+                break
+        else:
+            runs += walk(limit - len(runs))
+        is_slower = monotonic() - began > self._walk_seconds + SLOW_SECONDS_PER_RUN * len(runs)
+        self._slower = self._slower + 1 if is_slower else 0
+        if self._slower >= MOST_SLOWER:
+            self._until = 0.0
         return runs

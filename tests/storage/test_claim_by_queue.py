@@ -1,5 +1,6 @@
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection, connections, transaction
@@ -215,8 +216,9 @@ def test_each_minute_a_claim_walks_again(clock):
     assert how == ["walk", "by queue", "by queue"] * 2 + ["walk", "by queue"]
 
 
-def test_claims_that_are_no_faster_queue_by_queue_walk_for_the_rest_of_the_minute(clock):
-    claims, how = ClaimByQueue(), []
+def test_claims_that_are_no_faster_queue_by_queue_walk_for_the_rest_of_the_minute(clock, monkeypatch):
+    monkeypatch.setattr(claim_by_queue, "MOST_SLOWER", 2)
+    claims, how, seconds = ClaimByQueue(), [], [0.2, 0.01, 0.2, 0.2]
 
     def walk(most):
         how.append("walk")
@@ -225,13 +227,31 @@ def test_claims_that_are_no_faster_queue_by_queue_walk_for_the_rest_of_the_minut
 
     def by_queue(most):
         how.append("by queue")
-        clock[0] += 0.2
+        clock[0] += seconds.pop(0)
         return [], True
 
-    for _ in range(4):
+    for _ in range(7):
         claims.claim(walk, by_queue, lambda: True, 1)
 
-    assert how == ["walk", "by queue", "walk", "walk"]
+    # One that waits for a lock is none of those, unless the next one is slow as well.
+    assert how == ["walk", *["by queue"] * 4, "walk", "walk"]
+
+
+def test_what_others_take_meanwhile_is_looked_for_again_and_at_last_walked(clock):
+    claims, asked = ClaimByQueue(), []
+
+    def walk(most):
+        asked.append(("walk", most))
+        return []
+
+    def by_queue(most):
+        asked.append(("by queue", most))
+        return [SimpleNamespace()], False
+
+    claims.claim(walk, by_queue, lambda: True, 9)
+    claims.claim(walk, by_queue, lambda: True, 9)
+
+    assert asked == [("walk", 9), *[("by queue", 9 - taken) for taken in range(5)], ("walk", 4)]
 
 
 @pytest.fixture
