@@ -89,12 +89,11 @@ class ThreadEngine(Executor):
             self._work.extend([(None, fn, args, {}) for args in calls])
             waiting = len(self._work)
             awake = len(self._threads) - len(self._resting) - (self._guard is not None)
-            if waiting <= self._max_workers - awake:
-                self._wake(waiting)
-            else:
-                # Each thread more takes its turns with the interpreter, which cost more than short calls: a fifth
-                # of the processor's time of an empty run.
-                self._wake(max(was_empty, math.ceil(waiting * seconds / WORTH_SECONDS) - awake))
+            # Each thread more takes its turns with the interpreter, which cost more than short calls: a fifth of the
+            # processor's time of an empty run.
+            worth = max(was_empty, math.ceil(waiting * seconds / WORTH_SECONDS) - awake)
+            self._wake(min(waiting, worth))
+            if worth < waiting:
                 self._have_guarded()
 
     def _put(self, work: _Work) -> None:

@@ -78,20 +78,21 @@ def test_a_batch_begins_at_once_though_a_thread_rests(engine):
             future.result(5)
 
 
-def test_short_calls_wake_few_threads(engine):
+@pytest.mark.parametrize("count", [1000, 8])
+def test_short_calls_wake_few_threads(engine, count):
     made = engine(10)
     called = []
     all_made = threading.Event()
 
     def call(number):
         called.append(number)
-        if number == 999:
+        if number == count - 1:
             all_made.set()
 
-    made.call_each(call, [(n,) for n in range(1000)], seconds=1e-6)
+    made.call_each(call, [(n,) for n in range(count)], seconds=1e-6)
 
     assert all_made.wait(10)
-    assert sorted(called) == list(range(1000))
+    assert sorted(called) == list(range(count))
     # One that calls, and one that watches.
     assert len(made._threads) == 2
 
