@@ -55,8 +55,8 @@ def test_the_parts_of_a_run_are_all_measured_beside_those_of_the_floor(settings)
     settings.DJANGO_JOBS = {"AUTOSTART": False, "ALLOWED_MODULES": ["tests.benchmarks"]}
     worker_id = rows.live_worker("default")
 
-    ours = parts._round(3, lambda spent: parts._ours(spent, worker_id))
-    bare = parts._round(3, parts._bare)
+    ours = parts._round(3, lambda watch: parts.ours_part_by_part(watch, worker_id))
+    bare = parts._round(3, parts.bare_part_by_part)
 
     assert [*ours] == [*parts.PARTS, "all"]
     assert [*bare] == ["claim", "execute", "write", "all"]
