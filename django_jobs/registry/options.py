@@ -66,7 +66,7 @@ def _option(
     key: Callable[[Any], KeyFormat] | None = None,
     must_be_known: bool = False,
 ) -> Any:
-    """Return the field of an option, which is None unless it is said, with what is known of it.
+    """Return the field of an option, which is None unless it is given, with what is known of it.
 
     Args:
         check: Called with the option's name and a value that is not None; raises for a wrong one.

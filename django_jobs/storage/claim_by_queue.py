@@ -35,7 +35,7 @@ class ClaimByQueue:
     def claim(
         self,
         walk: Callable[[int], list[ClaimedRun]],
-        by_queue: Callable[[int], tuple[list[ClaimedRun], bool]],
+        by_queue: Callable[[int], tuple[list[ClaimedRun], bool] | None],
         leaves_any: Callable[[], bool],
         limit: int,
     ) -> list[ClaimedRun]:
@@ -43,7 +43,7 @@ class ClaimByQueue:
 
         Args:
             walk: Claims so many, or fewer when no more are due.
-            by_queue: The same queue by queue; and says whether no more are due.
+            by_queue: The same queue by queue; and says whether no more are due. None where it cannot.
             leaves_any: Whether a claim leaves any queue. Asked after a claim that was slow, once a minute at most.
             limit: How many.
         """
@@ -62,13 +62,18 @@ class ClaimByQueue:
     def _by_queue(
         self,
         walk: Callable[[int], list[ClaimedRun]],
-        by_queue: Callable[[int], tuple[list[ClaimedRun], bool]],
+        by_queue: Callable[[int], tuple[list[ClaimedRun], bool] | None],
         limit: int,
     ) -> list[ClaimedRun]:
         began = monotonic()
         runs: list[ClaimedRun] = []
         for _ in range(MOST_LOOKS):
-            more, is_all = by_queue(limit - len(runs))
+            found = by_queue(limit - len(runs))
+            if found is None:
+                # There will be as many at the next claim.
+                self._until = 0.0
+                return runs + walk(limit - len(runs))
+            more, is_all = found
             runs += more
             if is_all:
                 break

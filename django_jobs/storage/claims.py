@@ -76,7 +76,7 @@ def _claim(
     def walk(most: int) -> list[ClaimedRun]:
         return start.claim(take, most) if start and backend.can_start else take(most, None)
 
-    def by_queue(most: int) -> tuple[list[ClaimedRun], bool]:
+    def by_queue(most: int) -> tuple[list[ClaimedRun], bool] | None:
         return backend.claim_by_queue(worker_id, fence, scope, most)
 
     def leaves_any() -> bool:

@@ -216,6 +216,22 @@ def test_each_minute_a_claim_walks_again(clock):
     assert how == ["walk", "by queue", "by queue"] * 2 + ["walk", "by queue"]
 
 
+def test_where_there_are_too_many_queues_it_is_asked_once_a_minute(clock):
+    claims, asked = ClaimByQueue(), []
+
+    def walk(most):
+        asked.append("walk")
+        return []
+
+    def by_queue(most):
+        asked.append("by queue")
+
+    for _ in range(3):
+        claims.claim(walk, by_queue, lambda: True, 9)
+
+    assert asked == ["walk", "by queue", "walk", "walk"]
+
+
 def test_claims_that_are_no_faster_queue_by_queue_walk_for_the_rest_of_the_minute(clock, monkeypatch):
     monkeypatch.setattr(claim_by_queue, "MOST_SLOWER", 2)
     claims, how, seconds = ClaimByQueue(), [], [0.2, 0.01, 0.2, 0.2]

@@ -29,18 +29,18 @@ class ByQueue(Claiming):
 
     def claim_by_queue(
         self, worker_id: str, fence: int, scope: Scope, limit: int
-    ) -> tuple[list[ClaimedRun], bool]:
+    ) -> tuple[list[ClaimedRun], bool] | None:
         """Take what `claim` would.
 
         Returns:
             Runs in any order; and whether these are all that it would take. Otherwise others lock most of what
-            was looked at, or there are too many queues.
+            was looked at. None where there are too many queues: nothing was taken.
         """
         queues, levels = self._served(scope)
         if not queues:
             return [], True
         if len(queues) > MOST_QUEUES:
-            return [], False
+            return None
         # Its queues are named. Whether one is paused is asked again with the claim itself.
         return self._claim_of(queues, levels, worker_id, fence, Scope(unknown=scope.unknown), limit)
 
