@@ -35,6 +35,8 @@ SAID = "said"
 # At most so many test processes unless `-n` says otherwise: each has a database, and starts processes itself.
 MOST_WORKERS = 6
 LOCK = pytest.StashKey()
+# Those that a test has started.
+PROCESSES = pytest.StashKey()
 # What tests use that start processes; all that have the environment of one are among them.
 STARTS_PROCESSES = {"child_env", "new_fleet", "fleet_on", "serve_apart", "site"}
 # Where such tests are about what several processes do on one database.
@@ -91,6 +93,17 @@ def pytest_runtest_teardown(item, nextitem):
     if not gc.isenabled():
         _tests_since = (_tests_since + 1) % ALL_EVERY
         gc.collect(1 if _tests_since else 2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed:
+        report.sections += [
+            (f"of process {process.pid}", process.log.read_text(errors="replace")[-8000:])
+            for process in item.stash.get(PROCESSES, ())
+        ]
+    return report
 
 
 def pytest_cmdline_main(config):
@@ -421,14 +434,15 @@ def zygote():
 
 
 @pytest.fixture
-def spawn(child_env, tmp_path, zygote):
+def spawn(child_env, tmp_path, zygote, request):
     """Return a function that starts a process on this test's database; what is left is killed.
 
-    Python is forked where that makes no difference but in time, see `tests.zygote`.
+    Python is forked where that makes no difference but in time, see `tests.zygote`. What its processes
+    wrote is shown where a test fails.
     """
     from tests.zygote import start_process
 
-    processes = []
+    processes = request.node.stash[PROCESSES] = []
 
     def start(*command, env=None, **more):
         env = {**child_env, **(env or {})}

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -47,16 +48,40 @@ def end(process, number=signal.SIGTERM, timeout=40):
     return process.wait(timeout)
 
 
-def freeze(process):
-    """Stop a process as SIGSTOP, a debugger or a suspended laptop does."""
-    while True:
-        process.send_signal(signal.SIGSTOP)
-        if connection.vendor != "sqlite":
-            return
-        # Stopped in the middle of a write it would keep SQLite's one lock, and all others from working.
-        if not is_locked(connection.settings_dict["NAME"]):
-            return
+def freeze(process, *, in_transaction=False):
+    """Stop a process as SIGSTOP, a debugger or a suspended laptop does.
+
+    Args:
+        process: The process.
+        in_transaction: It may be in one. Else it is stopped between two: its locks are another test's matter,
+            and of SQLite's one lock it would keep all others from working.
+    """
+    process.send_signal(signal.SIGSTOP)
+    while not in_transaction and is_in_transaction():
         process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGSTOP)
+
+
+def is_in_transaction():
+    """Whether another process is in a transaction for longer than a moment."""
+    if connection.vendor == "sqlite":
+        return is_locked(connection.settings_dict["NAME"])
+    for _ in range(10):
+        with connection.cursor() as cursor:
+            cursor.execute(IN_TRANSACTION[connection.vendor])
+            (count,) = cursor.fetchone()
+        if not count:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+IN_TRANSACTION = {
+    "postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL",
+    "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p "
+    "ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()",
+}
 
 
 def is_locked(path):

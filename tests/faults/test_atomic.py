@@ -63,7 +63,7 @@ def test_the_commit_of_a_worker_stopped_past_its_lease_is_refused(worker, manage
     until(lambda: ledger.count("began"))
     freeze(sleeper)
     other = worker(jobs=SHORT_LEASE)
-    until(lambda: ledger.count("began") == 2, timeout=30)
+    until(lambda: ledger.count("began") == 2, timeout=60)
 
     thaw(sleeper)
     until(lambda: "was taken for dead" in sleeper.log.read_text())
@@ -83,10 +83,10 @@ def test_the_commit_of_an_atomic_function_stopped_past_its_lease_is_refused(
     sleeper = worker(jobs=SHORT_LEASE)
     manager.add_immediate_job(effects.mark_and_hold, gate.path)
     until(lambda: ledger.count("began"))
-    freeze(sleeper)
+    freeze(sleeper, in_transaction=True)
     worker(jobs=SHORT_LEASE)
     # Its transaction is open all the while, and its run is taken nevertheless.
-    until(lambda: ledger.count("began") == 2, timeout=30)
+    until(lambda: ledger.count("began") == 2, timeout=60)
 
     thaw(sleeper)
     until(lambda: "was taken for dead" in sleeper.log.read_text())

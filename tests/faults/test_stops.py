@@ -15,7 +15,7 @@ def test_a_worker_stopped_past_its_lease_loses_its_run_and_its_late_result_is_re
     until(lambda: ledger.count("began"))
     freeze(sleeper)
     other = worker(jobs=SHORT_LEASE)
-    until(lambda: Run.objects.get().status == "SUCCESSFUL", timeout=30)
+    until(lambda: Run.objects.get().status == "SUCCESSFUL", timeout=60)
 
     thaw(sleeper)
 
@@ -38,7 +38,7 @@ def test_the_result_of_a_function_that_did_not_notice_the_loss_is_refused(
     until(lambda: ledger.count("began"))
     freeze(sleeper)
     other = worker(jobs=SHORT_LEASE)
-    until(lambda: ledger.count("began") == 2, timeout=30)
+    until(lambda: ledger.count("began") == 2, timeout=60)
 
     thaw(sleeper)
     until(lambda: "was taken for dead" in sleeper.log.read_text())
@@ -58,7 +58,7 @@ def test_a_worker_stopped_between_claim_and_start_past_its_lease(worker, manager
     until(gate.reached.exists)
     freeze(sleeper)
     other = worker(jobs=SHORT_LEASE)
-    until(lambda: Run.objects.get().status == "SUCCESSFUL", timeout=30)
+    until(lambda: Run.objects.get().status == "SUCCESSFUL", timeout=60)
 
     gate.open()
     thaw(sleeper)
@@ -79,7 +79,7 @@ def test_a_worker_stopped_between_the_functions_end_and_the_recorded_result_past
     until(gate.reached.exists)
     freeze(sleeper)
     other = worker(jobs=SHORT_LEASE)
-    until(lambda: Run.objects.get().status == "SUCCESSFUL", timeout=30)
+    until(lambda: Run.objects.get().status == "SUCCESSFUL", timeout=60)
 
     gate.open()
     thaw(sleeper)
