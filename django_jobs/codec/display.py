@@ -29,7 +29,7 @@ def plain(text: str | None) -> Any:
     if not text:
         return None
     try:
-        with bounded():
+        with bounded:
             return _plain(from_text(text))
     except BadPayload:
         return text
@@ -51,7 +51,7 @@ def display_arguments(
     if payload == REMOVED:
         return [], {}
     hidden = SafeExceptionReporterFilter.cleansed_substitute
-    with bounded():
+    with bounded:
         args, kwargs = split(from_text(payload))
         return (
             [hidden if i in sensitive else redact(_plain(raw), sensitive) for i, raw in enumerate(args)],

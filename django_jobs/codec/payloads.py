@@ -50,7 +50,7 @@ def loads(text: str, *, trusted: bool = False, references: Iterable[int] = ()) -
         BadPayload: The text is damaged, or names a type, model or enum that is not here.
         ObjectGone: A model instance no longer exists.
     """
-    with bounded():
+    with bounded:
         token = decoding.results.set({position: Reference(position) for position in references} or None)
         try:
             return decode(from_text(text), trusted=trusted)
@@ -94,7 +94,7 @@ def load_arguments(
     """
     if payload == NO_ARGUMENTS:
         return (), {}
-    with bounded():
+    with bounded:
         args, kwargs = split(from_text(payload))
         if results is None or not has_references(payload):
             return _decoded(args, kwargs, trusted)

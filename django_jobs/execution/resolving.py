@@ -18,6 +18,8 @@ from django_jobs.registry.options import unknown_needs
 from django_jobs.storage.batches.results import results_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from django_jobs.execution.attempt import Attempt
 
 
@@ -57,12 +59,11 @@ def resolve(attempt: Attempt) -> tuple[partial[Any], bool]:
 
 def _arguments(attempt: Attempt) -> tuple[tuple[Any, ...], dict[str, Any]]:
     run = attempt.run
+
+    def results(positions: Sequence[int]) -> Mapping[int, Any]:
+        return results_for(run.id, positions, using=jobs_database())
+
     try:
-        return attempt.outlast(
-            lambda: codec.load_arguments(
-                run.payload,
-                results=lambda positions: results_for(run.id, positions, using=jobs_database()),
-            )
-        )
+        return attempt.outlast(partial(codec.load_arguments, run.payload, results=results))
     except UnknownHere as error:
         raise Unknown(error.what, error) from error

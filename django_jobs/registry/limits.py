@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django_jobs.registry.keys import KeyFormat
@@ -132,6 +133,7 @@ def turns_key(queue_name: str, priority: int, options: Mapping[str, Any]) -> str
     return digest("\0".join((queue_name, str(priority), options["fair_key"], limit.get("key", ""))))
 
 
+@lru_cache(maxsize=4096)
 def digest(key: str) -> str:
     """Return what a run's row has of a key for an index: keys of the same characters have the same."""
     return hashlib.blake2b(key.encode(), digest_size=16).hexdigest()

@@ -24,6 +24,10 @@ def give(value: int) -> int:
     return value
 
 
+def indexed(index: int) -> None:
+    """Do nothing, with an argument as runs by key have it."""
+
+
 @job(limit=Limit("key-{index}", concurrency=2))
 def keyed(index: int) -> None:
     """Do nothing, two of each index at the same time."""

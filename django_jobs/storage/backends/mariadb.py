@@ -62,7 +62,8 @@ class _Dialect(Words):
         """See `Words`."""
         return f"{self.now} + INTERVAL ROUND(v.retry_in * 1000000) MICROSECOND"
 
-    def element(self, index: int, kind: str) -> str:
+    @classmethod
+    def element(cls, index: int, kind: str) -> str:
         """See `Words`."""
         return f"e.v{index}"
 

@@ -138,11 +138,13 @@ class PostgreSQL(_ByQueue, Backend):
         # One text: arrays cost the driver ten times as much a row, on the interpreter's lock.
         return "JSON_ARRAY_ELEMENTS(%s::json) AS e", [json.dumps(rows, default=_text)]
 
-    def element(self, index: int, kind: str) -> str:
+    @classmethod
+    def element(cls, index: int, kind: str) -> str:
         """See `Words`."""
         return f"(e->>{index})::{kind}"
 
-    def constant(self, kind: str) -> str:
+    @classmethod
+    def constant(cls, kind: str) -> str:
         """See `Words`."""
         return f"%s::{kind}"
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # More than there are priorities: by that the planner knows that there are few, and builds no Bloom filter of all runs.
 _LEVELS = 202
+# Modes of a transaction that has the write lock from its beginning.
+_LOCKING = {"IMMEDIATE", "EXCLUSIVE"}
 # Rows that another hand wrote may hold BLOBs, which JSON cannot.
 _TEXTS = {
     "name", "func", "payload", "signature", "queue_name", "options", "job_id", "kind", "unique_key", "errors",
@@ -97,7 +99,8 @@ class SQLite(Backend):
         # planner takes them for so many that it reads the whole table for a Bloom filter.
         return "JSON_EACH(%s) e", [json.dumps(rows)]
 
-    def element(self, index: int, kind: str) -> str:
+    @classmethod
+    def element(cls, index: int, kind: str) -> str:
         """See `Words`."""
         return f"JSON_EXTRACT(e.value, '$[{index}]')"
 
@@ -107,6 +110,10 @@ class SQLite(Backend):
 
     def begin_write(self) -> None:
         """See `Backend`."""
+        connection: Any = self.connection
+        if connection.transaction_mode in _LOCKING and connection.connection.isolation_level is None:
+            # It was taken when Django began the transaction, and not the driver.
+            return
         self._execute((f"UPDATE {WORKER_TABLE} SET id = id WHERE 0", []))  # noqa: S608
 
     def lock_keys(self, keys: Sequence[str]) -> None:

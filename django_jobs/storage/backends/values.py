@@ -6,6 +6,9 @@ import json
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from django_jobs.codec.text import reader
+
+_parsed = reader(json.JSONDecoder())
 # The second of UTC that was written last: its first and last microsecond, and its text.
 _Second = tuple[datetime, datetime, str]
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -43,4 +46,4 @@ def utc_text(moment: datetime) -> str:
 
 def read_json(value: Any) -> Any:
     """Return what a JSON column holds: text on SQLite and MariaDB."""
-    return json.loads(value) if isinstance(value, str) else value
+    return _parsed(value) if isinstance(value, str) else value

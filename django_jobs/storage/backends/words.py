@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django_jobs.storage.backends.values import read_time
@@ -93,28 +94,32 @@ class Words:
         # By columns, which Python compares and cuts without a step of its own for each row.
         values = list(zip(*rows, strict=True))
         first, count = rows[0], len(rows)
-        varying = [index for index, column in enumerate(values) if column.count(first[index]) < count]
-        picked: list[str] = []
-        params: list[Any] = []
-        for index, (name, kind) in enumerate(columns):
-            if index in varying:
-                picked.append(f"{self.element(varying.index(index), kind)} AS {name}")
-            else:
-                picked.append(f"{self.constant(kind)} AS {name}")
-                params.append(first[index])
-        cut = list(zip(*(values[index] for index in varying), strict=True)) if varying else [()] * count
+        varying = tuple([index for index, column in enumerate(values) if column.count(first[index]) < count])
+        params = [value for index, value in enumerate(first) if index not in varying]
+        cut = list(zip(*[values[index] for index in varying], strict=True)) if varying else [()] * count
         table, more = self.elements(cut)
-        return f"SELECT {', '.join(picked)} FROM {table}", [*params, *more]  # noqa: S608
+        return f"SELECT {self._picked(tuple(columns), varying)} FROM {table}", [*params, *more]  # noqa: S608
+
+    @classmethod
+    @lru_cache(maxsize=256)
+    def _picked(cls, columns: tuple[tuple[str, str], ...], varying: tuple[int, ...]) -> str:
+        places = {index: place for place, index in enumerate(varying)}
+        return ", ".join(
+            f"{cls.element(places[index], kind) if index in places else cls.constant(kind)} AS {name}"
+            for index, (name, kind) in enumerate(columns)
+        )
 
     def elements(self, rows: Sequence[Sequence[Any]]) -> Statement:
         """A table `e` of the rows, which may be empty ones."""
         raise NotImplementedError
 
-    def element(self, index: int, kind: str) -> str:
+    @classmethod
+    def element(cls, index: int, kind: str) -> str:
         """What a row of `elements` has at an index, as an SQL type."""
         raise NotImplementedError
 
-    def constant(self, kind: str) -> str:
+    @classmethod
+    def constant(cls, kind: str) -> str:
         """A parameter, as an SQL type."""
         return "%s"
 
