@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy
 
 from django_jobs import codec
 from django_jobs.codec import encoding, tags
+from django_jobs.codec.text import reader
 from django_jobs.exceptions import BadPayload, InvalidArgument, ObjectGone
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -769,3 +770,33 @@ def test_the_module_can_be_imported_before_apps_are_loaded():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[1]\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        ' {"a": [1, null]}\n',
+        "7",
+        '"x"',
+        "[1] ",
+        "[NaN, -Infinity]",
+        "",
+        " ",
+        "{",
+        "[1] x",
+        "[1]]",
+        "nul",
+        "\ufeff1",
+    ],
+)
+def test_a_text_is_read_as_the_decoder_reads_it(text):
+    decoder = json.JSONDecoder(parse_constant=str)
+
+    def read(by):
+        try:
+            return by(text)
+        except ValueError as error:
+            return str(error)
+
+    assert read(reader(decoder)) == read(decoder.decode)

@@ -1,7 +1,9 @@
+import contextlib
+import sqlite3
 import threading
 
 import pytest
-from django.db import connection
+from django.db import connection, connections, transaction
 
 from django_jobs.models import Run
 from django_jobs.storage import enqueue, outcomes, transactions
@@ -52,3 +54,44 @@ def test_a_write_transaction_waits_for_another_writer_instead_of_failing(make_ru
     holder.join(10)
 
     assert order == ["first", "second"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="only SQLite has one lock for all writers")
+@pytest.mark.parametrize("mode", ["IMMEDIATE", "EXCLUSIVE", None])
+def test_a_write_transaction_has_the_lock_from_its_start_by_whatever_statement(
+    mode, monkeypatch, django_assert_num_queries
+):
+    connection.ensure_connection()
+    monkeypatch.setattr(connections["default"], "transaction_mode", mode)
+
+    # BEGIN, which is one of them; where that leaves the lock, a statement that takes it; COMMIT.
+    with django_assert_num_queries(3 if mode is None else 2), transactions.write_transaction("default"):
+        assert has_writer()
+    assert not has_writer()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="only SQLite has one lock for all writers")
+def test_a_write_transaction_has_the_lock_where_the_driver_begins_transactions(monkeypatch):
+    connection.ensure_connection()
+    monkeypatch.setattr(connections["default"], "transaction_mode", "IMMEDIATE")
+    transaction.set_autocommit(False)
+    try:
+        with transactions.write_transaction("default"):
+            assert has_writer()
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+
+def has_writer():
+    """Whether another connection cannot begin to write now."""
+    name = connection.settings_dict["NAME"]
+    with contextlib.closing(sqlite3.connect(name, timeout=0, isolation_level=None, uri=True)) as raw:
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        raw.execute("ROLLBACK")
+        return False

@@ -75,13 +75,9 @@ def deepest(
     return _highest(begins, sums)
 
 
-def deepest_by_queue(
-    since: datetime, begins: Sequence[datetime], *, queue_names: Iterable[str] | None = None, using: str
-) -> dict[str, list[int]]:
+def deepest_by_queue(since: datetime, begins: Sequence[datetime], *, using: str) -> dict[str, list[int]]:
     """Return the same for each queue in which something waited, with one query."""
     rows = _samples(since, begins, using)
-    if queue_names is not None:
-        rows = rows.filter(queue_name__in=list(queue_names))
     found: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
     for name, at, due in rows.values_list("queue_name", "sampled_at", "due"):
         found[name].append((at, due))
