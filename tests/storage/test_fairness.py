@@ -10,7 +10,9 @@ from django.utils import timezone
 
 from django_jobs.models import Run
 from django_jobs.storage import claims, enqueue, fairness, outcomes, transitions
+from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.limits import line
+from tests.many_rows import analyze
 from tests.storage.attempts import claim, new_run, outcome
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("workers")]
@@ -224,6 +226,37 @@ def test_many_keys_take_their_turns_with_as_many_statements_as_one():
         return len(queries)
 
     assert take_turns(["k"]) == take_turns([f"key {number}" for number in range(5)])
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="a plan of PostgreSQL's")
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_postgresql_looks_at_each_run_that_has_its_turn_but_a_few_times(new_files, is_analyzed):
+    keys = [f"key {number}" for number in range(100)]
+    enqueue.insert([fair(key) for key in keys * 6], using="default")
+    if is_analyzed:
+        analyze("django_jobs_run")
+    Run.objects.filter(waits_for__isnull=True).update(status="SUCCESSFUL")
+    waiting = sorted(set(Run.objects.ready().values_list("fair_key", flat=True)))
+    backend = backend_of(connection)
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        assert backend.take_turns(waiting, 1) == dict.fromkeys(waiting, (0, 1))
+        transaction.set_rollback(True)
+
+    statement = next(query["sql"] for query in queries if "WITH v AS" in query["sql"])
+    _, statement, *_ = statement.split("; ")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}")
+        ((plan,),) = cursor.fetchall()
+
+    # Where each run or key looks for its own among all, there are tens of thousands.
+    assert rows_of(plan[0]["Plan"]) < 50 * len(waiting), plan
+
+
+def rows_of(node):
+    """How many rows a part of a plan and those below it have read."""
+    own = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    return own * node["Actual Loops"] + sum(map(rows_of, node.get("Plans", ())))
 
 
 def test_plain_runs_cost_no_query_more(django_assert_num_queries):

@@ -328,12 +328,17 @@ class PostgreSQL(_ByQueue, Backend):
         )
 
     def _held_of(self, key: str) -> str:
-        # In an order that one index has: to statistics older than a backlog any other looks as good.
-        due = (
-            f"SELECT run_after FROM {RUN_TABLE} h WHERE status = 'READY' AND fair_key IS NOT NULL "  # noqa: S608
-            f"AND waits_for IS NULL AND h.fair_key = {key} ORDER BY waits_for, run_after, id LIMIT {MOST_COUNTED}"
-        )
+        due = f"{_of_fair_key(key, 'waits_for IS NULL')} LIMIT {MOST_COUNTED}"
         return f"((SELECT COUNT(*) FROM ({due}) d WHERE d.run_after <= {self.now}) + {self._in_line_of(key)})"  # noqa: S608
+
+    @staticmethod
+    def _in_line_of(key: str) -> str:
+        # Each wait for itself, or all are passed that wait for their turn.
+        lines = [_of_fair_key(key, f"waits_for = '{wait}'") for wait in ("limit", "order")]
+        return " + ".join(
+            f"(SELECT COUNT(*) FROM ({line}) l WHERE l.held_run_after IS NULL)"  # noqa: S608
+            for line in lines
+        )
 
     def take_turns(self, keys: Sequence[str], most: int, line: str = "") -> dict[str, tuple[int, int]]:
         """See `Turns`; one statement for all keys."""
@@ -342,7 +347,9 @@ class PostgreSQL(_ByQueue, Backend):
             f"SELECT id FROM {RUN_TABLE} WHERE {WAITING} AND fair_key = v.k "  # noqa: S608
             "ORDER BY run_after, id LIMIT GREATEST(0, %s - v.held) FOR UPDATE SKIP LOCKED"
         )
-        place = f"(SELECT f.place FROM first f WHERE f.id = {RUN_TABLE}.id)"  # noqa: S608
+        # Two arrays that are made once: a look into `first` for each run reads all of it.
+        ids, places = ("ARRAY(SELECT f.id FROM first f)", "ARRAY(SELECT f.place FROM first f)")
+        place = f"({places})[ARRAY_POSITION({ids}, {RUN_TABLE}.id)]"
         at = f"{self.now} + ({place} - %s) * INTERVAL '1 microsecond'"
         waits_for = f"'{line}'" if line else "NULL"
         due = f"run_after = {'NULL' if line else at}, turn_at = {at}, waits_for = {waits_for}"
@@ -354,14 +361,23 @@ class PostgreSQL(_ByQueue, Backend):
                 # No order of its own: a plan that cannot but sort looks so dear that it is compiled (1.5 s).
                 f"(SELECT w.id, ROW_NUMBER() OVER () AS place FROM ({first}) w) r), "
                 f"made AS (UPDATE {RUN_TABLE} SET {due}, {NOT_TOLD} "
-                f"WHERE id = ANY(ARRAY(SELECT f.id FROM first f)) RETURNING fair_key) "
-                "SELECT v.k, v.held, (SELECT COUNT(*) FROM made WHERE made.fair_key = v.k) FROM v; "
-                f"{after}",
+                f"WHERE id = ANY({ids}) RETURNING fair_key) SELECT v.k, v.held, 0 FROM v "
+                f"UNION ALL SELECT m.fair_key, NULL, COUNT(*) FROM made m GROUP BY m.fair_key; {after}",
                 [*params, most, *([most] if line else [most, most])],
             )
             if before:
                 cursor.nextset()
-            return {key: (held, count) for key, held, count in cursor.fetchall()}
+            rows = cursor.fetchall()
+        made = {key: count for key, held, count in rows if held is None}
+        return {key: (held, made.get(key, 0)) for key, held, _ in rows if held is not None}
+
+
+def _of_fair_key(key: str, waits: str) -> str:
+    """Select waiting runs of a key in an order that one index has: to old statistics any other looks as good."""
+    return (
+        f"SELECT run_after, held_run_after FROM {RUN_TABLE} h WHERE status = 'READY' AND fair_key IS NOT NULL "  # noqa: S608
+        f"AND h.fair_key = {key} AND {waits} ORDER BY waits_for, run_after, id"
+    )
 
 
 def _text(value: object) -> str:
