@@ -12,7 +12,7 @@ from django_jobs.models import Run
 from django_jobs.storage import claims, enqueue, fairness, outcomes, transitions
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.limits import line
-from tests.many_rows import analyze
+from tests.many_rows import analyze, copy_row
 from tests.storage.attempts import claim, new_run, outcome
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("workers")]
@@ -228,33 +228,60 @@ def test_many_keys_take_their_turns_with_as_many_statements_as_one():
     assert take_turns(["k"]) == take_turns([f"key {number}" for number in range(5)])
 
 
-@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="a plan of PostgreSQL's")
-@pytest.mark.parametrize("is_analyzed", [False, True])
-def test_postgresql_looks_at_each_run_that_has_its_turn_but_a_few_times(new_files, is_analyzed):
-    keys = [f"key {number}" for number in range(100)]
-    enqueue.insert([fair(key) for key in keys * 6], using="default")
-    if is_analyzed:
-        analyze("django_jobs_run")
-    Run.objects.filter(waits_for__isnull=True).update(status="SUCCESSFUL")
-    waiting = sorted(set(Run.objects.ready().values_list("fair_key", flat=True)))
-    backend = backend_of(connection)
-    with CaptureQueriesContext(connection) as queries, transaction.atomic():
-        assert backend.take_turns(waiting, 1) == dict.fromkeys(waiting, (0, 1))
-        transaction.set_rollback(True)
+@pytest.fixture
+def many_fair_runs(new_files, make_run):
+    """Return a function that makes 600 runs of 100 keys; the database has statistics of that, or of a table as it was."""
 
-    statement = next(query["sql"] for query in queries if "WITH v AS" in query["sql"])
-    _, statement, *_ = statement.split("; ")
-    with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off")
-        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}")
-        ((plan,),) = cursor.fetchall()
+    def make(statistics):
+        if statistics == "of ended runs":
+            copy_row(make_run(status="SUCCESSFUL"), 3000)
+        analyze("django_jobs_run")
+        connection.cursor().execute("TRUNCATE django_jobs_run CASCADE")
+        keys = [f"key {number}" for number in range(100)]
+        enqueue.insert([fair(key) for key in keys * 6], using="default")
+        if statistics == "new":
+            analyze("django_jobs_run")
+        return sorted(set(Run.objects.values_list("fair_key", flat=True)))
+
+    return make
+
+
+STATISTICS = pytest.mark.parametrize("statistics", ["of nothing", "of ended runs", "new"])
+
+
+@STATISTICS
+def test_postgresql_looks_at_each_run_that_has_its_turn_but_a_few_times(many_fair_runs, statistics):
+    keys = many_fair_runs(statistics)
+    Run.objects.filter(waits_for__isnull=True).update(status="SUCCESSFUL")
 
     # Where each run or key looks for its own among all, there are tens of thousands.
-    assert rows_of(plan[0]["Plan"]) < 50 * len(waiting), plan
+    assert rows_read(lambda backend: backend.take_turns(keys, 1)) < 50 * len(keys)
+
+
+@STATISTICS
+@pytest.mark.parametrize("left", ["all", "those that are due"])
+def test_postgresql_looks_for_the_place_of_a_new_run_among_those_of_its_key(many_fair_runs, statistics, left):
+    keys = many_fair_runs(statistics)
+    if left == "those that are due":
+        Run.objects.filter(waits_for="fair").update(status="SUCCESSFUL", waits_for=None)
+
+    assert rows_read(lambda backend: backend.places(keys)) < 20 * len(keys)
+
+
+def rows_read(do):
+    """How many rows PostgreSQL reads for one statement, which is undone."""
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        do(backend_of(connection))
+        transaction.set_rollback(True)
+    hints, statement, *_ = next(query["sql"] for query in queries if "set_config" in query["sql"]).split("; ")
+    with connection.cursor() as cursor:
+        cursor.execute(hints)
+        cursor.execute(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}")
+        ((plan,),) = cursor.fetchall()
+    return rows_of(plan[0]["Plan"])
 
 
 def rows_of(node):
-    """How many rows a part of a plan and those below it have read."""
     own = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
     return own * node["Actual Loops"] + sum(map(rows_of, node.get("Plans", ())))
 

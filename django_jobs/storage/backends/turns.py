@@ -51,23 +51,21 @@ class Turns(Words):
     def places(self, keys: Sequence[str]) -> dict[str, datetime | None]:
         """Return those of some keys of which no run waits, each with when it was served last; None for never."""
         source, params = self.source((("k", "text"),), [(key,) for key in keys])
-        has_any = f"EXISTS (SELECT 1 FROM {RUN_TABLE} WHERE {WAITING} AND fair_key = v.k) OR {self._held_of('v.k')} > 0"  # noqa: S608
+        # Not EXISTS, which may be answered for all keys from all that wait.
+        has_any = f"({self._firsts_of('v.k', 1)}) IS NOT NULL OR {self._held_of('v.k')} > 0"
         served = (
             f"SELECT s.started_at FROM {RUN_TABLE} s WHERE s.fair_key = v.k AND s.started_at IS NOT NULL "  # noqa: S608
             "AND s.status <> 'READY' ORDER BY s.id DESC LIMIT 1"
         )
-        with self.connection.cursor() as cursor:
-            # CASE: behind many that wait, the last one that was served is not looked for.
-            cursor.execute(
-                f"SELECT v.k, CASE WHEN {has_any} THEN 1 ELSE 0 END, CASE WHEN {has_any} THEN NULL ELSE ({served}) END "  # noqa: S608
-                f"FROM ({source}) v",
-                params,
-            )
-            return {
-                key: None if at is None else read_time(at, self.zone)
-                for key, has_any, at in cursor.fetchall()
-                if not has_any
-            }
+        # CASE: behind many that wait, the last one that was served is not looked for.
+        found = self.read_in_order(
+            f"SELECT v.k, CASE WHEN {has_any} THEN 1 ELSE 0 END, CASE WHEN {has_any} THEN NULL ELSE ({served}) END "  # noqa: S608
+            f"FROM ({source}) v",
+            params,
+        )
+        return {
+            key: None if at is None else read_time(at, self.zone) for key, has_any, at in found if not has_any
+        }
 
     def first_due(self, queue_name: str, priority: int) -> tuple[datetime | None, datetime]:
         """Return when the first run with a fair key is due in a queue; and the database's time.
