@@ -40,7 +40,7 @@ MARK = "fair_key"
 # Runs of one key that may be due, however they came to be: more of them wait.
 MOST_DUE = 64
 # Keys of one statement, and of one sweep.
-_MOST_KEYS = 200
+_MOST_KEYS = 300
 _BEFORE = timedelta(microseconds=1)
 # The last key that a sweep looked at, by database: with very many keys each sweep goes on after the last.
 _swept: dict[str, str] = {}
