@@ -99,10 +99,11 @@ def pytest_runtest_teardown(item, nextitem):
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
-        report.sections += [
-            (f"of process {process.pid}", process.log.read_text(errors="replace")[-8000:])
-            for process in item.stash.get(PROCESSES, ())
-        ]
+        for process in item.stash.get(PROCESSES, ()):
+            # What a test has deleted must not end the session.
+            with contextlib.suppress(OSError):
+                said = process.log.read_text(errors="replace")[-8000:]
+                report.sections.append((f"of process {process.pid}", said))
     return report
 
 

@@ -232,6 +232,9 @@ def test_many_keys_take_their_turns_with_as_many_statements_as_one():
 def many_fair_runs(new_files, make_run):
     """Return a function that makes 600 runs of 100 keys; the database has statistics of that, or of a table as it was."""
 
+    if not backend_of(connection).is_hinted:
+        pytest.skip("its planner cannot be told what to do by this driver")
+
     def make(statistics):
         if statistics == "of ended runs":
             copy_row(make_run(status="SUCCESSFUL"), 3000)
@@ -265,7 +268,8 @@ def test_postgresql_looks_for_the_place_of_a_new_run_among_those_of_its_key(many
     if left == "those that are due":
         Run.objects.filter(waits_for="fair").update(status="SUCCESSFUL", waits_for=None)
 
-    assert rows_read(lambda backend: backend.places(keys)) < 20 * len(keys)
+    # All that wait are 500.
+    assert rows_read(lambda backend: backend.places(keys[:10])) < 300
 
 
 def rows_read(do):

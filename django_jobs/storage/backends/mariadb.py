@@ -236,7 +236,8 @@ class MariaDB(_Dialect, MariaDBLines):
 
     def finish(self, rows: Sequence[Row], *, has_keys: bool = True) -> set[Key]:
         """See `Backend`."""
-        with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
+        # What fails here undoes what it is part of, so that needs no savepoint.
+        with transaction.atomic(self.connection.alias, savepoint=False), self.connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT id, attempt, COALESCE(fence, 0), worker_id, cancel_requested FROM {RUN_TABLE} {self._by_key} "  # noqa: S608
                 f"WHERE id IN ({marks(rows)}) AND status = 'RUNNING' FOR UPDATE",

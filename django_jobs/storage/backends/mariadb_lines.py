@@ -77,7 +77,8 @@ class MariaDBLines(Backend):
 
     def _let_in(self, rooms: Mapping[int, Sequence[str]], order: str) -> dict[str, int]:
         """See `Limiting`; selects, locks what is still in its line, and lets that in."""
-        with transaction.atomic(using=self.connection.alias), self.connection.cursor() as cursor:
+        # What fails here undoes what it is part of, so that needs no savepoint.
+        with transaction.atomic(self.connection.alias, savepoint=False), self.connection.cursor() as cursor:
             ids = self._first_in_each(rooms, order)
             if not ids:
                 return {}

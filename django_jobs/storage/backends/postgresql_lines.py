@@ -174,7 +174,8 @@ def _of_fair_key(key: str, waits: str) -> str:
 def planning(word: str, *plans: str) -> str:
     """Words before a statement that forbid the planner some plans for it, in the same round trip; or allow them.
 
-    As by SET LOCAL: over with the transaction, so a transaction pooler's next client sees nothing.
+    As by SET LOCAL: over with the transaction, so a transaction pooler's next client sees nothing. What a role or
+    session forbids is allowed, too, for the rest of a transaction in which it was allowed again.
     """
     settings = ", ".join(f"set_config('enable_{plan}', '{word}', true)" for plan in plans)
     return f"SELECT {settings}; "

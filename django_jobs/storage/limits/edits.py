@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -16,6 +16,9 @@ from django_jobs.models import LimitEdit
 from django_jobs.registry.limits import digest, seconds_between
 from django_jobs.storage import notifications
 from django_jobs.texts.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +56,8 @@ def _changes(concurrency: int | None, rate: str | None) -> dict[str, Any]:
     return changes
 
 
-def applied(limit: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run keeps of its limit, with what an operator made of it, as last read; not to be changed."""
+def applied(limit: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a run keeps of its limit, with what an operator made of it, as last read."""
     by_name = _Known.by_name
     changes = by_name.get(limit["name"]) if by_name else None
     if not changes:

@@ -64,7 +64,9 @@ def followed_by(follower: Follower) -> Iterator[None]:
         _follower.reset(token)
 
 
-def follow(limits: Mapping[str, dict[str, Any]], ended: Mapping[str, int], *, using: str) -> dict[str, int]:
+def follow(
+    limits: Mapping[str, Mapping[str, Any]], ended: Mapping[str, int], *, using: str
+) -> dict[str, int]:
     """Claim the next runs of some keys for whoever ends runs of them, in the transaction that ends those.
 
     Args:

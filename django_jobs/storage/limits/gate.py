@@ -122,7 +122,7 @@ def placed(runs: Sequence[NewRun], ids: Sequence[int], *, using: str) -> None:
         endings.ended(told, using=using)
 
 
-def _limit_of(run: NewRun | ClaimedRun) -> dict[str, Any]:
+def _limit_of(run: NewRun | ClaimedRun) -> Mapping[str, Any]:
     return edits.applied((run.options or {})["limit"])
 
 

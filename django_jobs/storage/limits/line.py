@@ -33,7 +33,7 @@ _swept: dict[str, str] = {}
 
 def when_ended(runs: Sequence[Ended], *, using: str) -> None:
     """Let in who waits behind runs that ended or wait again, in the transaction that ends them."""
-    limits: dict[str, dict[str, Any]] = {}
+    limits: dict[str, Mapping[str, Any]] = {}
     ended: Counter[str] = Counter()
     for run in runs:
         key = digest(run.options["limit"]["key"])
@@ -52,13 +52,13 @@ def when_ended(runs: Sequence[Ended], *, using: str) -> None:
         advance_on_commit(left, using=using)
 
 
-def advance_on_commit(limits: Mapping[str, dict[str, Any]], *, using: str) -> None:
+def advance_on_commit(limits: Mapping[str, Mapping[str, Any]], *, using: str) -> None:
     """Do what `advance` does when the transaction under way commits; now if there is none."""
     # Robust: the sweep does it where this could not.
     transaction.on_commit(lambda: advance(limits, using=using), using=using, robust=True)
 
 
-def advance(limits: Mapping[str, dict[str, Any]], *, using: str) -> dict[str, int]:
+def advance(limits: Mapping[str, Mapping[str, Any]], *, using: str) -> dict[str, int]:
     """Let runs in that are first in their lines, as many as there is room for.
 
     Args:
@@ -86,7 +86,7 @@ def advance(limits: Mapping[str, dict[str, Any]], *, using: str) -> dict[str, in
     return let_in
 
 
-def advance_as_edited(limits: Mapping[str, dict[str, Any]], *, using: str) -> dict[str, int]:
+def advance_as_edited(limits: Mapping[str, Mapping[str, Any]], *, using: str) -> dict[str, int]:
     """Do what `advance` does, with limits as runs keep them."""
     edits.refresh(using)
     return advance({key: edits.applied(limit) for key, limit in limits.items()}, using=using)
@@ -118,7 +118,7 @@ def sweep(*, using: str) -> int:
     return sum(advance(_limits_of(keys, using), using=using).values()) if keys else 0
 
 
-def _limits_of(keys: Sequence[str], using: str) -> dict[str, dict[str, Any]]:
+def _limits_of(keys: Sequence[str], using: str) -> dict[str, Mapping[str, Any]]:
     """Return the limits of keys with a line, as the first in it says."""
     first = backend_of(connections[using]).first_in_lines(keys)
     rows = Run.objects.using(using).filter(pk__in=first).values_list("limit_key", "options")

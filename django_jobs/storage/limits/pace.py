@@ -74,7 +74,9 @@ def without_head(keys: Collection[str], using: str) -> dict[str, datetime]:
     return {key: at for key, at in begin.items() if key not in first or first[key] > at}
 
 
-def set_heads(limits: Mapping[str, dict[str, Any]], running: Mapping[str, int], using: str) -> dict[str, int]:
+def set_heads(
+    limits: Mapping[str, Mapping[str, Any]], running: Mapping[str, int], using: str
+) -> dict[str, int]:
     """Make the first in the line of each key due when its rate lets it begin; return the keys that have one now."""
     free = [key for key, limit in limits.items() if running.get(key, 0) < limit["concurrency"]]
     set_now: dict[str, int] = {}

@@ -129,8 +129,8 @@ def test_an_end_asks_for_lines_once_for_all_its_runs(limited, django_assert_num_
     enqueue.insert([limited(str(number)) for number in range(20)], using="default")
     runs = claim(limit=20)
 
-    # A savepoint and its end, the outcomes, and the lines; MariaDB reads what it writes, in a savepoint of its own.
-    with django_assert_num_queries(7 if connection.vendor == "mysql" else 4):
+    # A savepoint and its end, the outcomes, and the lines; MariaDB reads what it writes.
+    with django_assert_num_queries(5 if connection.vendor == "mysql" else 4):
         outcomes.finish([(run, outcome()) for run in runs], using="default")
 
 
@@ -138,7 +138,7 @@ def test_plain_runs_end_without_a_look_at_lines(django_assert_num_queries):
     enqueue.insert([new_run() for _ in range(3)], using="default")
     runs = claim()
 
-    with django_assert_num_queries(4 if connection.vendor == "mysql" else 1):
+    with django_assert_num_queries(2 if connection.vendor == "mysql" else 1):
         outcomes.finish([(run, outcome()) for run in runs], using="default")
 
 
