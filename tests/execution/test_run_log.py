@@ -221,7 +221,7 @@ def test_a_run_that_ends_soon_writes_its_log_with_its_outcome_alone(make_run, dj
 
     with django_assert_num_queries(0):
         recording.write_lines([attempt], older_than=0.5, using="default")
-    # MariaDB: a savepoint, the locks, the UPDATE, and its end.
+    # MariaDB: the locks, and the UPDATE.
     with django_assert_num_queries(2 if connection.vendor == "mysql" else 1):
         written = recording.record([(claimed, outcome)], using="default")
 

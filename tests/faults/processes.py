@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -48,50 +47,21 @@ def end(process, number=signal.SIGTERM, timeout=40):
     return process.wait(timeout)
 
 
-def freeze(process, *, in_transaction=False):
-    """Stop a process as SIGSTOP, a debugger or a suspended laptop does.
-
-    Args:
-        process: The process.
-        in_transaction: It may be in one. Else it is stopped between two: its locks are another test's matter,
-            and of SQLite's one lock it would keep all others from working.
-    """
-    process.send_signal(signal.SIGSTOP)
-    end = time.monotonic() + 30
-    while not in_transaction and is_in_transaction():
-        assert time.monotonic() < end, "it is in a transaction whenever it is stopped"
-        process.send_signal(signal.SIGCONT)
-        # Time to end the one that it was in.
-        time.sleep(0.02)
+def freeze(process):
+    """Stop a process as SIGSTOP, a debugger or a suspended laptop does."""
+    while True:
         process.send_signal(signal.SIGSTOP)
+        if connection.vendor != "sqlite":
+            return
+        # Stopped in the middle of a write it would keep SQLite's one lock, and all others from working.
+        if not is_locked(connection.settings_dict["NAME"]):
+            return
+        process.send_signal(signal.SIGCONT)
 
 
-def is_in_transaction():
-    """Whether another process is in a transaction for longer than a moment."""
-    if connection.vendor == "sqlite":
-        return is_locked(connection.settings_dict["NAME"])
-    for _ in range(3):
-        # MariaDB shows transactions as they were until nobody has asked for a tenth of a second.
-        time.sleep(0.25)
-        with connection.cursor() as cursor:
-            cursor.execute(IN_TRANSACTION[connection.vendor])
-            (count,) = cursor.fetchone()
-        if not count:
-            return False
-    return True
-
-
-IN_TRANSACTION = {
-    "postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() "
-    "AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND xact_start IS NOT NULL",
-    "mysql": "SELECT COUNT(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p "
-    "ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE() AND p.id <> CONNECTION_ID()",
-}
-
-
-def is_locked(path):
-    """Whether somebody holds the write lock of a SQLite database for longer than a moment."""
-    with contextlib.closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as raw:
+def is_locked(path, timeout=0.5):
+    """Whether somebody holds the write lock of a SQLite database for longer than some seconds."""
+    with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None, uri=True)) as raw:
         try:
             raw.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError:

@@ -83,7 +83,7 @@ def test_the_commit_of_an_atomic_function_stopped_past_its_lease_is_refused(
     sleeper = worker(jobs=SHORT_LEASE)
     manager.add_immediate_job(effects.mark_and_hold, gate.path)
     until(lambda: ledger.count("began"))
-    freeze(sleeper, in_transaction=True)
+    freeze(sleeper)
     worker(jobs=SHORT_LEASE)
     # Its transaction is open all the while, and its run is taken nevertheless.
     until(lambda: ledger.count("began") == 2, timeout=60)

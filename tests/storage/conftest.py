@@ -5,7 +5,7 @@ from django.db import connection
 from django.utils import timezone
 
 from django_jobs.models import Run
-from tests.many_rows import copy_row
+from tests.many_rows import analyze, copy_row
 
 
 @pytest.fixture
@@ -34,6 +34,17 @@ def new_files():
         pytest.skip("a plan of PostgreSQL's")
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE django_jobs_run CASCADE")
+
+
+@pytest.fixture(params=["of nothing", "of ended runs", "new"])
+def statistics(new_files, make_run, request):
+    """Have PostgreSQL know the runs as they were before a test, or as they are once it has called this."""
+    if request.param == "of ended runs":
+        copy_row(make_run(status="SUCCESSFUL"), 3000)
+    analyze("django_jobs_run")
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE django_jobs_run CASCADE")
+    return lambda: analyze("django_jobs_run") if request.param == "new" else None
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from django_jobs.models import Run
 from django_jobs.storage import claims, enqueue, fairness, outcomes, transitions
 from django_jobs.storage.backends.choose import backend_of
 from django_jobs.storage.limits import line
-from tests.many_rows import analyze, copy_row
 from tests.storage.attempts import claim, new_run, outcome
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("workers")]
@@ -229,47 +228,28 @@ def test_many_keys_take_their_turns_with_as_many_statements_as_one():
 
 
 @pytest.fixture
-def many_fair_runs(new_files, make_run):
-    """Return a function that makes 600 runs of 100 keys; the database has statistics of that, or of a table as it was."""
-
-    if not backend_of(connection).is_hinted:
-        pytest.skip("its planner cannot be told what to do by this driver")
-
-    def make(statistics):
-        if statistics == "of ended runs":
-            copy_row(make_run(status="SUCCESSFUL"), 3000)
-        analyze("django_jobs_run")
-        connection.cursor().execute("TRUNCATE django_jobs_run CASCADE")
-        keys = [f"key {number}" for number in range(100)]
-        enqueue.insert([fair(key) for key in keys * 6], using="default")
-        if statistics == "new":
-            analyze("django_jobs_run")
-        return sorted(set(Run.objects.values_list("fair_key", flat=True)))
-
-    return make
+def many_fair_keys(statistics):
+    """Keys of which six runs each wait, or are due."""
+    keys = [f"key {number}" for number in range(100)]
+    enqueue.insert([fair(key) for key in keys * 6], using="default")
+    statistics()
+    return sorted(set(Run.objects.values_list("fair_key", flat=True)))
 
 
-STATISTICS = pytest.mark.parametrize("statistics", ["of nothing", "of ended runs", "new"])
-
-
-@STATISTICS
-def test_postgresql_looks_at_each_run_that_has_its_turn_but_a_few_times(many_fair_runs, statistics):
-    keys = many_fair_runs(statistics)
+def test_postgresql_looks_at_each_run_that_has_its_turn_but_a_few_times(many_fair_keys):
     Run.objects.filter(waits_for__isnull=True).update(status="SUCCESSFUL")
 
     # Where each run or key looks for its own among all, there are tens of thousands.
-    assert rows_read(lambda backend: backend.take_turns(keys, 1)) < 50 * len(keys)
+    assert rows_read(lambda backend: backend.take_turns(many_fair_keys, 1)) < 50 * len(many_fair_keys)
 
 
-@STATISTICS
 @pytest.mark.parametrize("left", ["all", "those that are due"])
-def test_postgresql_looks_for_the_place_of_a_new_run_among_those_of_its_key(many_fair_runs, statistics, left):
-    keys = many_fair_runs(statistics)
+def test_postgresql_looks_for_the_place_of_a_new_run_among_those_of_its_key(many_fair_keys, left):
     if left == "those that are due":
         Run.objects.filter(waits_for="fair").update(status="SUCCESSFUL", waits_for=None)
 
     # All that wait are 500.
-    assert rows_read(lambda backend: backend.places(keys[:10])) < 300
+    assert rows_read(lambda backend: backend.places(many_fair_keys[:10])) < 300
 
 
 def rows_read(do):

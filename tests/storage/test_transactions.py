@@ -1,5 +1,3 @@
-import contextlib
-import sqlite3
 import threading
 
 import pytest
@@ -7,6 +5,7 @@ from django.db import connection, connections, transaction
 
 from django_jobs.models import Run
 from django_jobs.storage import enqueue, outcomes, transactions
+from tests.faults.processes import is_locked
 from tests.storage.attempts import claim, new_run, outcome
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("workers")]
@@ -67,8 +66,8 @@ def test_a_write_transaction_has_the_lock_from_its_start_by_whatever_statement(
 
     # BEGIN, which is one of them; where that leaves the lock, a statement that takes it; COMMIT.
     with django_assert_num_queries(3 if mode is None else 2), transactions.write_transaction("default"):
-        assert has_writer()
-    assert not has_writer()
+        assert is_locked(connection.settings_dict["NAME"], timeout=0)
+    assert not is_locked(connection.settings_dict["NAME"], timeout=0)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -79,19 +78,7 @@ def test_a_write_transaction_has_the_lock_where_the_driver_begins_transactions(m
     transaction.set_autocommit(False)
     try:
         with transactions.write_transaction("default"):
-            assert has_writer()
+            assert is_locked(connection.settings_dict["NAME"], timeout=0)
     finally:
         transaction.rollback()
         transaction.set_autocommit(True)
-
-
-def has_writer():
-    """Whether another connection cannot begin to write now."""
-    name = connection.settings_dict["NAME"]
-    with contextlib.closing(sqlite3.connect(name, timeout=0, isolation_level=None, uri=True)) as raw:
-        try:
-            raw.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return True
-        raw.execute("ROLLBACK")
-        return False

@@ -58,8 +58,7 @@ def _changes(concurrency: int | None, rate: str | None) -> dict[str, Any]:
 
 def applied(limit: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a run keeps of its limit, with what an operator made of it, as last read."""
-    by_name = _Known.by_name
-    changes = by_name.get(limit["name"]) if by_name else None
+    changes = _Known.by_name.get(limit["name"])
     if not changes:
         return limit
     found = {**limit, **changes}
